@@ -1,0 +1,109 @@
+"""The base of every contract: a frozen pydantic model bound to one subject."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import ClassVar, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+E = TypeVar("E", bound="Event")
+
+#: Subjects are lower-case tokens: broad to narrow, ids never in them.
+SUBJECT = re.compile(r"[a-z][a-z0-9_-]*(\.[a-z][a-z0-9_-]*)+")
+
+
+class ContractError(Exception):
+    """A contract is declared wrongly, or two contracts claim the same subject."""
+
+
+class Model(BaseModel):
+    """A part of a contract: immutable, and an unknown field is carried along, never refused."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+
+class Event(Model):
+    """One kind of event. The subject is part of the class, so a handler's type says where it listens.
+
+    ::
+
+        class Shouted(Event, subject="acme.shouted"):
+            text: str
+
+    A breaking change is a new class with a higher ``version`` beside the old one; everything else is additive.
+
+    Raises:
+        ContractError: at class creation, when the subject is malformed or taken by another contract.
+    """
+
+    #: The NATS subject the event travels on.
+    subject: ClassVar[str]
+    #: Major version of the contract, the last part of :attr:`type`.
+    version: ClassVar[int]
+    #: CloudEvents ``type``: ``stenobus.<subject>.v<version>``.
+    type: ClassVar[str]
+    #: For an answer: the contract of the request it belongs to.
+    answers: ClassVar[type[Event] | None]
+
+    def __init_subclass__(
+        cls,
+        *,
+        subject: str = "",
+        version: int = 1,
+        answers: type[Event] | None = None,
+        **kwargs: object,
+    ) -> None:
+        super().__init_subclass__(**kwargs)
+        if not subject:
+            return  # an abstract family, such as DocumentEvent
+        cls.subject, cls.version, cls.answers = subject, version, answers
+        cls.type = f"stenobus.{subject}.v{version}"
+        registry.add(cls)
+
+    def body(self) -> bytes:
+        """The event as it travels: its JSON and nothing else."""
+        return self.model_dump_json(exclude_none=True).encode()
+
+
+class Registry:
+    """Every contract that has been imported, by CloudEvents type."""
+
+    def __init__(self) -> None:
+        self._types: dict[str, type[Event]] = {}
+
+    def add(self, contract: type[Event]) -> None:
+        """Register a contract.
+
+        Raises:
+            ContractError: the subject is malformed, or another class has this subject and version.
+        """
+        if not SUBJECT.fullmatch(contract.subject):
+            raise ContractError(
+                f"{contract.__name__}: subject {contract.subject!r} must be two or more lower-case words joined by dots"
+            )
+        known = self._types.setdefault(contract.type, contract)
+        if (known.__module__, known.__qualname__) != (contract.__module__, contract.__qualname__):
+            raise ContractError(f"{contract.__name__}: {contract.type} is already the contract {known.__name__}")
+        self._types[contract.type] = contract
+
+    def __iter__(self) -> Iterator[type[Event]]:
+        return iter(sorted(self._types.values(), key=lambda contract: contract.type))
+
+    def by_subject(self, subject: str) -> type[Event] | None:
+        """The newest version of the contract on a subject, or None when nobody declared one."""
+        versions = [contract for contract in self._types.values() if contract.subject == subject]
+        return max(versions, key=lambda contract: contract.version, default=None)
+
+    def answer_to(self, request: type[Event]) -> type[Event] | None:
+        """The contract that answers a request, or None when it is not a request."""
+        return next((contract for contract in self._types.values() if contract.answers is request), None)
+
+    def domains(self) -> list[str]:
+        """First tokens of all subjects, sorted: one stream holds one domain."""
+        return sorted({contract.subject.split(".")[0] for contract in self._types.values()})
+
+
+#: The one registry of this process; a contract joins it when its module is imported.
+registry = Registry()

@@ -1,0 +1,76 @@
+"""Ask a language model, or what stands in for one, and hear back."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from .event import Event, Model
+
+
+class Message(Model):
+    """One turn of a chat prompt."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class TokenUsage(Model):
+    """Tokens a completion took."""
+
+    input: int = Field(default=0, ge=0)
+    output: int = Field(default=0, ge=0)
+    estimated: bool = Field(default=False, description="true when the provider did not report them")
+
+    @property
+    def total(self) -> int:
+        """Input and output together."""
+        return self.input + self.output
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        return TokenUsage(
+            input=self.input + other.input,
+            output=self.output + other.output,
+            estimated=self.estimated or other.estimated,
+        )
+
+
+class LlmRequest(Event, subject="llm.request"):
+    """Ask for a completion."""
+
+    task: str = Field(description="what the answer is for, such as documents.extract; accounting goes by it")
+    messages: tuple[Message, ...] = Field(min_length=1)
+    inputs: dict[str, JsonValue] | None = Field(
+        default=None, description="the facts the prompt was made of, for providers that work without a language model"
+    )
+    response_schema: dict[str, JsonValue] | None = Field(default=None, description="JSON Schema of the wanted answer")
+    max_output_tokens: int | None = Field(default=None, ge=1)
+    temperature: float = Field(default=0.0, ge=0, le=2)
+    target: str | None = Field(default=None, description="name of a provider; chosen by the router when absent")
+
+
+class LlmError(Model):
+    """Why no completion came."""
+
+    code: str = Field(description="unsupported, throttled, context_too_long, content_filter, auth, bad_request, transport, …")
+    message: str
+    retryable: bool = False
+
+
+class LlmDone(Event, subject="llm.done", answers=LlmRequest):
+    """A completion with its usage and cost, or the reason there is none."""
+
+    request_id: str = Field(description="event id of the request")
+    task: str
+    text: str = ""
+    data: JsonValue = Field(default=None, description="the parsed answer when a response_schema was given")
+    provider: str
+    model: str | None = None
+    method: Literal["model", "extractive"] = "model"
+    finish_reason: str | None = None
+    usage: TokenUsage = TokenUsage()
+    cost_usd: Decimal | None = Field(default=None, description="None when the price is not known; never a guess")
+    seconds: float = Field(default=0.0, ge=0)
+    error: LlmError | None = None

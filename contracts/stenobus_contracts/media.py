@@ -1,0 +1,17 @@
+"""A recording, image, PDF or text is available."""
+
+from __future__ import annotations
+
+from pydantic import Field, JsonValue
+
+from .blob import Media
+from .event import Event
+
+
+class MediaUploaded(Event, subject="media.uploaded"):
+    """A recording (or image, PDF, text) is available. ``{"media": {"uri": "file:///talk.wav"}}`` is complete."""
+
+    media: Media
+    title: str | None = Field(default=None, max_length=500, description="title of the document to be")
+    language: str | None = Field(default=None, description="spoken language, BCP 47 (en, pt-BR, es-CL); detected if absent")
+    metadata: dict[str, JsonValue] = Field(default_factory=dict, description="the producer's own facts, carried along")

@@ -1,0 +1,166 @@
+"""JSON Schemas of the contracts, and what may change in them.
+
+Inside a major version a change must be additive. For somebody who produces with the old schema and somebody who
+consumes with the new one (and the other way round), that means: no field disappears, none becomes required, and no
+type, pattern or limit gets narrower.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from .dead_letter import DeadLetter
+from .event import Event
+
+Schema = dict[str, Any]
+
+#: Keywords that only tighten: (keyword, is the new value tighter than the old one?). A missing value is the loosest.
+_LIMITS = {
+    "minimum": lambda old, new: new > old,
+    "exclusiveMinimum": lambda old, new: new > old,
+    "minLength": lambda old, new: new > old,
+    "minItems": lambda old, new: new > old,
+    "maximum": lambda old, new: new < old,
+    "exclusiveMaximum": lambda old, new: new < old,
+    "maxLength": lambda old, new: new < old,
+    "maxItems": lambda old, new: new < old,
+    "pattern": lambda old, new: new != old,
+    "const": lambda old, new: new != old,
+    "format": lambda old, new: new != old,
+}
+
+
+def schemas(contracts: Iterable[type[Event]]) -> dict[str, Schema]:
+    """JSON Schema (2020-12) of every contract and of the dead letter, by CloudEvents type."""
+    models: list[type[BaseModel]] = [*contracts, DeadLetter]
+    return {_type(model): _schema(model) for model in models}
+
+
+def export(contracts: Iterable[type[Event]], folder: Path) -> list[Path]:
+    """Write one ``<type>.json`` per contract.
+
+    Returns:
+        The files, sorted. Files of contracts that are gone are left: a schema is a promise.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name, schema in sorted(schemas(contracts).items()):
+        path = folder / f"{name}.json"
+        path.write_text(json.dumps(schema, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        files.append(path)
+    return files
+
+
+def check(contracts: Iterable[type[Event]], folder: Path) -> list[str]:
+    """Compare today's contracts with the schemas in a folder.
+
+    Returns:
+        One sentence for each incompatible change; empty when every old producer and consumer still works.
+    """
+    now = schemas(contracts)
+    problems = []
+    for path in sorted(folder.glob("*.json")):
+        old = json.loads(path.read_text(encoding="utf-8"))
+        new = now.get(path.stem)
+        if new is None:
+            problems.append(f"{path.stem}: the contract is gone; keep it beside its successor")
+        else:
+            problems += [f"{path.stem}: {problem}" for problem in incompatibilities(old, new)]
+    return problems
+
+
+def incompatibilities(old: Schema, new: Schema) -> list[str]:
+    """One sentence for each way in which ``new`` refuses or drops what ``old`` promised."""
+    return list(_compare(old, new, old, new, "", frozenset()))
+
+
+def _type(model: type[BaseModel]) -> str:
+    return str(model.type)  # type: ignore[attr-defined]
+
+
+def _schema(model: type[BaseModel]) -> Schema:
+    subject = model.subject  # type: ignore[attr-defined]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{_type(model).replace('.', ':')}",
+        "x-subject": subject,
+        **model.model_json_schema(),
+    }
+
+
+def _resolve(schema: Schema, root: Schema) -> Schema:
+    while "$ref" in schema:
+        target: Any = root
+        for part in schema["$ref"].removeprefix("#/").split("/"):
+            target = target[part]
+        schema = {**target, **{key: value for key, value in schema.items() if key != "$ref"}}
+    return schema
+
+
+def _compare(
+    old: Schema, new: Schema, old_root: Schema, new_root: Schema, where: str, seen: frozenset[tuple[str, str]]
+) -> Iterator[str]:
+    pair = (str(old.get("$ref")), str(new.get("$ref")))
+    if pair != ("None", "None"):
+        if pair in seen:
+            return  # a recursive model: this pair is being compared further up
+        seen |= {pair}
+    old, new = _resolve(old, old_root), _resolve(new, new_root)
+    place = where or "the event"
+
+    if missing := _types(old, old_root) - _types(new, new_root):
+        yield f"{place} no longer accepts {', '.join(sorted(missing))}"
+        return
+    if "enum" in new and (gone := set(map(str, old.get("enum", []))) - set(map(str, new["enum"]))):
+        yield f"{place} no longer accepts {', '.join(sorted(gone))}"
+    if "enum" in new and "enum" not in old and "const" not in old:
+        yield f"{place} is now limited to {new['enum']}"
+    for keyword, tighter in _LIMITS.items():
+        if keyword in new and (keyword not in old or tighter(old[keyword], new[keyword])):
+            yield f"{place}: {keyword} is now {new[keyword]!r}" + (f", was {old[keyword]!r}" if keyword in old else "")
+
+    old_fields, new_fields = old.get("properties", {}), new.get("properties", {})
+    for name in old_fields.keys() - new_fields.keys():
+        yield f"{where}{'.' if where else ''}{name} is gone"
+    for name in set(new.get("required", [])) - set(old.get("required", [])):
+        yield f"{where}{'.' if where else ''}{name} is now required"
+    for name in old_fields.keys() & new_fields.keys():
+        path = f"{where}.{name}" if where else name
+        yield from _compare(old_fields[name], new_fields[name], old_root, new_root, path, seen)
+
+    for keyword in ("items", "additionalProperties"):
+        if isinstance(old.get(keyword), dict) and isinstance(new.get(keyword), dict):
+            yield from _compare(old[keyword], new[keyword], old_root, new_root, f"{where}[]", seen)
+    yield from _compare_alternatives(old, new, old_root, new_root, where, seen)
+
+
+def _compare_alternatives(
+    old: Schema, new: Schema, old_root: Schema, new_root: Schema, where: str, seen: frozenset[tuple[str, str]]
+) -> Iterator[str]:
+    """Every old alternative must still fit one new alternative of the same kind."""
+    choices = [_resolve(choice, new_root) for choice in new.get("anyOf", [])]
+    for choice in old.get("anyOf", []):
+        resolved = _resolve(choice, old_root)
+        same = [other for other in choices if _label(other) == _label(resolved)]
+        if not same:
+            yield f"{where or 'the event'} no longer accepts {_label(resolved)}"
+        elif not any(not list(_compare(resolved, other, old_root, new_root, where, seen)) for other in same):
+            yield from _compare(resolved, same[0], old_root, new_root, where, seen)
+
+
+def _label(schema: Schema) -> str:
+    return str(schema.get("title") or schema.get("type") or sorted(schema))
+
+
+def _types(schema: Schema, root: Schema) -> set[str]:
+    """JSON types a schema accepts, empty when it does not say."""
+    if "anyOf" in schema:
+        return set().union(*(_types(_resolve(choice, root), root) for choice in schema["anyOf"]))
+    kinds = schema.get("type", [])
+    found = {kinds} if isinstance(kinds, str) else set(kinds)
+    return found | ({"integer"} if "number" in found else set())
