@@ -20,10 +20,13 @@ class StageUsage(Model):
 
     stage: str
     method: Method = Field(description="local: code alone; extractive: sentences of the transcript; model: a language model")
+    provider: str | None = Field(default=None, description="who answered, as the router names it")
     model: str | None = None
+    prompt: str | None = Field(default=None, description="name and version of the prompt, such as extract@1")
     tokens: TokenUsage = TokenUsage()
     cost_usd: Decimal | None = Field(default=Decimal(0), description="None when a price is not known")
     calls: int = Field(default=0, ge=0, description="completions asked for")
+    warnings: tuple[str, ...] = Field(default=(), description="what was dropped or is in doubt, a sentence each")
 
 
 class DocumentSource(Model):

@@ -18,6 +18,7 @@ class Word(Model):
     end: float = Field(ge=0, description="seconds")
     probability: float | None = Field(default=None, ge=0, le=1, description="the engine's confidence")
     speaker: str | None = None
+    alternatives: tuple[str, ...] = Field(default=(), description="other readings the engine offered, best first")
 
 
 class Segment(Model):
