@@ -1,0 +1,158 @@
+"""Verify evidence against the transcript: whoever answers is believed only where the recording says so."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from stenobus_contracts import Evidence, Item, Segment
+
+from .text import one_line
+
+#: One word, its apostrophes inside; each character of a script without spaces counts as a word.
+_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|(?:(?![\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])[^\W_]"
+                    r"(?:['\u2019](?=[^\W\d_]))?)+")  # fmt: skip
+
+
+class Token(NamedTuple):
+    """A folded word and where it stands in the original text."""
+
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(slots=True)
+class Grounded:
+    """Items whose evidence holds, and how many were dropped for which reason."""
+
+    items: list[Item] = field(default_factory=list)
+    dropped: Counter[str] = field(default_factory=Counter)
+
+
+def fold(text: str) -> list[Token]:
+    """Words without case, punctuation, width and accents' encoding; a number keeps its digits, a word its letters."""
+    return [
+        Token(unicodedata.normalize("NFKC", match[0]).casefold().replace("'", "").replace("\u2019", ""), *match.span())
+        for match in _TOKEN.finditer(text)
+    ]
+
+
+def ground(items: Iterable[Item], segments: Sequence[Segment]) -> Grounded:
+    """Keep the items whose quote stands verbatim in the segments they cite, or one segment beside them.
+
+    The kept evidence is rewritten from the transcript: the quote in its own spelling, the segments it really spans,
+    the time of the first one.
+    """
+    result = Grounded()
+    index = _Index(segments)
+    for item in items:
+        evidence, reason = index.verify(item.evidence)
+        if evidence is None:
+            result.dropped[reason] += 1
+        else:
+            result.items.append(item.model_copy(update={"text": one_line(item.text)[:2000], "evidence": evidence}))
+    return result
+
+
+def merge(items: Iterable[Item]) -> list[Item]:
+    """One of each: items of one kind whose quotes contain one another in the same segments are the same fact.
+
+    The result is in the order of the recording, numbered I001, I002, …
+    """
+    kept: list[Item] = []
+    by_place: dict[tuple[str, str], list[int]] = {}
+    for item in items:
+        words = _key(item.evidence.quote)
+        places = [(item.kind, segment) for segment in item.evidence.segments]
+        rivals = {number for place in places for number in by_place.get(place, ())}
+        twin = next((number for number in sorted(rivals) if _same(words, _key(kept[number].evidence.quote))), None)
+        if twin is None:
+            for place in places:
+                by_place.setdefault(place, []).append(len(kept))
+            kept.append(item)
+        elif len(words) > len(_key(kept[twin].evidence.quote)):
+            kept[twin] = item
+    kept.sort(key=lambda item: int(item.evidence.segments[0][1:]))
+    return [item.model_copy(update={"id": f"I{number:03d}"}) for number, item in enumerate(kept, start=1)]
+
+
+class _Index:
+    """Folded segments, made once for all quotes."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self._segments = segments
+        self._position: Mapping[str, int] = {segment.id: number for number, segment in enumerate(segments)}
+        self._folded: dict[int, list[Token]] = {}
+
+    def verify(self, evidence: Evidence) -> tuple[Evidence | None, str]:
+        """The evidence as the transcript has it, or None and the reason."""
+        quote = [token.text for token in fold(evidence.quote)]
+        if not quote:
+            return None, "the quote has no words"
+        cited = sorted({self._position[each] for each in evidence.segments if each in self._position})
+        if not cited:
+            return None, "it cites no segment of its chunk"
+        for window in _windows(cited, len(self._segments)):
+            found = self._find(quote, window)
+            if found:
+                return found, ""
+        return None, "its quote is not in the cited segments"
+
+    def _find(self, quote: list[str], window: range) -> Evidence | None:
+        tokens = [(number, token) for number in window for token in self._tokens(number)]
+        haystack = f" {' '.join(token.text for _, token in tokens)} "
+        at = haystack.find(f" {' '.join(quote)} ")
+        if at < 0:
+            return None
+        first = haystack.count(" ", 0, at)
+        span = tokens[first : first + len(quote)]
+        numbers = range(span[0][0], span[-1][0] + 1)
+        return Evidence(
+            segments=tuple(self._segments[number].id for number in numbers),
+            quote=" ".join(self._original(number, span) for number in numbers if self._original(number, span)),
+            start=self._segments[numbers[0]].start,
+        )
+
+    def _original(self, number: int, span: list[tuple[int, Token]]) -> str:
+        own = [token for where, token in span if where == number]
+        return _closed(self._segments[number].text, own[0].start, own[-1].end) if own else ""
+
+    def _tokens(self, number: int) -> list[Token]:
+        if number not in self._folded:
+            self._folded[number] = fold(self._segments[number].text)
+        return self._folded[number]
+
+
+def _closed(text: str, start: int, end: int) -> str:
+    """The words from start to end with the mark that closes or opens them: ``--force`` and ``done.`` stay whole."""
+    while start and not text[start - 1].isspace() and not text[start - 1].isalnum():
+        start -= 1
+    while end < len(text) and not text[end].isspace() and not text[end].isalnum():
+        end += 1
+    return text[start:end]
+
+
+def _windows(cited: list[int], count: int) -> Iterator[range]:
+    """Runs of cited segments as they are, then each run widened by one on both sides."""
+    runs: list[range] = []
+    for number in cited:
+        if runs and number <= runs[-1].stop:
+            runs[-1] = range(runs[-1].start, number + 1)
+        else:
+            runs.append(range(number, number + 1))
+    yield from runs
+    for run in runs:
+        yield range(max(0, run.start - 1), min(count, run.stop + 1))
+
+
+def _key(quote: str) -> str:
+    return f" {' '.join(token.text for token in fold(quote))} "
+
+
+def _same(one: str, other: str) -> bool:
+    return one in other or other in one

@@ -1,0 +1,57 @@
+"""Mark what is no content: sounds, fillers, greetings. Nothing is deleted and no text is changed."""
+
+from __future__ import annotations
+
+import re
+
+from stenobus_contracts import Segment, Transcript
+
+#: A small-talk phrase counts only in a short utterance: "thanks, now run the migration" is content.
+SMALL_TALK_WORDS = 10
+
+_SOUND = re.compile(r"(\s*(\[[^\]]{1,40}\]|\([^)]{1,40}\)|<[^>]{1,40}>|[♪♫#*~_.\-…]+))+\s*")
+_SPOKEN_TAG = re.compile(r"[\[(<](PII|NAME|EMAIL|ADDRESS|PHONE|SSN|PIN|\w*\d\w*|REDACTED)\b", re.IGNORECASE)
+_FILLER = re.compile(
+    r"(?:\W*(?:u+h+m*|u+m+|h+m+|a+h+|e+r+m*|mm+|mhm|uh-huh|huh|oh|eh+|né|este|pues|bom|então|tipo)\b)+\W*", re.IGNORECASE
+)
+_SMALL_TALK = re.compile(
+    r"""(?ix) \W* (?: (?:
+      hello | hi | hey | good\ (?:morning|afternoon|evening) | welcome(?:\ (?:back|everyone|all))? | bye | goodbye | see\ you
+      | (?:so\ )?thank(?:s|\ you)(?:\ (?:so|very)\ much|\ a\ lot|\ (?:everyone|all|for\ (?:watching|joining|listening|coming)))?
+      | can\ (?:you|everyone|everybody)\ (?:all\ )?(?:hear|see)\ (?:me|my\ screen|us)
+      | (?:let's|let\ us)\ wait\ (?:a\ (?:bit|minute|moment))?(?:\ ?for\ (?:the\ )?others)? | how\ are\ you(?:\ (?:doing|today))*
+      | have\ a\ (?:nice|good|great)\ (?:day|weekend|evening) | take\ care | you(?:'re|\ are)\ welcome
+      | everyone | everybody | folks | guys | all | today | again | and | so | ok | okay | yeah | right | great | please
+
+      | olá | oi | bom\ dia | boa\ (?:tarde|noite) | bem[- ]vind[oa]s? | obrigad[oa](?:\ a\ todos)? | tchau | até\ (?:logo|mais)
+      | (?:vocês\ )?(?:estão|conseguem|dá\ para)\ me\ (?:ouvindo|ouvir) | tudo\ (?:bem|bom) | pessoal | gente
+
+      | hola | buenos\ días | buenas\ (?:tardes|noches) | bienvenid[oa]s? | (?:muchas\ )?gracias(?:\ a\ todos)? | adiós
+      | hasta\ (?:luego|pronto) | ¿?me\ (?:escuchan|oyen|oís) | ¿?(?:cómo|qué\ tal)(?:\ están)? | a\ todos | todos
+    ) \b \W* )+"""
+)
+_CONTENT = re.compile(r"\d|[/\\=_@`$]|\w\.\w")
+
+
+def mark(transcript: Transcript) -> Transcript:
+    """The transcript with ``kind`` set on every segment; a mark that is there already stays."""
+    return transcript.model_copy(
+        update={
+            "segments": tuple(
+                segment if segment.kind != "speech" else segment.model_copy(update={"kind": kind(segment)})
+                for segment in transcript.segments
+            )
+        }
+    )
+
+
+def kind(segment: Segment) -> str:
+    """noise, small_talk, or speech in every case of doubt."""
+    text = segment.text
+    if len(text) > 200 or _SPOKEN_TAG.search(text):
+        return "speech"
+    if _SOUND.fullmatch(text) or _FILLER.fullmatch(text) or not any(letter.isalnum() for letter in text):
+        return "noise"
+    if _CONTENT.search(text) or len(text.split()) > SMALL_TALK_WORDS:
+        return "speech"
+    return "small_talk" if _SMALL_TALK.fullmatch(text) else "speech"
