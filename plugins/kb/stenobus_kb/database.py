@@ -1,0 +1,139 @@
+"""The one SQLite file: opening it safely, its schema, and its errors in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import apsw
+
+from .errors import IndexMissing, IndexUnusable
+
+#: Raised with every change of the tables below.
+SCHEMA_VERSION = 1
+#: Tells an index from any other SQLite file: "STKB".
+APPLICATION_ID = 0x53544B42
+BUSY_TIMEOUT_MS = 10_000
+
+# `passages` holds the text once, for matching and for snippets; its rowid is the chunk's id. Symbols (So) are token
+# characters so that emoji can be found.
+_SCHEMA = f"""
+CREATE TABLE documents(
+    id INTEGER PRIMARY KEY,
+    collection TEXT NOT NULL,
+    name TEXT NOT NULL,
+    title TEXT NOT NULL,
+    uri TEXT,
+    metadata TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    UNIQUE(collection, name)
+) STRICT;
+CREATE TABLE chunks(
+    id INTEGER PRIMARY KEY,
+    document INTEGER NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    start REAL,
+    weight REAL NOT NULL,
+    UNIQUE(document, position)
+) STRICT;
+CREATE VIRTUAL TABLE passages USING fts5(
+    title, heading, body, tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co So'"
+);
+CREATE TRIGGER chunk_deleted AFTER DELETE ON chunks BEGIN
+    DELETE FROM passages WHERE rowid = old.id;
+END;
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+"""
+
+
+def open_writer(path: Path) -> apsw.Connection:
+    """A connection that may write; makes the folder and the file when they are missing.
+
+    Raises:
+        IndexUnusable: the place is not writable, or the file is damaged, foreign or of another schema.
+    """
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = apsw.Connection(str(path))
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            connection.transaction_mode = "IMMEDIATE"  # a lock upgrade in mid-transaction cannot wait its turn
+            with connection:
+                if not _is_ours(connection, path):
+                    connection.execute(_SCHEMA)
+            connection.pragma("journal_mode", "wal")
+            # An event is acknowledged after its commit, so the commit has to outlive a power cut.
+            connection.pragma("synchronous", "full")
+            connection.pragma("foreign_keys", True)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def open_reader(path: Path) -> apsw.Connection:
+    """A connection that only reads.
+
+    Raises:
+        IndexMissing: nothing has been indexed yet.
+        IndexUnusable: the file is unreadable, damaged, foreign or of another schema.
+    """
+    missing = IndexMissing(f"There is no index at {path} yet: it appears with the first finished document.")
+    with explained(path):
+        if not path.exists():
+            raise missing
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            if not _is_ours(connection, path):
+                raise missing
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the file system say into one sentence.
+
+    Raises:
+        IndexUnusable: instead of any SQLite or OS error inside the block.
+    """
+    try:
+        yield
+    except (apsw.NotADBError, apsw.CorruptError) as error:
+        raise IndexUnusable(
+            f"The index {path} is damaged ({error}): move it away, restart the kb plugin and replay doc.ready and "
+            "kb.sync to build it again."
+        ) from error
+    except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, OSError) as error:
+        raise IndexUnusable(
+            f"The index {path} cannot be opened or written ({error}): set STENOBUS_KB_PATH to a file in a folder "
+            "where this user may write."
+        ) from error
+    except apsw.FullError as error:
+        raise IndexUnusable(f"The disk of the index {path} is full: free some space, nothing was lost.") from error
+    except (apsw.BusyError, apsw.LockedError) as error:
+        raise IndexUnusable(
+            f"The index {path} is held by another process for more than {BUSY_TIMEOUT_MS // 1000} s: try again."
+        ) from error
+    except apsw.Error as error:
+        raise IndexUnusable(f"The index {path} failed ({error}): see the disk's health and try again.") from error
+
+
+def _is_ours(connection: apsw.Connection, path: Path) -> bool:
+    """Whether the file holds our tables; False when it holds nothing at all."""
+    if connection.pragma("application_id") != APPLICATION_ID:
+        if connection.execute("SELECT count(*) FROM sqlite_schema").get:
+            raise IndexUnusable(f"{path} is a SQLite file of something else: set STENOBUS_KB_PATH to another file.")
+        return False
+    version = connection.pragma("user_version")
+    if version != SCHEMA_VERSION:
+        raise IndexUnusable(
+            f"The index {path} has schema {version} and this release works with schema {SCHEMA_VERSION}: use the "
+            "release that wrote it, or move it away and replay doc.ready and kb.sync to build it again."
+        )
+    return True

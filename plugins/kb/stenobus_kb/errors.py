@@ -1,0 +1,19 @@
+"""What can be wrong with an index, each in one sentence that says what to do."""
+
+from __future__ import annotations
+
+
+class KbError(Exception):
+    """The base of every error of this plugin."""
+
+
+class IndexMissing(KbError):
+    """There is no index at the path yet."""
+
+
+class IndexUnusable(KbError):
+    """The index cannot be opened, read or written."""
+
+
+class NotText(KbError):
+    """A document's content is not text."""

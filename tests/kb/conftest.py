@@ -1,0 +1,42 @@
+"""Documents and indexes for the tests of the knowledge base."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from stenobus_contracts import BlobRef, KbDocument
+from stenobus_kb.chunk import chunks
+from stenobus_kb.index import Index, Outcome
+
+Put = Callable[..., Outcome]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "kb.sqlite"
+
+
+@pytest.fixture
+def index(path: Path) -> Iterator[Index]:
+    index = Index(path)
+    yield index
+    index.close()
+
+
+def document(name: str, text: str, *, title: str | None = None, uri: str | None = None) -> KbDocument:
+    content = BlobRef(uri=f"file:///{name}.md", sha256=hashlib.sha256(text.encode()).hexdigest(), size=len(text.encode()))
+    return KbDocument(id=name, title=name if title is None else title, content=content, uri=uri)
+
+
+@pytest.fixture
+def put(index: Index) -> Put:
+    """Index a Markdown text under a name."""
+
+    def put(name: str, text: str, *, collection: str = "documents", **facts: str) -> Outcome:
+        wanted = document(name, text, **facts)
+        return index.put(collection, wanted, chunks(text, wanted.title))
+
+    return put
