@@ -20,7 +20,11 @@ class Operation(NamedTuple):
 
 
 def asyncapi(
-    contracts: Iterable[type[Event]], operations: Iterable[Operation] = (), *, version: str, server: str = "127.0.0.1:4222"
+    contracts: Iterable[type[Event]],
+    operations: Iterable[Operation] = (),
+    *,
+    version: str,
+    server: str = "127.0.0.1:4222",
 ) -> dict[str, Any]:
     """The AsyncAPI 3.0 document.
 
@@ -35,7 +39,7 @@ def asyncapi(
     for contract in contracts:
         name = contract.__name__
         components[name] = {
-            "name": contract.type,
+            "name": contract.event_type,
             "title": name,
             "summary": (contract.__doc__ or "").strip().partition("\n")[0],
             "contentType": "application/json",
@@ -48,7 +52,8 @@ def asyncapi(
             "x-stream": contract.subject.split(".")[0].upper(),
         }
     payloads = {
-        contract.__name__: _rebase(schemas([contract])[contract.type], contract.__name__) for contract in contracts
+        contract.__name__: _rebase(schemas([contract])[contract.event_type], contract.__name__)
+        for contract in contracts
     }
     return {
         "asyncapi": "3.0.0",

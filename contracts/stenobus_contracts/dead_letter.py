@@ -13,15 +13,15 @@ Reason = Literal["invalid", "permanent", "exhausted", "crashed"]
 
 
 class DeadLetter(Model):
-    """What is stored on ``dlq.<handler>``. The original bytes are ``data`` when they are UTF-8, else ``data_base64``."""
+    """What is stored on ``dlq.<handler>``; the original bytes are ``data`` when UTF-8, else ``data_base64``."""
 
     subject: ClassVar[str] = "dlq.>"
-    type: ClassVar[str] = "stenobus.dlq.v1"
+    event_type: ClassVar[str] = "stenobus.dlq.v1"
 
     handler: str = Field(description="durable name of the consumer that gave up")
     reason: Reason = Field(
-        description="invalid: the payload broke its contract; permanent: the handler said it can never work; exhausted: "
-        "every attempt failed; crashed: the process died on it again and again"
+        description="invalid: the payload broke its contract; permanent: the handler said it can never work; "
+        "exhausted: every attempt failed; crashed: the process died on it again and again"
     )
     error: str = Field(description="class of the last error")
     message: str = Field(description="the last error in one sentence")

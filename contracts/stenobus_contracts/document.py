@@ -19,7 +19,9 @@ class StageUsage(Model):
     """What one stage took to produce its result, kept with the result so that a cached stage reports the same."""
 
     stage: str
-    method: Method = Field(description="local: code alone; extractive: sentences of the transcript; model: a language model")
+    method: Method = Field(
+        description="local: code alone; extractive: sentences of the transcript; model: a language model"
+    )
     provider: str | None = Field(default=None, description="who answered, as the router names it")
     model: str | None = None
     prompt: str | None = Field(default=None, description="name and version of the prompt, such as extract@1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -40,10 +40,10 @@ class Event(Model):
 
     #: The NATS subject the event travels on.
     subject: ClassVar[str]
-    #: Major version of the contract, the last part of :attr:`type`.
+    #: Major version of the contract, the last part of :attr:`event_type`.
     version: ClassVar[int]
     #: CloudEvents ``type``: ``stenobus.<subject>.v<version>``.
-    type: ClassVar[str]
+    event_type: ClassVar[str]
     #: For an answer: the contract of the request it belongs to.
     answers: ClassVar[type[Event] | None]
 
@@ -53,13 +53,13 @@ class Event(Model):
         subject: str = "",
         version: int = 1,
         answers: type[Event] | None = None,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         super().__init_subclass__(**kwargs)
         if not subject:
             return  # an abstract family, such as DocumentEvent
         cls.subject, cls.version, cls.answers = subject, version, answers
-        cls.type = f"stenobus.{subject}.v{version}"
+        cls.event_type = f"stenobus.{subject}.v{version}"
         registry.add(cls)
 
     def body(self) -> bytes:
@@ -83,13 +83,13 @@ class Registry:
             raise ContractError(
                 f"{contract.__name__}: subject {contract.subject!r} must be two or more lower-case words joined by dots"
             )
-        known = self._types.setdefault(contract.type, contract)
+        known = self._types.setdefault(contract.event_type, contract)
         if (known.__module__, known.__qualname__) != (contract.__module__, contract.__qualname__):
-            raise ContractError(f"{contract.__name__}: {contract.type} is already the contract {known.__name__}")
-        self._types[contract.type] = contract
+            raise ContractError(f"{contract.__name__}: {contract.event_type} is already the contract {known.__name__}")
+        self._types[contract.event_type] = contract
 
     def __iter__(self) -> Iterator[type[Event]]:
-        return iter(sorted(self._types.values(), key=lambda contract: contract.type))
+        return iter(sorted(self._types.values(), key=lambda contract: contract.event_type))
 
     def by_subject(self, subject: str) -> type[Event] | None:
         """The newest version of the contract on a subject, or None when nobody declared one."""

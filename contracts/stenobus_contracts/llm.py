@@ -54,7 +54,9 @@ class LlmRequest(Event, subject="llm.request"):
 class LlmError(Model):
     """Why no completion came."""
 
-    code: str = Field(description="unsupported, throttled, context_too_long, content_filter, auth, bad_request, transport, …")
+    code: str = Field(
+        description="unsupported, throttled, context_too_long, content_filter, auth, bad_request, transport, …"
+    )
     message: str
     retryable: bool = False
 

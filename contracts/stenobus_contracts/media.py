@@ -13,5 +13,7 @@ class MediaUploaded(Event, subject="media.uploaded"):
 
     media: Media
     title: str | None = Field(default=None, max_length=500, description="title of the document to be")
-    language: str | None = Field(default=None, description="spoken language, BCP 47 (en, pt-BR, es-CL); detected if absent")
+    language: str | None = Field(
+        default=None, description="spoken language, BCP 47 (en, pt-BR, es-CL); detected if absent"
+    )
     metadata: dict[str, JsonValue] = Field(default_factory=dict, description="the producer's own facts, carried along")

@@ -8,7 +8,8 @@ type, pattern or limit gets narrower.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import operator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +20,19 @@ from .event import Event
 
 Schema = dict[str, Any]
 
-#: Keywords that only tighten: (keyword, is the new value tighter than the old one?). A missing value is the loosest.
-_LIMITS = {
-    "minimum": lambda old, new: new > old,
-    "exclusiveMinimum": lambda old, new: new > old,
-    "minLength": lambda old, new: new > old,
-    "minItems": lambda old, new: new > old,
-    "maximum": lambda old, new: new < old,
-    "exclusiveMaximum": lambda old, new: new < old,
-    "maxLength": lambda old, new: new < old,
-    "maxItems": lambda old, new: new < old,
-    "pattern": lambda old, new: new != old,
-    "const": lambda old, new: new != old,
-    "format": lambda old, new: new != old,
+#: Keywords that only tighten, with the comparison (old, new) that says so. A missing value is the loosest.
+_LIMITS: dict[str, Callable[[Any, Any], bool]] = {
+    "minimum": operator.lt,
+    "exclusiveMinimum": operator.lt,
+    "minLength": operator.lt,
+    "minItems": operator.lt,
+    "maximum": operator.gt,
+    "exclusiveMaximum": operator.gt,
+    "maxLength": operator.gt,
+    "maxItems": operator.gt,
+    "pattern": operator.ne,
+    "const": operator.ne,
+    "format": operator.ne,
 }
 
 
@@ -80,7 +81,7 @@ def incompatibilities(old: Schema, new: Schema) -> list[str]:
 
 
 def _type(model: type[BaseModel]) -> str:
-    return str(model.type)  # type: ignore[attr-defined]
+    return str(model.event_type)  # type: ignore[attr-defined]
 
 
 def _schema(model: type[BaseModel]) -> Schema:

@@ -1,0 +1,47 @@
+"""Stenobus on NATS JetStream: nothing lost, nothing twice, everything replayable."""
+
+from .connection import Bus, Stored
+from .envelope import Delivery, Envelope
+from .errors import (
+    BlobNotFound,
+    BusError,
+    DeclarationRefused,
+    HandlerError,
+    PayloadTooLarge,
+    PermanentError,
+    PublishFailed,
+    RequestTimeout,
+    RetryableError,
+    ServerUnavailable,
+)
+from .server import EmbeddedServer
+from .settle import RetryPolicy
+from .topology import Change, ConsumerSpec, StreamSpec, apply, plan
+from .worker import Observer, Received, Worker
+
+__all__ = [
+    "BlobNotFound",
+    "Bus",
+    "BusError",
+    "Change",
+    "ConsumerSpec",
+    "DeclarationRefused",
+    "Delivery",
+    "EmbeddedServer",
+    "Envelope",
+    "HandlerError",
+    "Observer",
+    "PayloadTooLarge",
+    "PermanentError",
+    "PublishFailed",
+    "Received",
+    "RequestTimeout",
+    "RetryPolicy",
+    "RetryableError",
+    "ServerUnavailable",
+    "Stored",
+    "StreamSpec",
+    "Worker",
+    "apply",
+    "plan",
+]

@@ -1,0 +1,52 @@
+"""Claim check: a body too large for a message waits in the object bucket, and a reference travels in its place."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from stenobus_contracts import BlobRef
+
+from .envelope import CLAIM
+from .errors import PermanentError
+from .objects import ObjectBucket
+
+#: Bodies up to this many bytes travel by themselves: streams stay quick to replay and easy to read.
+THRESHOLD: Final = 256 * 1024
+#: A claimed body larger than this is refused before it is read.
+MAX_BODY: Final = 64 * 1024 * 1024
+
+
+class ClaimCheck:
+    """Swaps large bodies for references, and back.
+
+    Args:
+        objects: where the bodies wait.
+        limit: what the server takes in one message, in bytes.
+    """
+
+    def __init__(self, objects: ObjectBucket, limit: int) -> None:
+        self._objects = objects
+        self._threshold = min(THRESHOLD, limit)
+
+    async def check_in(self, body: bytes) -> tuple[bytes, dict[str, str]]:
+        """What to send for a body: itself, or a reference and the header that says so."""
+        if len(body) <= self._threshold:
+            return body, {}
+        ref = await self._objects.put(body, "application/json")
+        return ref.model_dump_json().encode(), {CLAIM: ref.uri}
+
+    async def check_out(self, body: bytes) -> bytes:
+        """The body a reference stands for, its hash verified.
+
+        Raises:
+            PermanentError: the body is too large or differs from its hash.
+            BlobNotFound: the body is gone.
+        """
+        ref = BlobRef.model_validate_json(body)
+        if ref.size > MAX_BODY:
+            raise PermanentError(f"{ref.uri}: a body of {ref.size} bytes exceeds the limit of {MAX_BODY}.")
+        data = b"".join([chunk async for chunk in self._objects.open(ref.uri)])
+        if hashlib.sha256(data).hexdigest() != ref.sha256:
+            raise PermanentError(f"{ref.uri}: the stored body differs from its hash.")
+        return data

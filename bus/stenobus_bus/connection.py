@@ -1,0 +1,255 @@
+"""One connection to NATS JetStream: publish with PubAck, raw API calls, buckets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js.client import JetStreamContext
+from nats.js.kv import KeyValue
+
+from stenobus_contracts import Event
+
+from .claim import ClaimCheck
+from .envelope import Envelope
+from .errors import PayloadTooLarge, PublishFailed, ServerUnavailable
+from .objects import ObjectBucket
+
+log = structlog.get_logger(__name__)
+
+#: Seconds one PubAck may take before the publish is repeated under the same message id.
+ACK_TIMEOUT: Final = 5.0
+#: Seconds after which a publish gives up. Longer than a server restart, shorter than a human's patience.
+PUBLISH_DEADLINE: Final = 60.0
+#: JetStream error code for a stream that refuses new messages because a limit is reached.
+_STREAM_FULL: Final = frozenset({10077, 10047, 10122})
+#: Room for headers when a body is measured against max_payload.
+_HEADER_ROOM: Final = 16 * 1024
+
+
+class ApiError(ServerUnavailable):
+    """The JetStream API refused a call."""
+
+    def __init__(self, subject: str, error: Mapping[str, Any]) -> None:
+        self.code = int(error.get("code", 0))
+        self.err_code = int(error.get("err_code", 0))
+        super().__init__(f"{subject}: {error.get('description', 'unknown error')} ({self.err_code or self.code})")
+
+
+class Stored(NamedTuple):
+    """Where the server put a message."""
+
+    stream: str
+    sequence: int
+    #: The server had a message with this id already; nothing was added.
+    duplicate: bool
+
+
+class Bus:
+    """A connection with the delivery guarantees of Stenobus.
+
+    Use :meth:`connect`, and close it with :meth:`close` or as an async context manager.
+    """
+
+    def __init__(self, nc: Client, bucket: str) -> None:
+        self.nc = nc
+        self.js: JetStreamContext = nc.jetstream(timeout=ACK_TIMEOUT)
+        #: The object bucket of blobs and claim checks.
+        self.objects = ObjectBucket(nc, bucket)
+        self.claims = ClaimCheck(self.objects, limit=nc.max_payload - _HEADER_ROOM)
+        self._reconnected: set[asyncio.Event] = set()
+        self._buckets: dict[str, KeyValue] = {}
+
+    @classmethod
+    async def connect(cls, url: str, *, name: str = "stenobus", bucket: str = "stenobus", timeout: float = 5.0) -> Bus:
+        """Connect to a server; afterwards the client reconnects by itself for ever.
+
+        Args:
+            url: ``nats://[user:password@]host:port``, several separated by commas.
+            name: shown by ``nats server list connections``.
+            bucket: object bucket for blobs and claim checks.
+            timeout: seconds for the first connection.
+
+        Raises:
+            ServerUnavailable: nobody answers there, or the server has no JetStream.
+        """
+        listeners: set[asyncio.Event] = set()
+
+        async def reconnected() -> None:
+            log.info("bus.reconnected", url=url)
+            for event in listeners:
+                event.set()
+
+        async def disconnected() -> None:
+            log.warning("bus.disconnected", url=url)
+
+        async def failed(error: Exception) -> None:
+            log.warning("bus.error", error=str(error) or type(error).__name__)
+
+        try:
+            async with asyncio.timeout(timeout):
+                nc = await nats.connect(
+                    servers=url.split(","),
+                    name=name,
+                    connect_timeout=max(1, int(timeout)),
+                    allow_reconnect=True,
+                    max_reconnect_attempts=-1,
+                    reconnect_time_wait=0.25,
+                    ping_interval=10,
+                    max_outstanding_pings=2,
+                    pending_size=8 * 1024 * 1024,
+                    reconnected_cb=reconnected,
+                    disconnected_cb=disconnected,
+                    error_cb=failed,
+                )
+        except (NatsError, OSError, TimeoutError, ValueError) as error:
+            raise ServerUnavailable(
+                f"No NATS server answers at {_redacted(url)} ({type(error).__name__}); start one, or unset "
+                "STENOBUS_NATS_URL to use the embedded server."
+            ) from error
+        bus = cls(nc, bucket)
+        bus._reconnected = listeners
+        return bus
+
+    async def close(self) -> None:
+        """Send what is pending and disconnect."""
+        if not self.nc.is_closed:
+            if self.nc.is_connected:
+                try:
+                    await self.nc.flush(timeout=2)
+                except NatsError as error:
+                    log.warning("bus.flush_failed", error=str(error) or type(error).__name__)
+            await self.nc.close()
+
+    async def __aenter__(self) -> Bus:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def on_reconnect(self, event: asyncio.Event) -> None:
+        """Set an event whenever the connection comes back."""
+        self._reconnected.add(event)
+
+    async def bucket(self, name: str) -> KeyValue:
+        """A key-value bucket that the topology declares.
+
+        Raises:
+            ServerUnavailable: the bucket does not answer.
+        """
+        if name not in self._buckets:
+            try:
+                self._buckets[name] = await self.js.key_value(name)
+            except NatsError as error:
+                raise ServerUnavailable(
+                    f"The bucket {name} is not there ({type(error).__name__}); run `stenobus bus apply`."
+                ) from error
+        return self._buckets[name]
+
+    # --- publishing --------------------------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        event: Event,
+        envelope: Envelope,
+        *,
+        headers: Mapping[str, str] | None = None,
+        deadline: float = PUBLISH_DEADLINE,
+    ) -> Stored:
+        """Store an event and wait for the server's word that it has it.
+
+        A large body goes to the object bucket first and a reference travels in its place.
+
+        Args:
+            event: the event; its contract says on which subject.
+            envelope: its attributes; ``envelope.transport_id`` makes a repeated publish harmless.
+            headers: further headers.
+            deadline: seconds until it gives up.
+
+        Raises:
+            PublishFailed: no PubAck before the deadline, or no stream takes the subject.
+        """
+        body, claim = await self.claims.check_in(event.body())
+        return await self.store(
+            event.subject, body, {**envelope.headers(), **claim, **(headers or {})}, deadline=deadline
+        )
+
+    async def store(
+        self, subject: str, body: bytes, headers: Mapping[str, str], *, deadline: float = PUBLISH_DEADLINE
+    ) -> Stored:
+        """Publish raw bytes to a stream: PubAck awaited, repeated under the same message id, bounded in time.
+
+        Raises:
+            PayloadTooLarge: body and headers together exceed the server's limit.
+            PublishFailed: no PubAck before the deadline.
+        """
+        message = dict(headers)
+        size = len(body) + sum(len(name) + len(value) + 4 for name, value in message.items()) + 12
+        if size > self.nc.max_payload:
+            raise PayloadTooLarge(f"{subject}: {size} bytes exceed the server's limit of {self.nc.max_payload}.")
+        loop = asyncio.get_running_loop()
+        end, pause, full = loop.time() + deadline, 0.05, False
+        while True:
+            left = end - loop.time()
+            try:
+                answer = await self.nc.request(subject, body, timeout=max(0.1, min(ACK_TIMEOUT, left)), headers=message)
+                stored = json.loads(answer.data)
+                refusal = stored.get("error")
+                if refusal is None:
+                    return Stored(stored["stream"], stored["seq"], stored.get("duplicate", False))
+                reason = str(refusal.get("description"))
+                if refusal.get("code") != 503 and refusal.get("err_code") not in _STREAM_FULL:
+                    raise PublishFailed(f"{subject}: the server refused the event: {reason}.")
+                if refusal.get("err_code") in _STREAM_FULL and not full:
+                    full = True
+                    log.warning("publish.stream_full", subject=subject, reason=reason)
+            except MaxPayloadError as error:
+                raise PayloadTooLarge(f"{subject}: the body exceeds the server's limit.") from error
+            except NoRespondersError:
+                reason = "no stream takes this subject, or JetStream is starting"
+            except NatsTimeout:
+                reason = "no PubAck came"
+            except (NatsError, OSError) as error:
+                reason = str(error) or type(error).__name__
+            if loop.time() + pause >= end:
+                raise PublishFailed(f"{subject}: not stored within {deadline:.0f} s: {reason}.")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+
+    # --- the JetStream API -------------------------------------------------------------------------------------------
+
+    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = ACK_TIMEOUT) -> Any:
+        """One raw JetStream API call, so that settings unknown to a client library survive.
+
+        Args:
+            subject: without the ``$JS.API.`` prefix, such as ``STREAM.INFO.MEDIA``.
+
+        Raises:
+            ApiError: the server refused.
+            ServerUnavailable: no answer in time.
+        """
+        try:
+            answer = await self.nc.request(
+                f"$JS.API.{subject}", json.dumps(body).encode() if body is not None else b"", timeout=timeout
+            )
+        except (NatsError, OSError) as error:
+            raise ServerUnavailable(f"The JetStream API does not answer {subject} ({type(error).__name__}).") from error
+        data = json.loads(answer.data)
+        if error := data.get("error"):
+            raise ApiError(subject, error)
+        return data
+
+
+def _redacted(url: str) -> str:
+    """A URL without its credentials."""
+    return ",".join(
+        f"{part.partition('://')[0]}://{part.rpartition('@')[2]}" if "@" in part else part for part in url.split(",")
+    )

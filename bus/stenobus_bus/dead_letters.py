@@ -1,0 +1,115 @@
+"""Events that could not be handled: store, list, retry, purge."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Final, NamedTuple
+
+from nats.aio.msg import Msg
+
+from stenobus_contracts import DeadLetter, Reason
+
+from .connection import Bus, Stored
+from .envelope import CLAIM, MSG_ID, ONLY, REPLAY, Delivery, Envelope, attributes
+from .history import read
+
+STREAM: Final = "DLQ"
+_TRACEBACK_LIMIT: Final = 16_384
+
+
+class Entry(NamedTuple):
+    """A dead letter and its place in the stream."""
+
+    sequence: int
+    letter: DeadLetter
+
+
+async def bury(
+    bus: Bus,
+    handler: str,
+    msg: Msg,
+    delivery: Delivery,
+    envelope: Envelope,
+    reason: Reason,
+    error: BaseException,
+    attempts: int,
+    traceback: str | None,
+) -> None:
+    """Store an event with everything needed to understand and retry it.
+
+    Raises:
+        BusError: it could not be stored; the original must not be terminated.
+    """
+    letter = DeadLetter(
+        handler=handler,
+        reason=reason,
+        error=type(error).__name__,
+        message=str(error) or type(error).__name__,
+        traceback=traceback[-_TRACEBACK_LIMIT:] if traceback else None,
+        attempts=max(1, attempts),
+        event_id=envelope.id,
+        run=envelope.run,
+        causation=envelope.causation,
+        stream=delivery.stream,
+        sequence=delivery.sequence,
+        original_subject=msg.subject,
+        failed_at=datetime.now(UTC),
+        headers=dict(msg.headers or {}),
+        **_data(msg.data),
+    )
+    body, claim = await bus.claims.check_in(letter.model_dump_json(exclude_none=True).encode())
+    # Where the original lies identifies it: its own id may be a lie, or be shared by a replay.
+    transport = f"dlq/{handler}/{delivery.stream}/{delivery.sequence}/{delivery.timestamp}"
+    await bus.store(f"dlq.{handler}", body, {MSG_ID: transport, "content-type": "application/json", **claim})
+
+
+async def letters(bus: Bus, handler: str | None = None) -> AsyncIterator[Entry]:
+    """Dead letters in the order they came, of one handler or of all."""
+    async for message in read(bus, STREAM, f"dlq.{handler}" if handler else "dlq.>"):
+        body = message.data
+        if CLAIM in attributes(message.headers):
+            body = await bus.claims.check_out(body)
+        yield Entry(message.sequence, DeadLetter.model_validate_json(body))
+
+
+async def retry(bus: Bus, entry: Entry) -> Stored:
+    """Publish the original again, for the handler that gave up and for nobody else, then remove the dead letter.
+
+    Raises:
+        PublishFailed: it was not stored; the dead letter stays.
+    """
+    letter = entry.letter
+    replay = uuid.uuid4().hex[:12]
+    headers = {name: value for name, value in letter.headers.items() if not name.startswith("Nats-")}
+    headers |= {
+        MSG_ID: f"{letter.event_id}/{replay}",
+        "ce-id": letter.event_id,
+        "ce-correlationid": letter.run,
+        ONLY: letter.handler,
+        REPLAY: replay,
+    }
+    stored = await bus.store(letter.original_subject, data(letter), headers)
+    await remove(bus, entry)
+    return stored
+
+
+async def remove(bus: Bus, entry: Entry) -> None:
+    """Delete one dead letter for good."""
+    await bus.api(f"STREAM.MSG.DELETE.{STREAM}", {"seq": entry.sequence})
+
+
+def data(letter: DeadLetter) -> bytes:
+    """The original bytes."""
+    if letter.data_base64 is not None:
+        return base64.b64decode(letter.data_base64)
+    return (letter.data or "").encode()
+
+
+def _data(body: bytes) -> dict[str, str]:
+    try:
+        return {"data": body.decode()}
+    except UnicodeDecodeError:
+        return {"data_base64": base64.b64encode(body).decode()}

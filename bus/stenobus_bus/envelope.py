@@ -1,0 +1,172 @@
+"""What travels around an event: CloudEvents attributes in headers, and the server's own facts about a delivery."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import uuid
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from nats.aio.msg import Msg
+
+from stenobus_contracts import Event
+
+MSG_ID: Final = "Nats-Msg-Id"
+#: The message is for this handler alone; every other handler acknowledges it unseen (dead-letter retry, replay).
+ONLY: Final = "stenobus-only"
+#: The message belongs to this replay. Ledger and transport ids are kept apart by it.
+REPLAY: Final = "stenobus-replay"
+#: The body is a BlobRef to the real body.
+CLAIM: Final = "stenobus-claim"
+
+_NAMESPACE: Final = uuid.UUID("5f0e8f8e-53d0-5c36-9d0a-6d8f1f6c2b11")
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_=-]{1,128}")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+def derived_id(*parts: object) -> str:
+    """A UUID that follows from its parts: equal parts, equal id."""
+    return str(uuid.uuid5(_NAMESPACE, "\x1f".join(map(str, parts))))
+
+
+def token(text: str) -> str:
+    """A text as one subject token or KV key part: itself when it can be, else an id derived from it."""
+    return text if _TOKEN.fullmatch(text) else derived_id("token", text)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The server's facts about one delivery, read from the acknowledgement subject."""
+
+    stream: str
+    consumer: str
+    #: How often the server has delivered it, from 1.
+    count: int
+    sequence: int
+    #: When the server stored it, nanoseconds since the epoch.
+    timestamp: int
+    #: Messages of the consumer that wait behind this one.
+    pending: int
+
+    @classmethod
+    def of(cls, reply: str) -> Delivery:
+        """Parse ``$JS.ACK.[domain.account.]stream.consumer.delivered.sseq.cseq.timestamp.pending[.token]``."""
+        tokens = reply.split(".")
+        first = 2 if len(tokens) == 9 else 4
+        stream, consumer, count, sequence, _, timestamp, pending = tokens[first : first + 7]
+        return cls(stream, consumer, int(count), int(sequence), int(timestamp), int(pending))
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """CloudEvents 1.0 attributes of an event, with the run it belongs to and the event that led to it."""
+
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: str
+    #: Correlation id: the run.
+    run: str
+    #: Causation id: the event that led to this one.
+    causation: str | None = None
+    traceparent: str | None = None
+    replay: str | None = None
+
+    @classmethod
+    def new(cls, event: Event, source: str, *, run: str | None = None, id: str | None = None) -> Envelope:
+        """The envelope of an event that starts a run."""
+        event_id = id or str(uuid.uuid4())
+        return cls(
+            id=event_id,
+            source=source,
+            type=event.event_type,
+            subject=event.subject,
+            time=_now(),
+            run=run or token(event_id),
+            traceparent=_traceparent(run or event_id, event_id),
+        )
+
+    @classmethod
+    def received(cls, msg: Msg, delivery: Delivery, type: str, attributes: dict[str, str]) -> Envelope:
+        """The envelope of a received event; whatever its producer did not say is derived from where it is stored."""
+        found = attributes.get("id")
+        event_id = found or derived_id(delivery.stream, delivery.sequence, delivery.timestamp)
+        return cls(
+            id=event_id,
+            source=attributes.get("source", "unknown"),
+            type=attributes.get("type", type),
+            subject=msg.subject,
+            time=attributes.get("time") or datetime.fromtimestamp(delivery.timestamp / 1e9, UTC).isoformat(),
+            run=token(attributes.get("correlationid") or event_id),
+            causation=attributes.get("causationid"),
+            traceparent=attributes.get("traceparent"),
+            replay=attributes.get(REPLAY),
+        )
+
+    def follow(self, event: Event, handler: str, *salt: object) -> Envelope:
+        """The envelope of an event that a handler makes out of this one: same parts, same id."""
+        event_id = derived_id(self.source, self.id, handler, *salt)
+        return replace(
+            self,
+            id=event_id,
+            source=f"stenobus/{handler}",
+            type=event.event_type,
+            subject=event.subject,
+            time=_now(),
+            causation=self.id,
+            traceparent=_traceparent(self.run, event_id, self.traceparent),
+        )
+
+    @property
+    def transport_id(self) -> str:
+        """What the server deduplicates by."""
+        return f"{self.id}/{self.replay}" if self.replay else self.id
+
+    def headers(self) -> dict[str, str]:
+        """The envelope as message headers (CloudEvents binary mode)."""
+        headers = {
+            MSG_ID: self.transport_id,
+            "ce-specversion": "1.0",
+            "ce-id": self.id,
+            "ce-source": self.source,
+            "ce-type": self.type,
+            "ce-time": self.time,
+            "ce-subject": self.subject,
+            "ce-correlationid": self.run,
+            "content-type": "application/json",
+        }
+        if self.causation:
+            headers["ce-causationid"] = self.causation
+        if self.traceparent:
+            headers["traceparent"] = self.traceparent
+        if self.replay:
+            headers[REPLAY] = self.replay
+        return headers
+
+
+def attributes(headers: dict[str, str] | None) -> dict[str, str]:
+    """CloudEvents attributes (without their ``ce-`` prefix), trace and replay marks of a message's headers."""
+    found: dict[str, str] = {}
+    for name, value in (headers or {}).items():
+        key = name.lower()
+        if key.startswith("ce-"):
+            found[key[3:]] = value
+        elif key in {"traceparent", REPLAY, ONLY, CLAIM, "content-type"}:
+            found[key] = value
+    if "id" not in found and headers and MSG_ID in headers:
+        found["id"] = headers[MSG_ID]
+    return found
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def _traceparent(run: str, event_id: str, parent: str | None = None) -> str:
+    """W3C Trace Context: one trace per run, one span per event."""
+    match = _TRACEPARENT.fullmatch(parent or "")
+    trace = match[1] if match else hashlib.sha256(run.encode()).hexdigest()[:32]
+    return f"00-{trace}-{hashlib.sha256(event_id.encode()).hexdigest()[:16]}-01"

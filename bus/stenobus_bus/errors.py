@@ -1,0 +1,55 @@
+"""Everything that can go wrong on the bus: one tree."""
+
+from __future__ import annotations
+
+
+class BusError(Exception):
+    """Base of all errors of this distribution. Its text is one sentence for people."""
+
+
+class ServerUnavailable(BusError):
+    """No NATS server answers, or the embedded one cannot start."""
+
+
+class DeclarationRefused(BusError):
+    """A stream or consumer exists with a setting that the server cannot change in place."""
+
+
+class PublishFailed(BusError):
+    """An event was not stored: no PubAck came before the deadline."""
+
+
+class PayloadTooLarge(BusError):
+    """A message does not fit the server's ``max_payload``."""
+
+
+class RequestTimeout(BusError):
+    """No answer to a request came in time. The request stays: asking again finds its answer."""
+
+
+class BlobNotFound(BusError):
+    """A blob is gone or was never there."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__(f"{uri} does not exist")
+
+
+class HandlerError(BusError):
+    """Base of what a handler raises to say how its failure is to be settled."""
+
+
+class PermanentError(HandlerError):
+    """It will never work: the event goes to the dead letters at once."""
+
+
+class RetryableError(HandlerError):
+    """It may work later.
+
+    Args:
+        message: one sentence.
+        delay: seconds until the next attempt; the retry policy decides when None.
+    """
+
+    def __init__(self, message: str, delay: float | None = None) -> None:
+        super().__init__(message)
+        self.delay = delay

@@ -1,0 +1,115 @@
+"""What the streams remember: read it, and hand parts of it to a handler again."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from nats.errors import Error as NatsError
+
+from . import direct
+from .connection import Bus
+from .envelope import MSG_ID, ONLY, REPLAY, attributes, derived_id, token
+from .errors import ServerUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A stored message."""
+
+    stream: str
+    sequence: int
+    subject: str
+    time: datetime
+    data: bytes
+    headers: dict[str, str]
+
+    @property
+    def event_id(self) -> str:
+        """The event's id, derived as a handler derives it when the producer gave none."""
+        stamp = int(self.time.timestamp()) * 1_000_000_000 + self.time.microsecond * 1000
+        return attributes(self.headers).get("id") or derived_id(self.stream, self.sequence, stamp)
+
+    @property
+    def run(self) -> str:
+        """The run the event belongs to."""
+        return token(attributes(self.headers).get("correlationid") or self.event_id)
+
+
+async def read(
+    bus: Bus,
+    stream: str,
+    subject: str,
+    *,
+    from_sequence: int = 1,
+    since: datetime | None = None,
+    run: str | None = None,
+) -> AsyncIterator[Remembered]:
+    """Stored messages, oldest first, up to what is there when the reading begins.
+
+    Args:
+        subject: filter, wildcards allowed.
+        from_sequence: first sequence.
+        since: only what was stored at or after this time.
+        run: only events of this run.
+
+    Raises:
+        ServerUnavailable: the stream does not answer.
+    """
+    last = (await bus.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
+    begin = since.astimezone(UTC).isoformat().replace("+00:00", "Z") if since else None
+    try:
+        async for msg in direct.messages(bus.nc, stream, subject, start=from_sequence, since=begin):
+            headers = dict(msg.headers or {})
+            sequence = int(headers.pop("Nats-Sequence"))
+            if sequence > last:
+                return
+            message = Remembered(
+                stream=stream,
+                sequence=sequence,
+                subject=headers.pop("Nats-Subject"),
+                time=_time(headers.pop("Nats-Time-Stamp")),
+                data=msg.data,
+                headers={name: value for name, value in headers.items() if name not in _DIRECT_HEADERS},
+            )
+            if run is None or message.run == run:
+                yield message
+    except (NatsError, TimeoutError) as error:
+        raise ServerUnavailable(f"The stream {stream} does not answer ({type(error).__name__}).") from error
+
+
+async def replay(bus: Bus, handler: str, messages: Iterable[Remembered]) -> str:
+    """Hand stored events to one handler again.
+
+    Every other handler of the subject leaves them alone. What the handler publishes carries the same replay mark, so
+    that the handlers behind it work again as well, and none of it is taken for a duplicate of the first time.
+
+    Returns:
+        The replay's id, which handlers see and outputs carry.
+
+    Raises:
+        PublishFailed: an event was not stored.
+    """
+    replay_id = uuid.uuid4().hex[:12]
+    for message in messages:
+        kept = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
+        headers = {
+            **kept,
+            MSG_ID: f"{message.event_id}/{replay_id}",
+            "ce-id": message.event_id,
+            "ce-correlationid": message.run,
+            ONLY: handler,
+            REPLAY: replay_id,
+        }
+        await bus.store(message.subject, message.data, headers)
+    return replay_id
+
+
+_DIRECT_HEADERS = frozenset({"Nats-Stream", "Nats-Num-Pending", "Nats-Last-Sequence"})
+
+
+def _time(text: str) -> datetime:
+    """RFC 3339 with nanoseconds, which datetime reads only to microseconds."""
+    return datetime.fromisoformat(text)

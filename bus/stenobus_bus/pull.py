@@ -1,0 +1,246 @@
+"""The pull loop: asks the server for as many events as there are free hands, and keeps what it holds alive.
+
+Written because the stock loops lose or repeat work: they fetch more than they can handle, so that events time out in a
+local queue and run twice; wait for the slowest event of a batch; spin when their consumer is gone (faststream#2563).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+
+from . import settle
+from .connection import ApiError, Bus
+from .errors import BusError
+
+log = structlog.get_logger(__name__)
+
+#: Seconds one request for events stays open at the server.
+_EXPIRES: Final = 30.0
+#: Seconds between the server's signs of life while it has nothing to send.
+_HEARTBEAT: Final = 5.0
+#: Seconds without any sign of life after which a request is taken for lost.
+_SILENCE: Final = 2.5 * _HEARTBEAT
+_NS: Final = 1_000_000_000
+
+
+class PullLoop:
+    """Delivers one durable consumer's events to a function, at most ``concurrency`` at a time.
+
+    Args:
+        handle: called with each message in a worker of its own; settles it, and never raises for a bad event.
+        hand_back: called for what was delivered but not started, or not finished in time, at a stop.
+        ensure: (re)creates the consumer; called when it turns out to be missing.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        stream: str,
+        consumer: str,
+        handle: Callable[[Msg], Awaitable[None]],
+        *,
+        hand_back: Callable[[Msg], Awaitable[None]],
+        ensure: Callable[[], Awaitable[Any]],
+        concurrency: int = 1,
+    ) -> None:
+        self._bus = bus
+        self._nc = bus.nc
+        self._stream, self._consumer = stream, consumer
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._handle, self._hand_back, self._ensure = handle, hand_back, ensure
+        self._concurrency = concurrency
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+        #: Every message between receipt and settlement, by its acknowledgement subject.
+        self._held: dict[str, Msg] = {}
+        self._asked = 0  # events asked for and not yet received
+        self._wake = asyncio.Event()
+        self._missing = False
+        self._stopping = False
+        self._heard = 0.0
+        self._subscription: Subscription | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._workers: list[asyncio.Task[None]] = []
+        self.healthy = False
+
+    async def start(self) -> None:
+        """Begin to ask for events.
+
+        Raises:
+            BusError: the consumer cannot be reached or created.
+        """
+        ack_wait = await self._effective_ack_wait()
+        self._bus.on_reconnect(self._wake)
+        self._subscription = await self._nc.subscribe(
+            self._nc.new_inbox(), cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0
+        )
+        self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        self._tasks = [asyncio.create_task(self._ask()), asyncio.create_task(self._keep_alive(ack_wait / 3))]
+        self.healthy = True
+
+    async def stop(self, grace: float) -> None:
+        """Ask for no more, let running handlers finish, and hand back the rest so that nothing waits for a timeout.
+
+        Args:
+            grace: seconds running handlers get.
+        """
+        self._stopping = True
+        self.healthy = False
+        asking, keeping = self._tasks
+        asking.cancel()
+        if self._subscription is not None and self._nc.is_connected:
+            # What the server sent before it saw the end of the subscription still arrives, and is handed back.
+            with suppress(NatsError):
+                await self._subscription.drain()  # type: ignore[no-untyped-call]
+        while not self._queue.empty():
+            await self._release(self._queue.get_nowait())
+        if self._held:
+            settled = asyncio.create_task(self._all_settled())
+            await asyncio.wait([settled], timeout=grace)
+            settled.cancel()
+        unfinished = list(self._held.values())
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
+        for msg in unfinished:
+            await self._release(msg)
+        keeping.cancel()
+        await asyncio.gather(asking, keeping, return_exceptions=True)
+
+    @property
+    def active(self) -> int:
+        """Events in hand."""
+        return len(self._held)
+
+    async def _all_settled(self) -> None:
+        while self._held:
+            self._wake.clear()
+            await self._wake.wait()
+
+    async def _effective_ack_wait(self) -> float:
+        """The server's own value: somebody may have edited the consumer."""
+        await self._ensure()
+        info = await self._bus.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
+        return float(info["config"]["ack_wait"]) / _NS
+
+    # --- receiving ---------------------------------------------------------------------------------------------------
+
+    async def _receive(self, msg: Msg) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        if msg.headers and "Status" in msg.headers and not msg.reply:
+            self._status(msg.headers)
+            return
+        self._asked = max(0, self._asked - 1)
+        self._held[msg.reply] = msg
+        if self._stopping:
+            await self._release(msg)
+        else:
+            self._queue.put_nowait(msg)
+
+    def _status(self, headers: dict[str, str]) -> None:
+        """A word of the server about a request: 100 sign of life, 404/408 it ended, 409 refused, 503 nobody there."""
+        code = headers["Status"]
+        if code == "100":
+            return
+        self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._asked)))
+        if code == "503" or (code == "409" and "Deleted" in headers.get("Description", "")):
+            self._missing = True
+            self._asked = 0
+        self._wake.set()
+
+    async def _work(self) -> None:
+        while True:
+            msg = await self._queue.get()
+            try:
+                await self._handle(msg)
+            except Exception:
+                # The event stays unsettled: the server delivers it again after ack_wait.
+                log.exception("pull.unsettled", consumer=self._consumer)
+            self._held.pop(msg.reply, None)
+            if self._stopping or self._free() >= self._batch:
+                self._wake.set()
+
+    async def _release(self, msg: Msg) -> None:
+        self._held.pop(msg.reply, None)
+        try:
+            await self._hand_back(msg)
+        except (BusError, NatsError) as error:
+            # The server delivers it again after ack_wait, which is late but safe.
+            log.warning("pull.hand_back_failed", consumer=self._consumer, error=str(error))
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    def _free(self) -> int:
+        return self._concurrency - len(self._held) - self._asked
+
+    @property
+    def _batch(self) -> int:
+        """Free hands worth a request of their own: half of them when there are many, so that requests stay rare."""
+        return max(1, self._concurrency // 2) if self._asked else 1
+
+    async def _ask(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._heard, pause = loop.time(), 0.1
+        reconnects = self._nc.stats["reconnects"]
+        while True:
+            self._wake.clear()
+            connected = self._nc.is_connected
+            if connected and reconnects != self._nc.stats["reconnects"]:
+                reconnects = self._nc.stats["reconnects"]
+                self._asked = 0  # the server forgot our requests when the connection broke
+            if self._asked and loop.time() - self._heard > _SILENCE:
+                log.warning("pull.silent", consumer=self._consumer)
+                self._missing, self._asked = True, 0
+            if self._missing:
+                self.healthy = False
+                if await self._recover():
+                    self._missing, self._heard, pause = False, loop.time(), 0.1
+                else:
+                    await asyncio.sleep(pause)
+                    pause = min(pause * 2, 2.0)
+                continue
+            self.healthy = connected
+            if connected and (free := self._free()) >= self._batch:
+                await self._request(free)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_HEARTBEAT):
+                    await self._wake.wait()
+
+    async def _request(self, count: int) -> None:
+        if not self._asked:
+            self._heard = asyncio.get_running_loop().time()
+        self._asked += count
+        query = {"batch": count, "expires": int(_EXPIRES * _NS), "idle_heartbeat": int(_HEARTBEAT * _NS)}
+        try:
+            assert self._subscription is not None
+            await self._nc.publish(self._next, json.dumps(query).encode(), reply=self._subscription.subject)
+        except NatsError as error:
+            self._asked -= count
+            log.warning("pull.request_failed", consumer=self._consumer, error=str(error) or type(error).__name__)
+
+    async def _recover(self) -> bool:
+        """Make sure that the consumer is there."""
+        try:
+            await self._ensure()
+        except (BusError, ApiError) as error:
+            log.warning("pull.consumer_missing", consumer=self._consumer, error=str(error))
+            return False
+        log.info("pull.consumer_ready", consumer=self._consumer)
+        return True
+
+    async def _keep_alive(self, interval: float) -> None:
+        """Tell the server about everything in hand, from receipt on: a queued event must not time out either."""
+        while True:
+            await asyncio.sleep(interval)
+            for reply in list(self._held):
+                if reply in self._held:
+                    with suppress(NatsError):  # while reconnecting; the next round tells again
+                        await settle.keep(self._nc, reply)

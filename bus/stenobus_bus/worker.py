@@ -1,0 +1,278 @@
+"""One handler and its events: decode, skip what is done, run, publish, remember, acknowledge."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Generic, TypeVar
+
+import structlog
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from stenobus_contracts import Event, Reason
+
+from . import answers, settle
+from .connection import Bus
+from .dead_letters import bury
+from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes
+from .errors import BlobNotFound, BusError, PermanentError, RetryableError
+from .ledger import Ledger
+from .pull import PullLoop
+from .settle import RetryPolicy
+from .topology import ConsumerSpec, apply
+
+log = structlog.get_logger(__name__)
+
+E = TypeVar("E", bound=Event)
+
+#: Seconds until an event that a stopping process hands back is delivered to another one.
+_HAND_BACK_DELAY: Final = 0.2
+#: Seconds until another try when the bus itself fails to take a dead letter.
+_BUS_TROUBLE_DELAY: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[E]):
+    """An event in a handler's hands."""
+
+    event: E
+    envelope: Envelope
+    delivery: Delivery
+    #: From 1; deliveries that a stopping process handed back do not count.
+    attempt: int
+    #: The message it came in.
+    msg: Msg
+
+
+class Observer:
+    """Hooks around a handler's work. Every hook does nothing here: override what you need."""
+
+    async def before(self, received: Received[Any]) -> None:
+        """The handler is about to run."""
+
+    async def succeeded(self, received: Received[Any], seconds: float) -> None:
+        """Outputs are stored; the event is about to be acknowledged."""
+
+    async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
+        """The attempt failed; the next one comes after ``delay`` seconds."""
+
+    async def buried(self, envelope: Envelope, reason: Reason, error: BaseException) -> None:
+        """The event went to the dead letters."""
+
+
+class Worker(Generic[E]):
+    """Runs a function for every event of one durable consumer.
+
+    Args:
+        call: returns the events to publish. It may run twice for one event, when a process dies between its effects
+            and the acknowledgement; its outputs carry derived ids, so they are stored once.
+        concurrency: events in hand at once.
+        timeout: seconds one attempt may take.
+        ledger: remember completed events, so that a duplicate is skipped even long after the server forgot it.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        consumer: ConsumerSpec,
+        contract: type[E],
+        call: Callable[[Received[E]], Awaitable[Sequence[Event]]],
+        *,
+        concurrency: int = 1,
+        timeout: float = 300.0,
+        retry: RetryPolicy | None = None,
+        ledger: bool = True,
+        observer: Observer | None = None,
+    ) -> None:
+        self.name = consumer.name
+        self._bus, self._nc = bus, bus.nc
+        self._consumer = consumer
+        self._contract = contract
+        self._call = call
+        self._timeout = timeout
+        self._retry = retry or RetryPolicy()
+        self._remember = ledger
+        self._ledger: Ledger | None = None
+        self._observer = observer or Observer()
+        self._loop = PullLoop(
+            bus,
+            consumer.stream,
+            consumer.name,
+            self._handle,
+            hand_back=self._hand_back,
+            ensure=lambda: apply(bus, [consumer]),
+            concurrency=concurrency,
+        )
+        #: Events handled, failed attempts and seconds spent, for the service statistics.
+        self.handled, self.failures, self.seconds = 0, 0, 0.0
+
+    async def start(self) -> None:
+        """Begin to handle events.
+
+        Raises:
+            BusError: the consumer or the ledger cannot be reached.
+        """
+        if self._remember:
+            self._ledger = await Ledger.open(self._bus, self.name)
+        await self._loop.start()
+
+    async def stop(self, grace: float = 20.0) -> None:
+        """Finish or hand back what is in hand.
+
+        Args:
+            grace: seconds running handlers get.
+        """
+        await self._loop.stop(grace)
+
+    @property
+    def healthy(self) -> bool:
+        """The consumer exists and the loop hears from the server."""
+        return self._loop.healthy
+
+    @property
+    def active(self) -> int:
+        """Events in hand."""
+        return self._loop.active
+
+    # --- one event ---------------------------------------------------------------------------------------------------
+
+    async def _handle(self, msg: Msg) -> None:
+        found = attributes(msg.headers)
+        if found.get(ONLY, self.name) != self.name:
+            await settle.acknowledge(self._nc, msg.reply)
+            return
+        delivery = Delivery.of(msg.reply)
+        try:
+            data, found = _unwrap(await self._body(msg, found), found)
+            envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
+            event = self._contract.model_validate_json(data)
+        except (ValidationError, ValueError, BlobNotFound, PermanentError) as error:
+            envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
+            await self._bury(
+                msg, delivery, envelope, "invalid", _Invalid(_explain(error, self._contract)), delivery.count
+            )
+            return
+        attempt = delivery.count
+        if self._ledger is not None and ("id" in found or delivery.count > 1):
+            # An event without an id of its own can only come again as a redelivery of the same message.
+            done, handed_back = await self._ledger.look_up(envelope)
+            if done:
+                await settle.acknowledge(self._nc, msg.reply)
+                return
+            attempt = max(1, attempt - handed_back)
+        if attempt > self._retry.attempts:
+            crash = RuntimeError(f"the process ended {attempt - 1} times while it handled this event")
+            await self._bury(msg, delivery, envelope, "crashed", crash, attempt - 1)
+            return
+        await self._run(Received(event, envelope, delivery, attempt, msg))
+
+    async def _run(self, received: Received[E]) -> None:
+        started = time.perf_counter()
+        try:
+            await self._observer.before(received)
+            async with asyncio.timeout(self._timeout) as limit:
+                outputs = await self._call(received)
+            await self._publish(received, outputs)
+            if self._ledger is not None:
+                await self._ledger.complete(received.envelope)
+            await self._observer.succeeded(received, time.perf_counter() - started)
+            await settle.acknowledge(self._nc, received.msg.reply)
+            self.handled += 1
+        except PermanentError as error:
+            self.failures += 1
+            await self._give_up(received, "permanent", error)
+        except Exception as error:
+            self.failures += 1
+            if isinstance(error, TimeoutError) and limit.expired():
+                error = RetryableError(f"the handler took longer than its {self._timeout:.0f} s")
+            await self._try_again(received, error)
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    async def _publish(self, received: Received[E], outputs: Sequence[Event]) -> None:
+        for ordinal, output in enumerate(outputs):
+            envelope = received.envelope.follow(output, self.name, ordinal)
+            await self._bus.publish(output, envelope)
+            if type(output).answers is self._contract:
+                await answers.answer(self._bus, output, envelope, received.envelope.id)
+
+    async def _try_again(self, received: Received[E], error: Exception) -> None:
+        if received.attempt >= self._retry.attempts:
+            await self._give_up(received, "exhausted", error)
+            return
+        delay = getattr(error, "delay", None) or self._retry.delay(received.attempt)
+        log.warning(
+            "handler.retry",
+            handler=self.name,
+            run=received.envelope.run,
+            attempt=received.attempt,
+            delay=round(delay, 2),
+            error=f"{type(error).__name__}: {error}",
+        )
+        await self._observer.failed(received, error, delay)
+        await settle.later(self._nc, received.msg.reply, delay)
+
+    async def _give_up(self, received: Received[E], reason: Reason, error: BaseException) -> None:
+        await self._bury(received.msg, received.delivery, received.envelope, reason, error, received.attempt)
+
+    async def _bury(
+        self, msg: Msg, delivery: Delivery, envelope: Envelope, reason: Reason, error: BaseException, attempts: int
+    ) -> None:
+        log.error(
+            "handler.dead_letter",
+            handler=self.name,
+            run=envelope.run,
+            reason=reason,
+            error=f"{type(error).__name__}: {error}",
+        )
+        trace = "".join(traceback.format_exception(error)) if error.__traceback__ else None
+        try:
+            await bury(self._bus, self.name, msg, delivery, envelope, reason, error, attempts, trace)
+        except BusError as trouble:
+            # Stored before terminated: without its dead letter the event must stay.
+            log.error("handler.dead_letter_failed", handler=self.name, error=str(trouble))
+            await settle.later(self._nc, msg.reply, _BUS_TROUBLE_DELAY)
+            return
+        await self._observer.buried(envelope, reason, error)
+        await settle.terminate(self._nc, msg.reply, f"{reason}: see dlq.{self.name}")
+
+    async def _body(self, msg: Msg, found: dict[str, str]) -> bytes:
+        return await self._bus.claims.check_out(msg.data) if CLAIM in found else msg.data
+
+    async def _hand_back(self, msg: Msg) -> None:
+        delivery = Delivery.of(msg.reply)
+        if self._ledger is not None:
+            envelope = Envelope.received(msg, delivery, self._contract.event_type, attributes(msg.headers))
+            await self._ledger.hand_back(envelope)
+        await settle.later(self._nc, msg.reply, _HAND_BACK_DELAY)
+
+
+class _Invalid(PermanentError):
+    """The payload breaks its contract."""
+
+
+def _unwrap(data: bytes, found: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """The data and attributes of an event in structured CloudEvents JSON; anything else as it is."""
+    structured = found.get("content-type", "").startswith("application/cloudevents")
+    if not structured and ("id" in found or b'"specversion"' not in data):
+        return data, found
+    outer = json.loads(data)
+    if not isinstance(outer, dict) or "specversion" not in outer or "data" not in outer:
+        return data, found
+    lifted = {name: str(value) for name, value in outer.items() if name not in {"data", "specversion"}}
+    return json.dumps(outer["data"]).encode(), {**lifted, **found}
+
+
+def _explain(error: Exception, contract: type[Event]) -> str:
+    """One sentence for a person who published it."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the payload"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        return f"{contract.subject}: {where}: {first['msg']}{more}"
+    return f"{contract.subject}: {error}"
