@@ -35,11 +35,8 @@ class Grounded:
 
 
 def fold(text: str) -> list[Token]:
-    """Words without case, punctuation, width and accents' encoding; a number keeps its digits, a word its letters."""
-    return [
-        Token(unicodedata.normalize("NFKC", match[0]).casefold().replace("'", "").replace("\u2019", ""), *match.span())
-        for match in _TOKEN.finditer(text)
-    ]
+    """Words without case, punctuation and width; a number keeps its digits, a word its letters."""
+    return [Token(_folded(match[0]), *match.span()) for match in _TOKEN.finditer(text)]
 
 
 def ground(items: Iterable[Item], segments: Sequence[Segment]) -> Grounded:
@@ -59,26 +56,26 @@ def ground(items: Iterable[Item], segments: Sequence[Segment]) -> Grounded:
     return result
 
 
-def merge(items: Iterable[Item]) -> list[Item]:
-    """One of each: items of one kind whose quotes contain one another in the same segments are the same fact.
+def merge(chunks: Iterable[Iterable[Item]]) -> list[Item]:
+    """Join what the chunks found: items of one kind and segment with the same quote are the same fact.
 
-    The result is in the order of the recording, numbered I001, I002, …
+    Where chunks overlap, a quote that contains the other's is the same too. The result is in the order of the
+    recording, numbered I001, I002, …
     """
-    kept: list[Item] = []
+    kept: list[tuple[int, str, Item]] = []
     by_place: dict[tuple[str, str], list[int]] = {}
-    for item in items:
-        words = _key(item.evidence.quote)
-        places = [(item.kind, segment) for segment in item.evidence.segments]
-        rivals = {number for place in places for number in by_place.get(place, ())}
-        twin = next((number for number in sorted(rivals) if _same(words, _key(kept[number].evidence.quote))), None)
-        if twin is None:
+    for chunk, items in enumerate(chunks):
+        for item in items:
+            words = f" {' '.join(token.text for token in fold(item.evidence.quote))} "
+            places = [(item.kind, segment) for segment in item.evidence.segments]
+            rivals = sorted({number for place in places for number in by_place.get(place, ())})
+            if any(_same(words, kept[rival][1], across=kept[rival][0] != chunk) for rival in rivals):
+                continue
             for place in places:
                 by_place.setdefault(place, []).append(len(kept))
-            kept.append(item)
-        elif len(words) > len(_key(kept[twin].evidence.quote)):
-            kept[twin] = item
-    kept.sort(key=lambda item: int(item.evidence.segments[0][1:]))
-    return [item.model_copy(update={"id": f"I{number:03d}"}) for number, item in enumerate(kept, start=1)]
+            kept.append((chunk, words, item))
+    found = sorted((item for _, _, item in kept), key=lambda item: int(item.evidence.segments[0][1:]))
+    return [item.model_copy(update={"id": f"I{number:03d}"}) for number, item in enumerate(found, start=1)]
 
 
 class _Index:
@@ -91,7 +88,7 @@ class _Index:
 
     def verify(self, evidence: Evidence) -> tuple[Evidence | None, str]:
         """The evidence as the transcript has it, or None and the reason."""
-        quote = [token.text for token in fold(evidence.quote)]
+        quote = [token.text for token in fold(unicodedata.normalize("NFC", evidence.quote))]
         if not quote:
             return None, "the quote has no words"
         cited = sorted({self._position[each] for each in evidence.segments if each in self._position})
@@ -150,9 +147,10 @@ def _windows(cited: list[int], count: int) -> Iterator[range]:
         yield range(max(0, run.start - 1), min(count, run.stop + 1))
 
 
-def _key(quote: str) -> str:
-    return f" {' '.join(token.text for token in fold(quote))} "
+def _folded(word: str) -> str:
+    plain = unicodedata.normalize("NFKC", word).casefold()
+    return "".join(plain.replace("'", "").replace("\u2019", "").split())  # some ligatures fold into several words
 
 
-def _same(one: str, other: str) -> bool:
-    return one in other or other in one
+def _same(one: str, other: str, *, across: bool) -> bool:
+    return one == other or (across and (one in other or other in one))

@@ -14,8 +14,8 @@ _HASH = re.compile(r"[0-9a-f]{32,}")
 
 
 def printable(text: str) -> str:
-    """The text without control characters and other code points that XML forbids; lines and tabs stay."""
-    return _FORBIDDEN.sub("", text)
+    """The text in NFC without control characters and what else XML forbids; lines and tabs stay."""
+    return unicodedata.normalize("NFC", _FORBIDDEN.sub("", text))
 
 
 def one_line(text: str) -> str:

@@ -1,0 +1,132 @@
+"""Markdown as this package writes and reads it: CommonMark with tables, strikethrough, tasks, footnotes, front matter.
+
+Raw HTML is off everywhere, with one exception that tables need: ``<br>`` inside a cell is a line break.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from urllib.parse import quote, urlsplit
+
+from markdown_it import MarkdownIt
+from markdown_it.tree import SyntaxTreeNode
+from mdit_py_plugins.deflist import deflist_plugin
+from mdit_py_plugins.footnote import footnote_plugin
+from mdit_py_plugins.front_matter import front_matter_plugin
+from mdit_py_plugins.tasklists import tasklists_plugin
+
+#: Schemes a link of a document may have.
+LINK_SCHEMES = frozenset({"http", "https", "mailto", "file"})
+
+_SPECIAL = re.compile(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)|^(?=[#+-]|\d+[.)])|&(?=#?\w+;)|!(?=\[)")
+_CODE_OR_TAG = re.compile(r"(?s)(`+)(?!`).+?(?<!`)\1(?!`)|<(?=[A-Za-z/!?])")
+_IMAGE = re.compile(r"!\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])")
+_HEADING = re.compile(r"(\s{0,3})(#{1,6})(?=\s|$)")
+_PAIR = re.compile(r"([A-Za-z][\w-]*):[ \t]*(.*)")
+
+
+@cache
+def parser() -> MarkdownIt:
+    """The one grammar for everything that is read here."""
+    return (
+        MarkdownIt("commonmark", {"html": False})
+        .enable(["table", "strikethrough"])
+        .use(front_matter_plugin)
+        .use(footnote_plugin, inline=True)
+        .use(tasklists_plugin)
+        .use(deflist_plugin)
+    )
+
+
+def parse(text: str) -> SyntaxTreeNode:
+    """The document as a tree."""
+    return SyntaxTreeNode(parser().parse(text))
+
+
+def escape(text: str) -> str:
+    """Foreign words as Markdown that shows exactly these words, in a paragraph or a table's cell."""
+    return _SPECIAL.sub(lambda match: f"\\{match[0]}", text)
+
+
+def time_link(label: str, uri: str | None, seconds: float) -> str:
+    """``[00:01:23](file:///talk.mp4#t=83)``; the time alone where nothing can open the address."""
+    if uri is None or urlsplit(uri).scheme not in {"file", "http", "https"}:
+        return rf"\[{label}\]"
+    return f"[{label}]({quote(uri, safe=':/?&=%~@+,;$!*')}#t={int(seconds)})"
+
+
+def front_matter(fields: Mapping[str, str]) -> str:
+    """A YAML front matter of flat strings, in the given order."""
+    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items())
+    return "\n".join(("---", *lines, "---", ""))
+
+
+def read_front_matter(content: str) -> dict[str, str]:
+    """The flat pairs of a front matter; nested values are none of a cover's business and are passed over."""
+    pairs: dict[str, str] = {}
+    for match in filter(None, map(_PAIR.fullmatch, content.splitlines())):
+        value = match[2].strip()
+        try:
+            read = json.loads(value) if value.startswith('"') else value.strip("'")
+        except ValueError:
+            read = value
+        if read:
+            pairs[match[1].lower()] = str(read)
+    return pairs
+
+
+def outside_code(text: str, change: Callable[[str], str]) -> str:
+    """The text with ``change`` made to every line that is not in a code block."""
+    lines = text.split("\n")
+    code = {
+        number
+        for token in parser().parse(text)
+        if token.type in {"fence", "code_block"} and token.map
+        for number in range(*token.map)
+    }
+    return "\n".join(line if number in code else change(line) for number, line in enumerate(lines))
+
+
+def tame(text: str, level: int) -> str:
+    """A foreign section made safe to stand in a document.
+
+    Raw HTML is escaped, images become their descriptions, headings begin at ``level``, an open code fence is closed.
+    """
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+    text = _closed(text)
+    text = outside_code(text, lambda line: _IMAGE.sub(lambda match: match[1], line))
+    text = _without_html(text)
+    levels = [len(match[2]) for match in map(_HEADING.match, _prose(text)) if match]
+    shift = max(0, level - min(levels, default=level))
+    return outside_code(text, lambda line: _HEADING.sub(lambda m: m[1] + "#" * min(6, len(m[2]) + shift), line, count=1))
+
+
+def _prose(text: str) -> list[str]:
+    found: list[str] = []
+    outside_code(text, lambda line: found.append(line) or line)  # type: ignore[func-returns-value]
+    return found
+
+
+def _closed(text: str) -> str:
+    """Close a code fence that runs to the end, lest it swallows what follows in the document."""
+    tokens = parser().parse(text)
+    last = tokens[-1] if tokens else None
+    if last is None or last.type != "fence" or last.map is None:
+        return text
+    probe = parser().parse(f"{text}\n\nprobe")
+    return text if probe[-1].type == "paragraph_close" else f"{text}\n{last.markup}"
+
+
+def _without_html(text: str) -> str:
+    escaped = outside_code(text, lambda line: _CODE_OR_TAG.sub(lambda m: m[0] if m[1] else "&lt;", line))
+    return escaped if not _has_html(escaped) else outside_code(text, lambda line: line.replace("<", "&lt;"))
+
+
+def _has_html(text: str) -> bool:
+    strict = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+    return any(
+        token.type == "html_block" or any(child.type == "html_inline" for child in token.children or ()) for token in strict
+    )

@@ -1,0 +1,74 @@
+"""Stage 4: give the document its sections."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stenobus_contracts import (
+    OUTLINE,
+    DocMapped,
+    DocOutlined,
+    Extraction,
+    Item,
+    Outline,
+    OutlineInputs,
+    OutlineSection,
+    ProblemMatrix,
+    StageUsage,
+)
+from stenobus_core import Context, Plugin
+
+from .asking import AskingSettings, Question, total
+from .handing import advance, item_line, row_line
+from .text import one_line
+
+QUESTION = Question("outline", version=1, task=OUTLINE, output=Outline)
+#: Where items go that no section asked for: a document leaves nothing out silently.
+OTHER = "Other findings"
+
+
+class Settings(AskingSettings):
+    """Whom to ask."""
+
+
+plugin = Plugin("documents-outline", summary="Documents, stage 4: plan the sections", settings=Settings)
+
+
+@plugin.handler(concurrency=2, timeout=1800, attempts=5)
+async def plan(event: DocMapped, ctx: Context[Settings, None]) -> DocOutlined:
+    """Ask for the outline, and see to it that every item has exactly one place."""
+    items = (await ctx.read_model(event.extraction, Extraction)).items
+    rows = (await ctx.read_model(event.matrix, ProblemMatrix)).rows
+    usages: list[StageUsage] = []
+    outline, warnings = Outline(title=event.source.title), []
+    if items:
+        answer = await QUESTION.ask(
+            ctx,
+            ctx.settings,
+            OutlineInputs(title=event.source.title, language=event.source.language, items=items, rows=rows),
+            title=event.source.title,
+            items="\n".join(map(item_line, items)),
+            rows="\n".join(map(row_line, rows)),
+        )
+        usages.append(answer.usage)
+        outline, warnings = complete(answer.value, items, event.source.title)
+    ctx.note(sections=len(outline.sections))
+    return advance(event, DocOutlined, total("outline", usages, warnings), outline=await ctx.store_model(outline))
+
+
+def complete(outline: Outline, items: Sequence[Item], title: str) -> tuple[Outline, list[str]]:
+    """Every item in its first section, unknown ids and empty sections gone, what was forgotten in a last section."""
+    left = {item.id for item in items}
+    unknown = 0
+    sections: list[OutlineSection] = []
+    for section in outline.sections:
+        unknown += sum(each not in {item.id for item in items} for each in section.items)
+        own = tuple(each for each in dict.fromkeys(section.items) if each in left)
+        left -= set(own)
+        if own:
+            sections.append(OutlineSection(heading=one_line(section.heading).lstrip("# ") or OTHER, items=own))
+    warnings = [f"{unknown} unknown item ids dropped from the outline"] if unknown else []
+    if left:
+        sections.append(OutlineSection(heading=OTHER, items=tuple(item.id for item in items if item.id in left)))
+        warnings.append(f"{len(left)} items that the outline forgot are in the section {OTHER!r}")
+    return Outline(title=one_line(outline.title) or title, sections=tuple(sections)), warnings

@@ -1,0 +1,49 @@
+"""Stage 6: Markdown and DOCX, stored and announced."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from pydantic import Field
+from stenobus_contracts import DocDrafted, DocReady, StageUsage
+from stenobus_core import Context, PermanentError, Plugin, PluginSettings
+
+from .draft import method_of
+
+DOCX_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+
+
+class Settings(PluginSettings):
+    """How the DOCX looks."""
+
+    page: Literal["A4", "Letter"] = Field(default="A4", description="paper size")
+    author: str = Field(default="Stenobus", max_length=200, description="author in the document's properties")
+
+
+plugin = Plugin("documents-output", summary="Documents, stage 6: store Markdown and DOCX", settings=Settings)
+
+
+@plugin.handler(concurrency=2, timeout=600, attempts=5)
+async def output(event: DocDrafted, ctx: Context[Settings, None]) -> DocReady:
+    """Render the draft as DOCX; equal drafts give equal bytes."""
+    from .word import render  # python-docx, lxml and pygments take longer to import than the rest of the plugin
+
+    draft = (await ctx.read(event.draft)).decode(errors="replace")
+    if not draft.strip():
+        raise PermanentError("The draft is empty; look at what the write stage answered.")
+    rendered = await asyncio.to_thread(render, draft, page=ctx.settings.page, author=ctx.settings.author)
+    usage = StageUsage(stage="output", method="local", warnings=tuple(rendered.warnings))
+    stages = (*event.stages, usage)
+    ctx.note(docx_bytes=len(rendered.docx))
+    return DocReady(
+        title=rendered.title or event.source.title,
+        source=event.source,
+        markdown=event.draft,
+        docx=await ctx.store(rendered.docx, DOCX_TYPE),
+        transcript=event.transcript,
+        method=method_of(stages),
+        stages=stages,
+        chunks_processed=event.chunks_processed,
+        warnings=tuple(f"{stage.stage}: {warning}" for stage in stages for warning in stage.warnings),
+    )
