@@ -13,6 +13,8 @@ from stenobus_contracts import Evidence, Item, Segment
 
 from .text import one_line
 
+#: Kinds of which one sentence may hold several.
+_SEVERAL = frozenset({"command", "configuration"})
 #: One word, its apostrophes inside; each character of a script without spaces counts as a word.
 _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|(?:(?![\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])[^\W_]"
                     r"(?:['\u2019](?=[^\W\d_]))?)+")  # fmt: skip
@@ -57,24 +59,24 @@ def ground(items: Iterable[Item], segments: Sequence[Segment]) -> Grounded:
 
 
 def merge(chunks: Iterable[Iterable[Item]]) -> list[Item]:
-    """Join what the chunks found: items of one kind and segment with the same quote are the same fact.
+    """Join what the chunks found: items of one kind and segment with the same quote and text are the same fact.
 
-    Where chunks overlap, a quote that contains the other's is the same too. The result is in the order of the
-    recording, numbered I001, I002, …
+    Where chunks overlap, the text may differ and a quote may contain the other's; but a sentence can hold several
+    commands and settings, so these are the same only with the same text. The result is in the order of the recording,
+    numbered I001, I002, …
     """
-    kept: list[tuple[int, str, Item]] = []
+    kept: list[tuple[int, Item]] = []
     by_place: dict[tuple[str, str], list[int]] = {}
     for chunk, items in enumerate(chunks):
         for item in items:
-            words = f" {' '.join(token.text for token in fold(item.evidence.quote))} "
             places = [(item.kind, segment) for segment in item.evidence.segments]
             rivals = sorted({number for place in places for number in by_place.get(place, ())})
-            if any(_same(words, kept[rival][1], across=kept[rival][0] != chunk) for rival in rivals):
+            if any(_same(item, kept[rival][1], across=kept[rival][0] != chunk) for rival in rivals):
                 continue
             for place in places:
                 by_place.setdefault(place, []).append(len(kept))
-            kept.append((chunk, words, item))
-    found = sorted((item for _, _, item in kept), key=lambda item: int(item.evidence.segments[0][1:]))
+            kept.append((chunk, item))
+    found = sorted((item for _, item in kept), key=lambda item: int(item.evidence.segments[0][1:]))
     return [item.model_copy(update={"id": f"I{number:03d}"}) for number, item in enumerate(found, start=1)]
 
 
@@ -152,5 +154,12 @@ def _folded(word: str) -> str:
     return "".join(plain.replace("'", "").replace("\u2019", "").split())  # some ligatures fold into several words
 
 
-def _same(one: str, other: str, *, across: bool) -> bool:
-    return one == other or (across and (one in other or other in one))
+def _same(one: Item, other: Item, *, across: bool) -> bool:
+    quote, known = _key(one.evidence.quote), _key(other.evidence.quote)
+    if across and one.kind not in _SEVERAL:
+        return quote in known or known in quote
+    return _key(one.text) == _key(other.text) and (quote == known or across)
+
+
+def _key(text: str) -> str:
+    return f" {' '.join(token.text for token in fold(text))} "

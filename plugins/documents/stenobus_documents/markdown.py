@@ -31,7 +31,7 @@ _PAIR = re.compile(r"([A-Za-z][\w-]*):[ \t]*(.*)")
 @cache
 def parser() -> MarkdownIt:
     """The one grammar for everything that is read here."""
-    return (
+    grammar = (
         MarkdownIt("commonmark", {"html": False})
         .enable(["table", "strikethrough"])
         .use(front_matter_plugin)
@@ -39,6 +39,16 @@ def parser() -> MarkdownIt:
         .use(tasklists_plugin)
         .use(deflist_plugin)
     )
+    grammar.validateLink = may_link  # type: ignore[method-assign]  # its own rule refuses file://
+    return grammar
+
+
+def may_link(target: str) -> bool:
+    """True for an anchor and for an address of :data:`LINK_SCHEMES`."""
+    try:
+        return target.startswith("#") or urlsplit(target).scheme.lower() in LINK_SCHEMES
+    except ValueError:
+        return False
 
 
 def parse(text: str) -> SyntaxTreeNode:

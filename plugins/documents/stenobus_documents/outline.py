@@ -36,7 +36,7 @@ plugin = Plugin("documents-outline", summary="Documents, stage 4: plan the secti
 
 @plugin.handler(concurrency=2, timeout=1800, attempts=5)
 async def plan(event: DocMapped, ctx: Context[Settings, None]) -> DocOutlined:
-    """Ask for the outline, and see to it that every item has exactly one place."""
+    """Ask for the outline, and see to it that every item has its place."""
     items = (await ctx.read_model(event.extraction, Extraction)).items
     rows = (await ctx.read_model(event.matrix, ProblemMatrix)).rows
     usages: list[StageUsage] = []
@@ -57,14 +57,15 @@ async def plan(event: DocMapped, ctx: Context[Settings, None]) -> DocOutlined:
 
 
 def complete(outline: Outline, items: Sequence[Item], title: str) -> tuple[Outline, list[str]]:
-    """Every item in its first section, unknown ids and empty sections gone, what was forgotten in a last section."""
-    left = {item.id for item in items}
+    """Unknown ids and empty sections gone, what was forgotten in a last section."""
+    known = {item.id for item in items}
+    left = set(known)
     unknown = 0
     sections: list[OutlineSection] = []
     for section in outline.sections:
-        unknown += sum(each not in {item.id for item in items} for each in section.items)
-        own = tuple(each for each in dict.fromkeys(section.items) if each in left)
-        left -= set(own)
+        unknown += sum(each not in known for each in section.items)
+        own = tuple(each for each in dict.fromkeys(section.items) if each in known)
+        left -= set(own)  # a summary may tell again what another section has
         if own:
             sections.append(OutlineSection(heading=one_line(section.heading).lstrip("# ") or OTHER, items=own))
     warnings = [f"{unknown} unknown item ids dropped from the outline"] if unknown else []
