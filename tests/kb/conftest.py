@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from stenobus_contracts import BlobRef, KbDocument
 from stenobus_kb.chunk import chunks
 from stenobus_kb.index import Index, Outcome
@@ -27,7 +28,9 @@ def index(path: Path) -> Iterator[Index]:
 
 
 def document(name: str, text: str, *, title: str | None = None, uri: str | None = None) -> KbDocument:
-    content = BlobRef(uri=f"file:///{name}.md", sha256=hashlib.sha256(text.encode()).hexdigest(), size=len(text.encode()))
+    content = BlobRef(
+        uri=f"file:///{name}.md", sha256=hashlib.sha256(text.encode()).hexdigest(), size=len(text.encode())
+    )
     return KbDocument(id=name, title=name if title is None else title, content=content, uri=uri)
 
 

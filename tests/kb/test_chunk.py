@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from stenobus_kb.chunk import DEMOTED, MAX_CHARACTERS, Chunk, chunks
 
 
 def test_each_section_is_a_chunk_with_its_heading_path() -> None:
-    found = chunks("# Outage\n\nIntro.\n\n## Cause\n\nDisk full.\n\n### Proof\n\n`df -h`\n\n## Fix\n\nClean up.\n", "Report")
+    found = chunks(
+        "# Outage\n\nIntro.\n\n## Cause\n\nDisk full.\n\n### Proof\n\n`df -h`\n\n## Fix\n\nClean up.\n", "Report"
+    )
     assert [(chunk.headings, chunk.text) for chunk in found] == [
         (("Outage",), "Intro."),
         (("Outage", "Cause"), "Disk full."),
@@ -36,6 +39,7 @@ def test_a_rule_in_the_text_is_no_front_matter() -> None:
         ("Restart it [00:01:23].", 83.0),
         ("Restart it [00:01:23](file:///talk.wav#t=83).", 83.0),
         ("Restart it ([01:00:00.5](nats://media/talk)).", 3600.5),
+        (r"Restart it \[00:01:23\].", 83.0),
         ("First [00:00:09], then [00:00:20].", 9.0),
         ("Nothing about 00:01:23 as such.", None),
         ("A log: `[00:01:23] boot`", None),
@@ -91,13 +95,20 @@ def test_headings_in_code_are_code() -> None:
 
 
 def test_tables_lists_links_and_tags_become_words() -> None:
-    found = chunks("| a | b |\n|---|---|\n| 1 | **2** |\n\n- one\n- [two](http://x)\n\n<div>three</div>\n<!-- no -->\n")
-    assert found == [Chunk((), "a | b\n1 | 2\n\none\ntwo\n\nthree")]
+    found = chunks(
+        "| a | b |\n|---|---|\n| 1<br>1 | **2** |\n\n- one\n- [two](http://x)\n\n<div>three</div>\n<!-- no -->\n"
+    )
+    assert found == [Chunk((), "a | b\n1 1 | 2\n\none\ntwo\n\nthree")]
 
 
 def test_sections_about_the_making_weigh_less() -> None:
     found = chunks("# T\n\n## Cause\n\nFull.\n\n## Provenance\n\n### Models\n\nx\n", "T")
     assert [chunk.weight for chunk in found] == [1.0, DEMOTED]
+
+
+def test_a_banner_below_the_title_weighs_less() -> None:
+    found = chunks("# T\n\n> Made by a machine.\n\n## Cause\n\n> Full, he said.\n", "T")
+    assert [(chunk.text, chunk.weight) for chunk in found] == [("Made by a machine.", DEMOTED), ("Full, he said.", 1.0)]
 
 
 def test_a_heading_alone_can_still_be_found() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+
 from stenobus_kb import database
 from stenobus_kb.chunk import Chunk
 from stenobus_kb.errors import IndexMissing, IndexUnusable

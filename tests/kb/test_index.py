@@ -12,6 +12,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+
 from stenobus_kb.chunk import Chunk
 from stenobus_kb.index import Index
 from stenobus_kb.search import search
@@ -172,7 +173,8 @@ def test_readers_see_whole_versions_while_a_writer_works(index: Index, path: Pat
 
 def test_several_processes_may_create_and_write_one_index(path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from stenobus_kb.index import Index; from stenobus_kb.chunk import Chunk;"
+        "import sys; from pathlib import Path;"
+        "from stenobus_kb.index import Index; from stenobus_kb.chunk import Chunk;"
         "from stenobus_contracts import BlobRef, KbDocument;"
         "index = Index(Path(sys.argv[1]));"
         "[index.put('documents', KbDocument(id=f'{sys.argv[2]}-{n}', title='t',"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+
 from stenobus_kb.errors import IndexMissing
 from stenobus_kb.query import MAX_TERMS, expressions
 from stenobus_kb.search import Hit, search
@@ -148,7 +149,7 @@ def test_a_page_for_a_query_is_cut_short() -> None:
 
 
 def test_before_the_first_document_one_sentence_says_so(path: Path) -> None:
-    with pytest.raises(IndexMissing, match="no index .* yet"):
+    with pytest.raises(IndexMissing, match=r"no index .* yet"):
         search(path, "anything")
 
 

@@ -1,32 +1,21 @@
-"""Markdown into chunks: one section each, or parts of a long one, with heading path and source time."""
+"""Documents into chunks: one section each, or parts of a long one, with heading path and source time."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-
-from markdown_it import MarkdownIt
-from markdown_it.token import Token
 
 from .text import clean
 
 #: Part of every document's fingerprint: raise it when the same text yields other chunks.
 VERSION = 1
-#: Longest chunk in characters, some 300 words: a screenful, and within reach of small embedding models.
-MAX_CHARACTERS = 1_800
-#: Weight of sections about the document's making; they name every subject and would crowd the hits.
+#: Longest chunk in characters, some 200 words: within reach of small embedding models, and of one look.
+MAX_CHARACTERS = 1_200
+#: Weight of what tells of the document's making: it is alike in all documents, names every subject, and would crowd
+#: the hits.
 DEMOTED = 0.2
 DEMOTED_HEADINGS = frozenset({"provenance", "procedencia", "procedência"})
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n.*?\n(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
-_CLOCK = r"(\d{1,3}):([0-5]\d):([0-5]\d(?:\.\d+)?)"
-_TIME = re.compile(_CLOCK)
-_BRACKETED_TIME = re.compile(rf"\[{_CLOCK}\]")
-# Times travel through the splitting as seconds between two control characters, which cleaned text cannot contain.
-_MARK = re.compile(r"\x02([\d.]+)\x03")
-_MARK_IN_TEXT = re.compile(r"(?m)^{0}[ \t]*|[ \t]*{0}".format(r"(?:\(\x02[\d.]+\x03\)|\x02[\d.]+\x03)"))
-_TAG = re.compile(r"<!--.*?-->|<[^>]*>", re.DOTALL)
 _BREAKS = ("\n", "。", ". ", "? ", "! ", "; ", " ")
 
 
@@ -43,46 +32,48 @@ class Chunk:
     weight: float = 1.0
 
 
-class _Markdown(MarkdownIt):
-    def validateLink(self, url: str) -> bool:
-        """Any address makes a link: times are linked to recordings at file:///, and nothing is rendered here."""
-        return True
-
-
 @dataclass(slots=True)
 class _Section:
     headings: tuple[tuple[int, str], ...]
     start: float | None = None
     blocks: list[str] = field(default_factory=list)
+    only_quotes: bool = True
+
+    @property
+    def tells_of_the_making(self) -> bool:
+        """A section of provenance, or the banner below the title, which is a quote."""
+        below_the_title = len(self.headings) <= 1 and all(level == 1 for level, _ in self.headings)
+        return (below_the_title and self.only_quotes and bool(self.blocks)) or any(
+            text.casefold() in DEMOTED_HEADINGS for _, text in self.headings
+        )
 
 
-def chunks(markdown: str, title: str = "") -> list[Chunk]:
-    """Cut a Markdown text into chunks in reading order.
+def chunks(text: str, title: str = "") -> list[Chunk]:
+    """Cut a Markdown or plain text into chunks in reading order.
 
     Front matter is left out, and so is a top heading that repeats the title. A text without any words still yields one
     empty chunk: the document can be found by its title.
 
     Args:
-        markdown: the text; plain text is fine too.
-        title: the document's title.
+        text: the document.
+        title: its title.
     """
-    source = _FRONT_MATTER.sub("", clean(markdown.replace("\r\n", "\n")), count=1)
-    tokens = _Markdown("commonmark").enable("table").parse(source)
-    found = [chunk for section in _with_words(list(_sections(tokens))) for chunk in _chunks_of(section, title)]
-    return found or [Chunk((), "")]
+    sections = _with_words(list(_sections(clean(text))))
+    return [chunk for section in sections for chunk in _chunks_of(section, title)] or [Chunk((), "")]
 
 
-def _sections(tokens: list[Token]) -> Iterator[_Section]:
+def _sections(text: str) -> Iterator[_Section]:
+    from .markdown import blocks, first_time, without_times  # the parser takes longer to load than this whole plugin
+
     section = _Section(())
-    for block in _blocks(tokens):
-        if block[0].type == "heading_open":
+    for block in blocks(text):
+        if block.level:
             yield section
-            level = int(block[0].tag[1:])
-            marked = _plain(block)
-            above = tuple(heading for heading in section.headings if heading[0] < level)
-            section = _Section((*above, (level, _without_times(marked))), _first_time(marked))
-        elif text := _plain(block).strip():
-            section.blocks.append(text)
+            above = tuple(heading for heading in section.headings if heading[0] < block.level)
+            section = _Section((*above, (block.level, without_times(block.marked))), first_time(block.marked))
+        elif block.marked:
+            section.blocks.append(block.marked)
+            section.only_quotes &= block.quoted
     yield section
 
 
@@ -96,15 +87,17 @@ def _with_words(sections: list[_Section]) -> Iterator[_Section]:
 
 
 def _chunks_of(section: _Section, title: str) -> Iterator[Chunk]:
+    from .markdown import first_time, without_times
+
     headings = tuple(text for _, text in section.headings)
-    weight = DEMOTED if DEMOTED_HEADINGS & {heading.casefold() for heading in headings} else 1.0
+    weight = DEMOTED if section.tells_of_the_making else 1.0
     if headings and headings[0].casefold() == title.casefold():
         headings = headings[1:]
     start = section.start
     for marked in _packed(section.blocks) if section.blocks else [""]:
-        own = _first_time(marked)
+        own = first_time(marked)
         start = start if own is None else own  # a part without a time goes on where the part before it was
-        yield Chunk(headings, _without_times(marked), start, weight)
+        yield Chunk(headings, without_times(marked), start, weight)
 
 
 def _packed(blocks: Iterable[str]) -> Iterator[str]:
@@ -120,72 +113,12 @@ def _packed(blocks: Iterable[str]) -> Iterator[str]:
 
 def _split(block: str) -> Iterator[str]:
     """Parts of at most the longest chunk, ending at a line, a sentence or a word where there is one."""
-    while len(block) > MAX_CHARACTERS:
-        ends = (block.rfind(mark, MAX_CHARACTERS // 2, MAX_CHARACTERS) + len(mark) for mark in _BREAKS)
-        end = next((end for end in ends if end > MAX_CHARACTERS // 2), MAX_CHARACTERS)
-        yield block[:end].rstrip()
-        block = block[end:].lstrip()
-    if block:
-        yield block
-
-
-def _blocks(tokens: list[Token]) -> Iterator[list[Token]]:
-    """Groups of tokens, each one block of the outermost level."""
-    block: list[Token] = []
-    for token in tokens:
-        block.append(token)
-        if token.level == 0 and token.nesting != 1:
-            yield block
-            block = []
-
-
-def _plain(block: list[Token]) -> str:
-    """A block's words, one line for each paragraph, list item or table row, with its times marked."""
-    lines: list[str] = []
-    cells: list[str] | None = None
-    for token in block:
-        if token.type == "tr_open":
-            cells = []
-        elif token.type == "tr_close" and cells is not None:
-            lines.append(" | ".join(cells))
-            cells = None
-        elif token.type == "inline":
-            (lines if cells is None else cells).append(_inline(token.children or []))
-        elif token.type in {"fence", "code_block"}:
-            lines.append(token.content.rstrip("\n"))
-        elif token.type == "html_block":
-            lines.append(_TAG.sub("", token.content).strip())
-    return "\n".join(line for line in lines if line)
-
-
-def _inline(tokens: list[Token]) -> str:
-    parts: list[str] = []
-    link = 0
-    for token in tokens:
-        if token.type == "text":
-            parts.append(_BRACKETED_TIME.sub(_mark, token.content))
-        elif token.type in {"code_inline", "image"}:
-            parts.append(token.content)
-        elif token.type in {"softbreak", "hardbreak"}:
-            parts.append("\n")
-        elif token.type == "link_open":
-            link = len(parts)
-        elif token.type == "link_close":
-            words = "".join(parts[link:]).strip()
-            if time := _TIME.fullmatch(words):
-                parts[link:] = [_mark(time)]
-    return "".join(parts)
-
-
-def _mark(time: re.Match[str]) -> str:
-    hours, minutes, seconds = time.groups()
-    return f"\x02{int(hours) * 3600 + int(minutes) * 60 + float(seconds)}\x03"
-
-
-def _without_times(marked: str) -> str:
-    return clean(_MARK_IN_TEXT.sub("", marked)).strip()
-
-
-def _first_time(marked: str) -> float | None:
-    mark = _MARK.search(marked)
-    return float(mark[1]) if mark else None
+    start = 0
+    while len(block) - start > MAX_CHARACTERS:
+        middle, limit = start + MAX_CHARACTERS // 2, start + MAX_CHARACTERS
+        ends = (block.rfind(mark, middle, limit) + len(mark) for mark in _BREAKS)
+        end = next((end for end in ends if end > middle), limit)
+        yield block[start:end].strip()
+        start = end
+    if rest := block[start:].strip():
+        yield rest

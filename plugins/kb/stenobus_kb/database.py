@@ -18,7 +18,7 @@ BUSY_TIMEOUT_MS = 10_000
 
 # `passages` holds the text once, for matching and for snippets; its rowid is the chunk's id. Symbols (So) are token
 # characters so that emoji can be found.
-_SCHEMA = f"""
+_SCHEMA = """
 CREATE TABLE documents(
     id INTEGER PRIMARY KEY,
     collection TEXT NOT NULL,
@@ -43,8 +43,6 @@ CREATE VIRTUAL TABLE passages USING fts5(
 CREATE TRIGGER chunk_deleted AFTER DELETE ON chunks BEGIN
     DELETE FROM passages WHERE rowid = old.id;
 END;
-PRAGMA application_id = {APPLICATION_ID};
-PRAGMA user_version = {SCHEMA_VERSION};
 """
 
 
@@ -63,6 +61,8 @@ def open_writer(path: Path) -> apsw.Connection:
             with connection:
                 if not _is_ours(connection, path):
                     connection.execute(_SCHEMA)
+                    connection.pragma("application_id", APPLICATION_ID)
+                    connection.pragma("user_version", SCHEMA_VERSION)
             connection.pragma("journal_mode", "wal")
             # An event is acknowledged after its commit, so the commit has to outlive a power cut.
             connection.pragma("synchronous", "full")

@@ -13,7 +13,3 @@ class IndexMissing(KbError):
 
 class IndexUnusable(KbError):
     """The index cannot be opened, read or written."""
-
-
-class NotText(KbError):
-    """A document's content is not text."""

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-import apsw
 from stenobus_contracts import KbDocument
 
 from . import chunk
@@ -40,11 +39,15 @@ class Index:
     def outdated(self, collection: str, documents: Iterable[KbDocument]) -> list[KbDocument]:
         """Those of the documents that the index does not hold in this very version."""
         with self._lock, explained(self.path):
-            return [document for document in documents if self._fingerprint(collection, document.id) != _fingerprint(document)]
+            return [
+                document
+                for document in documents
+                if self._fingerprint(collection, document.id) != _fingerprint(document)
+            ]
 
     def put(self, collection: str, document: KbDocument, chunks: Sequence[Chunk]) -> Outcome:
         """Add a document, or replace it: readers see the old version or the new one, whatever happens in between."""
-        fingerprint = _fingerprint(document)
+        fingerprint, title = _fingerprint(document), clean(document.title)
         with self._lock, explained(self.path), self.connection:
             known = self._fingerprint(collection, document.id)
             if known == fingerprint:
@@ -53,10 +56,9 @@ class Index:
                 "INSERT INTO documents(collection, name, title, uri, metadata, fingerprint) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT(collection, name) DO UPDATE SET title = excluded.title, uri = excluded.uri,"
                 " metadata = excluded.metadata, fingerprint = excluded.fingerprint RETURNING id",
-                (collection, document.id, document.title, document.uri, json.dumps(document.metadata), fingerprint),
+                (collection, document.id, title, document.uri, json.dumps(document.metadata), fingerprint),
             )
             self.connection.execute("DELETE FROM chunks WHERE document = ?", (row,))
-            title = cut(clean(document.title))
             for position, part in enumerate(chunks):
                 self.connection.execute(
                     "INSERT INTO chunks(document, position, start, weight) VALUES (?, ?, ?, ?)",
@@ -64,18 +66,18 @@ class Index:
                 )
                 self.connection.execute(
                     "INSERT INTO passages(rowid, title, heading, body) VALUES (?, ?, ?, ?)",
-                    (self.connection.last_insert_rowid(), title, cut(" › ".join(part.headings)), cut(part.text)),
+                    (self.connection.last_insert_rowid(), cut(title), cut(" › ".join(part.headings)), cut(part.text)),
                 )
         return "added" if known is None else "updated"
 
     def delete(self, collection: str, ids: Iterable[str]) -> int:
         """Remove documents; returns how many of them were there."""
+        removed = 0
         with self._lock, explained(self.path), self.connection:
-            removed = 0
             for name in ids:
                 self.connection.execute("DELETE FROM documents WHERE collection = ? AND name = ?", (collection, name))
                 removed += self.connection.changes()
-            return removed
+        return removed
 
     def size(self, collection: str) -> int:
         """Number of chunks in a collection."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import apsw
 
@@ -73,8 +74,17 @@ def search(path: Path, query: str, *, collection: str | None = None, limit: int 
     return []
 
 
+def counts(path: Path) -> tuple[int, int]:
+    """Number of documents and of chunks in the index. Raises as :func:`search` does."""
+    with closing(open_reader(path)) as connection, explained(path):
+        [(documents, chunks)] = connection.execute(
+            "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM chunks)"
+        )
+        return documents, chunks
+
+
 def _hits(connection: apsw.Connection, expression: str, collection: str | None, limit: int) -> list[Hit]:
-    ranked = connection.execute(
+    ranked: list[tuple[Any, ...]] = connection.execute(
         _RANKED, {"expression": expression, "collection": collection, "per_document": _PER_DOCUMENT, "limit": limit}
     ).fetchall()
     hits = []

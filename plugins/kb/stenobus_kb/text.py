@@ -15,8 +15,9 @@ _ALONE = re.compile(
     "\u2e80-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"  # CJK, kana, hangul
     "])"
 )
-# Control characters, but for tab, line feed and carriage return: the index marks times and highlights with them.
-_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\u200b]")
+# Control characters, but for tab, line feed and carriage return: the index marks times and highlights with them, and a
+# terminal obeys some.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b]")
 
 
 def clean(text: str) -> str:

@@ -1,0 +1,19 @@
+"""Knowledge base: finished documents, found by words, in one SQLite file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .service import plugin
+
+__all__ = ["plugin"]
+
+
+def __getattr__(name: str) -> Any:
+    # `stenobus search` imports this package, too, and does not need the service.
+    if name == "plugin":
+        from .service import plugin
+
+        return plugin
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
