@@ -1,0 +1,67 @@
+"""Why a completion failed, in a handful of classes that retries, fallback and askers can decide by."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from stenobus_contracts import LlmError, TokenUsage
+
+Code = Literal[
+    "throttled",
+    "overloaded",
+    "transport",
+    "truncated",
+    "invalid_answer",
+    "context_too_long",
+    "content_filter",
+    "auth",
+    "bad_request",
+    "unsupported",
+]
+
+#: What may pass by itself: the server asked to wait, is busy, or was not reached.
+TRANSIENT: frozenset[Code] = frozenset({"throttled", "overloaded", "transport"})
+
+
+class Failure(Exception):
+    """No usable completion.
+
+    Args:
+        code: the class of the failure.
+        message: one sentence that says what to do.
+        delay: seconds the server asked to wait.
+        retryable: whether the same request may succeed later; by default what the class says.
+        usage: tokens that were spent all the same.
+        text: what the model wrote all the same.
+        model: the model that was asked.
+    """
+
+    def __init__(
+        self,
+        code: Code,
+        message: str,
+        *,
+        delay: float | None = None,
+        retryable: bool | None = None,
+        usage: TokenUsage | None = None,
+        text: str = "",
+        model: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.delay = delay
+        self.retryable = code in TRANSIENT if retryable is None else retryable
+        self.usage = usage or TokenUsage()
+        self.text = text
+        self.model = model
+
+    @property
+    def finish_reason(self) -> str | None:
+        """Why the model stopped, in OpenAI's words, where that is what failed."""
+        return {"truncated": "length", "content_filter": "content_filter"}.get(self.code)
+
+    @property
+    def error(self) -> LlmError:
+        """The failure as the asker hears of it."""
+        return LlmError(code=self.code, message=self.message, retryable=self.retryable)

@@ -1,0 +1,79 @@
+"""The plugin: answers ``llm.request`` with ``llm.done``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+from pydantic import JsonValue
+
+from stenobus_contracts import LlmDone, LlmRequest
+from stenobus_core import Check, Context, Plugin, RetryableError
+
+from .failures import Failure
+from .router import Outcome, Router
+from .settings import MAX_ATTEMPTS, Settings
+
+plugin = Plugin("llm", summary="Language models, and an extractive provider that needs none", settings=Settings)
+
+
+@plugin.lifespan
+async def router(settings: Settings) -> AsyncIterator[Router]:
+    """One router, and so one set of connections, for the life of the process."""
+    router = Router(settings)
+    try:
+        yield router
+    finally:
+        await router.close()
+
+
+@plugin.doctor
+def doctor(settings: Settings) -> list[Check]:
+    """One line per target; a model that is not reachable right now is found out by asking it."""
+    checks = []
+    for target in settings.all_targets:
+        where = (
+            "no model needed"
+            if target.kind == "extractive"
+            else f"{target.model or 'first model'} at {target.base_url}"
+        )
+        try:
+            target.key()
+        except LookupError as error:
+            checks.append(Check(f"target {target.name}", False, f"{where}: {error.args[0]}"))
+        else:
+            checks.append(Check(f"target {target.name}", True, where))
+    return checks
+
+
+@plugin.handler(concurrency=16, timeout=3600, attempts=MAX_ATTEMPTS)
+async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone:
+    """Answer a request. The asker always hears back: with a completion, or with the reason there is none.
+
+    Raises:
+        RetryableError: the failure may pass, and attempts are left.
+    """
+    outcome = await ctx.state.answer(event)
+    result = outcome.result
+    if isinstance(result, Failure):
+        ctx.log.warning("no completion", code=result.code, reason=result.message, attempt=ctx.attempt)
+        if result.retryable and ctx.attempt < ctx.settings.attempts:
+            raise RetryableError(result.message, delay=result.delay)
+    done = outcome.done(event, ctx.event_id)
+    ctx.note(**_facts(outcome, done))
+    return done
+
+
+def _facts(outcome: Outcome, done: LlmDone) -> dict[str, JsonValue]:
+    """What the run record keeps of a request."""
+    return {
+        "task": done.task,
+        "provider": done.provider,
+        "model": done.model,
+        "method": done.method,
+        "tokens": done.usage.total,
+        "cost_usd": None if done.cost_usd is None else str(done.cost_usd),
+        "asked": [target.name for target in outcome.asked],
+        "not_taken": {
+            candidate.target.name: candidate.refusal.message for candidate in outcome.considered if candidate.refusal
+        },
+    }

@@ -1,0 +1,54 @@
+"""What answers a request: one narrow port, and its members by kind of target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import JsonValue
+
+from stenobus_contracts import LlmRequest, TokenUsage
+
+from ..settings import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A usable answer."""
+
+    text: str
+    data: JsonValue = None
+    model: str | None = None
+    finish_reason: str = "stop"
+    usage: TokenUsage = field(default_factory=TokenUsage)
+
+
+class Provider(Protocol):
+    """Turns a request into a completion."""
+
+    async def complete(self, request: LlmRequest) -> Completion:
+        """Ask once.
+
+        Raises:
+            Failure: there is no usable completion; retrying is the bus's business, never the provider's.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back connections."""
+        ...
+
+
+def build(target: Target) -> Provider:
+    """The provider for a target. The client library of a kind is loaded when its first target is built.
+
+    Raises:
+        Failure: the target's key is named but missing.
+    """
+    if target.kind == "extractive":
+        from .extractive import Extractive
+
+        return Extractive()
+    from .openai import OpenAI
+
+    return OpenAI(target)

@@ -1,0 +1,134 @@
+"""Settings of the router: its targets, their order, and where to turn when one fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
+
+from stenobus_contracts import TokenUsage
+from stenobus_core import PluginSettings
+
+from .failures import Code
+
+#: Deliveries of one request, at most: the ceiling of :attr:`Settings.attempts`.
+MAX_ATTEMPTS = 10
+EXTRACTIVE = "extractive"
+OPENAI_URL = "https://api.openai.com/v1"
+OPENAI_MODEL = "gpt-4.1-mini"
+
+
+class Target(BaseModel):
+    """One place that answers requests."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="what requests and answers call it")
+    kind: Literal["openai", "extractive"] = Field(default="openai", description="the protocol it speaks")
+    base_url: str = Field(default=OPENAI_URL, description="OpenAI-compatible URL, such as http://127.0.0.1:8000/v1")
+    model: str | None = Field(default=None, description="model to ask for; the first one the server lists when absent")
+    api_key: SecretStr | None = Field(default=None, description="the key itself; better a variable or a file")
+    api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
+    api_key_file: Path | None = Field(default=None, description="file that holds the key, such as a mounted secret")
+    timeout: float = Field(default=300, gt=0, le=1800, description="seconds for one whole completion")
+    connect_timeout: float = Field(default=10, gt=0, description="seconds to reach the server")
+    context_window: int | None = Field(default=None, ge=1, description="tokens of prompt and answer together")
+    structured: Literal["json_schema", "json_object", "prompt"] = Field(
+        default="json_schema",
+        description="how the server is asked for JSON: by schema, by its JSON mode and the prompt, by the prompt alone",
+    )
+    extra: dict[str, JsonValue] = Field(default_factory=dict, description="further fields of every request's body")
+    omit: frozenset[str] = Field(
+        default=frozenset(), description="fields the model refuses, such as temperature or max_completion_tokens"
+    )
+    input_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
+    output_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
+
+    def key(self, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
+        """The API key, or None when the target needs none.
+
+        Raises:
+            LookupError: a variable or file is named, but there is no key in it.
+        """
+        if self.api_key is not None:
+            return self.api_key
+        if self.api_key_env:
+            if not environ.get(self.api_key_env):
+                raise LookupError(f"the environment variable {self.api_key_env} is not set")
+            return SecretStr(environ[self.api_key_env])
+        if self.api_key_file:
+            try:
+                text = self.api_key_file.read_text(encoding="utf-8").strip()
+            except OSError as error:
+                raise LookupError(f"the key file {self.api_key_file} cannot be read: {error.strerror}") from error
+            if not text:
+                raise LookupError(f"the key file {self.api_key_file} is empty")
+            return SecretStr(text)
+        return None
+
+    def cost(self, usage: TokenUsage) -> Decimal | None:
+        """US dollars for these tokens; None when a price is not known, 0 when no model is asked."""
+        if self.kind == EXTRACTIVE:
+            return Decimal(0)
+        if self.input_price_per_million is None or self.output_price_per_million is None:
+            return None
+        million = Decimal(1_000_000)
+        return (usage.input * self.input_price_per_million + usage.output * self.output_price_per_million) / million
+
+
+class Settings(PluginSettings):
+    """Targets are tried in their order: the first one that can take a request answers it; extractive comes last."""
+
+    targets: tuple[Target, ...] = Field(default=(), description="places that answer requests")
+    default: str = Field(
+        default="auto", description="target of a request that names none; auto: the first able one, else extractive"
+    )
+    fallback: dict[Code, tuple[str, ...]] = Field(
+        default_factory=dict,
+        description="targets to ask next, by class of failure, such as {overloaded = ['cloud']}",
+    )
+    attempts: int = Field(
+        default=4, ge=1, le=MAX_ATTEMPTS, description="tries of a transient failure before the asker hears of it"
+    )
+    openai_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=AliasChoices("openai_api_key", "OPENAI_API_KEY"),
+        description="adds the target openai",
+    )
+    openai_base_url: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("openai_base_url", "OPENAI_BASE_URL", "OPENAI_API_BASE"),
+        description="adds the target openai, here",
+    )
+    openai_model: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("openai_model", "OPENAI_MODEL"),
+        description=f"model of the target openai; {OPENAI_MODEL} at OpenAI, else the first one the server lists",
+    )
+
+    @model_validator(mode="after")
+    def _names(self) -> Self:
+        names = [target.name for target in self.all_targets]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two targets are called {twice[0]}; every target needs a name of its own")
+        asked = {name for chain in self.fallback.values() for name in chain} | ({self.default} - {"auto"})
+        if unknown := sorted(asked - set(names)):
+            raise ValueError(f"there is no target {unknown[0]}; known are {', '.join(names)}")
+        return self
+
+    @property
+    def all_targets(self) -> tuple[Target, ...]:
+        """The configured targets, then ``openai`` from the environment, then ``extractive``, which is always there."""
+        targets = list(self.targets)
+        names = {target.name for target in targets}
+        if (self.openai_api_key or self.openai_base_url) and "openai" not in names:
+            url = self.openai_base_url or OPENAI_URL
+            model = self.openai_model or (OPENAI_MODEL if url == OPENAI_URL else None)
+            targets.append(Target(name="openai", base_url=url, model=model, api_key=self.openai_api_key))
+        if EXTRACTIVE not in names:
+            targets.append(Target(name=EXTRACTIVE, kind="extractive"))
+        return tuple(targets)
