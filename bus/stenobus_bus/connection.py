@@ -243,8 +243,8 @@ class Bus:
         except (NatsError, OSError) as error:
             raise ServerUnavailable(f"The JetStream API does not answer {subject} ({type(error).__name__}).") from error
         data = json.loads(answer.data)
-        if error := data.get("error"):
-            raise ApiError(subject, error)
+        if refusal := data.get("error"):
+            raise ApiError(subject, refusal)
         return data
 
 

@@ -218,8 +218,6 @@ def _config(folder: Path, port: int, ports: Path) -> str:
         "ports_file_dir": str(ports),
         "jetstream": {"store_dir": str(folder / "jetstream"), "sync_interval": "10s"},
         "max_payload": 1024 * 1024,
-        "lame_duck_duration": "1s",
-        "lame_duck_grace_period": "0s",
     }
     return json.dumps(settings, indent=2)
 

@@ -1,0 +1,64 @@
+"""The stage cache: a result is kept under everything it follows from, so a replay recomputes only what changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Final, TypeVar
+
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from stenobus_bus import BlobNotFound, Bus, PermanentError
+from stenobus_contracts import BlobRef, Model
+
+from .blobs import Blobs
+
+BUCKET: Final = "stenobus_cache"
+#: Seconds a result is kept.
+TTL: Final = 30 * 86_400.0
+
+M = TypeVar("M", bound=BaseModel)
+Part = JsonValue | BlobRef | Model
+
+
+class StageCache:
+    """Results by the digest of their inputs. The results themselves lie in the blob store."""
+
+    def __init__(self, bucket: KeyValue, blobs: Blobs) -> None:
+        self._bucket, self._blobs = bucket, blobs
+
+    @classmethod
+    async def open(cls, bus: Bus, blobs: Blobs) -> StageCache:
+        """The cache of a bus."""
+        return cls(await bus.bucket(BUCKET), blobs)
+
+    async def get(self, key: str, shape: type[M]) -> M | None:
+        """A kept result; None when there is none, its blob is gone, or it has another shape now."""
+        try:
+            entry = await self._bucket.get(key)
+            ref = BlobRef.model_validate_json(entry.value or b"")
+            return shape.model_validate_json(await self._blobs.read(ref))
+        except (KeyNotFoundError, BlobNotFound, PermanentError, ValidationError):
+            return None
+
+    async def put(self, key: str, result: BaseModel) -> None:
+        """Keep a result."""
+        ref = await self._blobs.put(result.model_dump_json().encode(), "application/json")
+        await self._bucket.put(key, ref.model_dump_json().encode())
+
+
+def cache_key(handler: str, shape: type[BaseModel], parts: tuple[Part, ...]) -> str:
+    """The key of a result: handler, shape and inputs. A blob counts by its content, not by where it lies."""
+    plain = json.dumps([_plain(part) for part in parts], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    digest = hashlib.sha256(f"{handler}\x1f{shape.__name__}\x1f{plain}".encode()).hexdigest()
+    return f"{handler}.{digest}"
+
+
+def _plain(part: Part) -> JsonValue:
+    if isinstance(part, BlobRef):
+        return {"sha256": part.sha256}
+    if isinstance(part, BaseModel):
+        return _plain(part.model_dump(mode="json"))
+    return part

@@ -1,0 +1,169 @@
+"""What a handler gets beside its event."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from stenobus_bus import BlobNotFound, PermanentError, Received, RequestTimeout, RetryableError
+from stenobus_bus import answers as bus_answers
+from stenobus_contracts import BlobRef, Event, LlmDone, Media
+
+from .blobs import READ_LIMIT
+from .cache import Part, cache_key
+from .settings import PluginSettings
+
+if TYPE_CHECKING:
+    from structlog.stdlib import BoundLogger
+
+    from .services import Services
+    from .tracking import Track
+
+S = TypeVar("S", bound=PluginSettings)
+State = TypeVar("State")
+M = TypeVar("M", bound=BaseModel)
+
+
+class Context(Generic[S, State]):
+    """One event's surroundings: settings, state, blobs, cache, requests, progress. Made anew for every attempt."""
+
+    def __init__(
+        self,
+        handler: str,
+        received: Received[Any],
+        services: Services,
+        track: Track,
+        settings: S,
+        state: State,
+        log: BoundLogger,
+    ) -> None:
+        self._handler, self._received, self._services, self._track = handler, received, services, track
+        self._extra = 0
+        #: The plugin's settings.
+        self.settings = settings
+        #: What the plugin's lifespan yielded.
+        self.state = state
+        #: Logger with run, handler and event id bound.
+        self.log = log
+
+    @property
+    def run(self) -> str:
+        """The run this event belongs to."""
+        return self._received.envelope.run
+
+    @property
+    def event_id(self) -> str:
+        """The event's id."""
+        return self._received.envelope.id
+
+    @property
+    def attempt(self) -> int:
+        """Number of this attempt, from 1."""
+        return self._received.attempt
+
+    @property
+    def replay(self) -> str | None:
+        """Id of the replay this event belongs to, None the first time. Outward effects may want to be skipped."""
+        return self._received.envelope.replay
+
+    # --- content -----------------------------------------------------------------------------------------------------
+
+    async def read(self, ref: BlobRef | Media, limit: int = READ_LIMIT) -> bytes:
+        """The content behind a reference, verified where size and hash are known.
+
+        Raises:
+            PermanentError: it is gone, larger than ``limit`` bytes, or differs from what was promised.
+        """
+        try:
+            return await self._services.blobs.read(ref, limit)
+        except BlobNotFound as error:
+            raise PermanentError(f"{error}; store it again and publish the event anew.") from error
+
+    async def read_model(self, ref: BlobRef | Media, model: type[M]) -> M:
+        """A JSON blob as a model.
+
+        Raises:
+            PermanentError: it is gone, differs from what was promised, or has another shape.
+        """
+        try:
+            return model.model_validate_json(await self.read(ref))
+        except ValidationError as error:
+            raise PermanentError(
+                f"{ref.uri} is no {model.__name__}: {error.errors(include_url=False)[0]['msg']}."
+            ) from error
+
+    def fetch(self, ref: BlobRef | Media) -> AbstractAsyncContextManager[Path]:
+        """The content as a local file, for as long as the context manager is open. Raises as :meth:`read` does."""
+        return self._services.fetch(ref)
+
+    async def store(self, data: bytes | Path, content_type: str) -> BlobRef:
+        """Store content under its hash."""
+        return await self._services.blobs.put(data, content_type)
+
+    async def store_model(self, model: BaseModel) -> BlobRef:
+        """Store a model as JSON."""
+        return await self.store(model.model_dump_json(exclude_none=True).encode(), "application/json")
+
+    async def cached(self, shape: type[M], produce: Callable[[], Awaitable[M]], *parts: Part) -> M:
+        """The result that follows from ``parts``: the kept one, or what ``produce`` makes and is then kept.
+
+        Args:
+            shape: model of the result.
+            produce: makes it.
+            parts: everything the result follows from: stage version, prompt, model name, settings, input blobs.
+        """
+        key = cache_key(self._handler, shape, parts)
+        cache = self._services.cache
+        if cache is not None and (known := await cache.get(key, shape)) is not None:
+            self._track.cached(hit=True)
+            return known
+        result = await produce()
+        self._track.cached(hit=False)
+        if cache is not None:
+            await cache.put(key, result)
+        return result
+
+    # --- events ------------------------------------------------------------------------------------------------------
+
+    async def request(self, event: Event, timeout: float = 600.0) -> Any:
+        """Ask for another plugin's answer, such as :class:`LlmDone` for an :class:`LlmRequest`.
+
+        The question's id follows from this event and the question, so that a handler that starts anew after a crash
+        finds the answer it was waiting for.
+
+        Args:
+            timeout: seconds to wait.
+
+        Raises:
+            PermanentError: the answer says that it can never work.
+            RetryableError: the answer says that it may work later, or none came in time.
+        """
+        envelope = self._received.envelope.follow(event, self._handler, "request", event.body().decode())
+        try:
+            answer = await bus_answers.request(self._services.bus, event, envelope, timeout)
+        except RequestTimeout as error:
+            raise RetryableError(str(error)) from error
+        if isinstance(answer, LlmDone) and answer.error is not None:
+            kind = RetryableError if answer.error.retryable else PermanentError
+            raise kind(f"{answer.task}: {answer.error.message}")
+        return answer
+
+    async def publish(self, event: Event) -> None:
+        """Publish an event beside those the handler returns; its id is derived, so twice is once."""
+        self._extra += 1
+        envelope = self._received.envelope.follow(event, self._handler, "extra", self._extra)
+        await self._services.bus.publish(event, envelope)
+
+    # --- the run record ----------------------------------------------------------------------------------------------
+
+    async def progress(self, fraction: float, message: str = "") -> None:
+        """Say how far it is, from 0 to 1; never goes back."""
+        await self._track.progress(fraction, message)
+
+    def note(self, **facts: JsonValue) -> None:
+        """Add facts about this step to the run record: engine, method, cost."""
+        self._track.note(facts)

@@ -1,0 +1,138 @@
+"""The plugin host: runs plugins' handlers on the bus until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import structlog
+
+from stenobus_bus import Bus, Change, Received, Worker, apply, plan
+from stenobus_bus.topology import Spec
+from stenobus_contracts import Event
+
+from .context import Context
+from .errors import PluginError
+from .plugin import Handler, Plugin
+from .service import register
+from .services import Services, topology
+from .settings import CoreSettings, PluginSettings
+from .streaming import Call, Streaming, direct
+from .tracking import Tracker
+
+log = structlog.get_logger(__name__)
+
+
+class Host:
+    """Runs plugins.
+
+    Args:
+        bus: the connection; whoever opened it closes it.
+        plugins: what to run.
+    """
+
+    def __init__(self, settings: CoreSettings, bus: Bus, plugins: Sequence[Plugin]) -> None:
+        self.settings, self.bus, self.plugins = settings, bus, list(plugins)
+        self.workers: dict[str, Worker[Any]] = {}
+        self._resources = AsyncExitStack()
+        self._streaming: Streaming | None = None
+
+    def topology(self) -> list[Spec]:
+        """Every stream, bucket and consumer these plugins need."""
+        consumers = [handler.consumer(self.settings.ack_wait) for handler in self.handlers]
+        return [*topology(self.settings.bucket), *consumers]
+
+    @property
+    def handlers(self) -> list[Handler]:
+        """All handlers of all plugins."""
+        return [handler for plugin in self.plugins for handler in plugin.handlers]
+
+    async def plan(self) -> list[Change]:
+        """What :meth:`start` would declare."""
+        return await plan(self.bus, self.topology())
+
+    async def start(self) -> None:
+        """Declare streams and consumers, open the plugins' resources, begin to handle events.
+
+        Raises:
+            BusError: the server is unreachable or refuses a declaration.
+            StenobusError: a plugin's settings are wrong, or it cannot start.
+        """
+        names = [handler.name for handler in self.handlers]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise PluginError(f"Two plugins claim the handler name {', '.join(sorted(twice))}; switch one off.")
+        try:
+            await apply(self.bus, self.topology())
+            services = await Services.open(self.settings, self.bus)
+            self._resources.push_async_callback(services.blobs.close)
+            for plugin in self.plugins:
+                await self._start(plugin, services)
+        except BaseException:
+            await self.stop(grace=0)
+            raise
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Fetch no more, finish or hand back what is in hand, release resources.
+
+        Args:
+            grace: seconds running handlers get; the setting by default.
+        """
+        seconds = self.settings.grace if grace is None else grace
+        await asyncio.gather(*(worker.stop(seconds) for worker in self.workers.values()))
+        self.workers.clear()
+        await self._resources.aclose()
+
+    @property
+    def ready(self) -> bool:
+        """Every consumer exists and its loop hears from the server."""
+        return bool(self.workers) and all(worker.healthy for worker in self.workers.values())
+
+    async def _start(self, plugin: Plugin, services: Services) -> None:
+        settings = plugin.load_settings()
+        try:
+            state = await self._resources.enter_async_context(plugin.running(settings))
+        except Exception as error:
+            raise PluginError(f"The plugin {plugin.name} cannot start: {error}") from error
+        workers = {}
+        for handler in plugin.handlers:
+            worker = self._worker(handler, services, settings, state)
+            await worker.start()
+            workers[handler.name] = self.workers[handler.name] = worker
+        self._resources.push_async_callback(await register(self.bus.nc, plugin, workers))
+        log.info("plugin.started", plugin=plugin.name, version=plugin.version, handlers=list(workers))
+
+    def _worker(self, handler: Handler, services: Services, settings: PluginSettings, state: Any) -> Worker[Any]:
+        tracker = Tracker(services.runs if handler.track else None, handler.name)
+        call = self._call(handler)
+        logger = structlog.get_logger(handler.name)
+
+        async def handle(received: Received[Any]) -> Sequence[Event]:
+            envelope = received.envelope
+            bound = logger.bind(run=envelope.run, handler=handler.name, event_id=envelope.id)
+            ctx = Context(handler.name, received, services, tracker.track(received), settings, state, bound)
+            try:
+                return await call(received, ctx)
+            except asyncio.CancelledError:
+                tracker.forget(received)
+                raise
+
+        return Worker(
+            self.bus,
+            handler.consumer(self.settings.ack_wait),
+            handler.contract,
+            handle,
+            concurrency=handler.concurrency,
+            timeout=handler.timeout,
+            retry=handler.retry,
+            ledger=handler.ledger,
+            observer=tracker,
+        )
+
+    def _call(self, handler: Handler) -> Call:
+        if handler.plain:
+            return direct(handler)
+        if self._streaming is None:
+            self._streaming = Streaming(self.plugins)
+        return self._streaming.call(handler)

@@ -1,0 +1,240 @@
+"""What a plugin author writes: a :class:`Plugin`, its settings, and typed handlers.
+
+::
+
+    from stenobus_contracts import AsrDone, Event
+    from stenobus_core import Context, Plugin
+
+    class Counted(Event, subject="acme.counted"):
+        words: int
+
+    plugin = Plugin("acme-count", summary="Counts the words of a transcript")
+
+    @plugin.handler()
+    async def count(event: AsrDone, ctx: Context) -> Counted:
+        return Counted(words=len((await ctx.read(event.transcript)).split()))
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import types
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from stenobus_bus import ConsumerSpec, RetryPolicy
+from stenobus_bus.topology import domain_stream
+from stenobus_contracts import Event
+
+from .context import Context
+from .errors import PluginError
+from .settings import PluginSettings
+
+#: Version of the plugin interface. A plugin made for another major version is reported, not loaded.
+API_VERSION: Final = 1
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+
+HandlerFunction = Callable[..., Awaitable[Event | Sequence[Event] | None]]
+F = TypeVar("F", bound=HandlerFunction)
+S = TypeVar("S", bound=PluginSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of ``stenobus plugins doctor``."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Handler:
+    """A typed function and how the bus is to treat it."""
+
+    plugin: str
+    #: Durable name of its consumer; its place in history hangs on it.
+    name: str
+    function: HandlerFunction
+    contract: type[Event]
+    outputs: tuple[type[Event], ...]
+    concurrency: int
+    timeout: float
+    retry: RetryPolicy
+    ledger: bool
+    track: bool
+    #: Takes nothing but the event and the context, so that nothing needs FastStream's dependency solver.
+    plain: bool
+    #: Name of the context's parameter, None when the function does not want it.
+    context_parameter: str | None
+
+    @property
+    def summary(self) -> str:
+        """First line of the function's docstring."""
+        return (self.function.__doc__ or "").strip().partition("\n")[0]
+
+    def consumer(self, ack_wait: float) -> ConsumerSpec:
+        """The durable consumer it needs."""
+        return ConsumerSpec(
+            stream=domain_stream(self.contract.subject),
+            name=self.name,
+            subject=self.contract.subject,
+            ack_wait=ack_wait,
+            max_deliver=max(100, 10 * self.retry.attempts),
+            description=f"Stenobus plugin {self.plugin}",
+        )
+
+
+class Plugin:
+    """A service on the bus. Its entry point in the group ``stenobus.plugins`` points at the instance.
+
+    Args:
+        name: lower-case words joined by hyphens; also the name of the NATS service and of its settings.
+        summary: one line for people.
+        settings: class of its settings.
+        version: of the plugin, as the NATS service shows it (semantic version).
+        middlewares: FastStream middlewares around every handler of this plugin.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        summary: str = "",
+        settings: type[PluginSettings] = PluginSettings,
+        version: str = "0.1.0",
+        middlewares: Sequence[Any] = (),
+        api_version: int = API_VERSION,
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise PluginError(f"The plugin name {name!r} must be lower-case letters, digits and hyphens.")
+        self.name, self.summary, self.version, self.api_version = name, summary, version, api_version
+        self.settings_class = settings
+        self.middlewares = tuple(middlewares)
+        self.handlers: list[Handler] = []
+        self._lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
+        self._doctor: Callable[[Any], list[Check]] | None = None
+
+    def handler(
+        self,
+        *,
+        name: str | None = None,
+        concurrency: int = 4,
+        timeout: float = 300.0,
+        attempts: int = 5,
+        retry: RetryPolicy | None = None,
+        ledger: bool = True,
+        track: bool = True,
+    ) -> Callable[[F], F]:
+        """Declare a handler.
+
+        The first parameter's annotation is the contract it listens to, the return annotation what it publishes.
+
+        Args:
+            name: durable name; the plugin's own name by default, so a second handler needs one.
+            concurrency: events in hand at once, per process.
+            timeout: seconds one attempt may take.
+            attempts: attempts before the dead letter.
+            retry: the whole policy, instead of ``attempts``.
+            ledger: remember completed events beyond the server's window for duplicates. Switch it off only for a
+                handler whose every effect may safely happen twice.
+            track: show each event in the run record. Switch it off for handlers of thousands of events a second.
+
+        Raises:
+            PluginError: the function's types do not say what comes in, or the name is taken.
+        """
+
+        def declare(function: F) -> F:
+            contract, outputs, plain, context_parameter = _signature(self.name, function)
+            durable = name or self.name
+            if not _NAME.fullmatch(durable):
+                raise PluginError(
+                    f"{self.name}: the handler name {durable!r} must be lower-case letters, digits, hyphens."
+                )
+            if any(handler.name == durable for handler in self.handlers):
+                raise PluginError(f"{self.name}: two handlers are named {durable}; give one a name=… of its own.")
+            self.handlers.append(
+                Handler(
+                    plugin=self.name,
+                    name=durable,
+                    function=function,
+                    contract=contract,
+                    outputs=outputs,
+                    concurrency=concurrency,
+                    timeout=timeout,
+                    retry=retry or RetryPolicy(attempts=attempts),
+                    ledger=ledger,
+                    track=track,
+                    plain=plain and not self.middlewares,
+                    context_parameter=context_parameter,
+                )
+            )
+            return function
+
+        return declare
+
+    def lifespan(self, function: Callable[[S], AsyncIterator[Any]]) -> Callable[[S], AsyncIterator[Any]]:
+        """Declare what is set up before the first event and torn down after the last; it yields ``ctx.state``."""
+        self._lifespan = asynccontextmanager(function)
+        return function
+
+    def doctor(self, function: Callable[[S], list[Check]]) -> Callable[[S], list[Check]]:
+        """Declare the checks of ``stenobus plugins doctor``."""
+        self._doctor = function
+        return function
+
+    def load_settings(self) -> PluginSettings:
+        """The settings as environment and file have them now."""
+        return self.settings_class.load(self.name)
+
+    @asynccontextmanager
+    async def running(self, settings: PluginSettings) -> AsyncIterator[Any]:
+        """The lifespan: yields the state."""
+        if self._lifespan is None:
+            yield None
+            return
+        async with self._lifespan(settings) as state:
+            yield state
+
+    def check(self) -> list[Check]:
+        """Whether the plugin could run here."""
+        settings = self.load_settings()
+        return [Check("settings", True, "valid"), *(self._doctor(settings) if self._doctor else [])]
+
+
+def _signature(plugin: str, function: HandlerFunction) -> tuple[type[Event], tuple[type[Event], ...], bool, str | None]:
+    where = f"{plugin}: handler {function.__name__}"
+    if not inspect.iscoroutinefunction(function):
+        raise PluginError(f"{where} must be `async def`.")
+    try:
+        hints = get_type_hints(function)
+    except NameError as error:
+        raise PluginError(f"{where}: {error}; import the type at module level.") from error
+    parameters = list(inspect.signature(function).parameters.values())
+    contract = hints.get(parameters[0].name) if parameters else None
+    if not (isinstance(contract, type) and issubclass(contract, Event) and hasattr(contract, "subject")):
+        raise PluginError(f"{where}: annotate its first parameter with the contract it handles.")
+    context = next((p.name for p in parameters[1:] if _is_context(hints.get(p.name))), None)
+    plain = len(parameters) == 1 + (context is not None)
+    return contract, tuple(_outputs(where, hints.get("return"))), plain, context
+
+
+def _is_context(hint: Any) -> bool:
+    return hint is Context or get_origin(hint) is Context
+
+
+def _outputs(where: str, hint: Any) -> list[type[Event]]:
+    """Contracts in a return annotation: an event, None, a union, or a sequence of them."""
+    if hint is None or hint is type(None) or hint is Ellipsis:
+        return []
+    if isinstance(hint, type) and get_origin(hint) is None:
+        if issubclass(hint, Event):
+            return [hint]
+        raise PluginError(f"{where}: returns {hint.__name__}, which is no contract.")
+    if get_origin(hint) in {Union, types.UnionType, tuple, list, Sequence}:
+        return [contract for part in get_args(hint) for contract in _outputs(where, part)]
+    raise PluginError(f"{where}: the return annotation {hint} is not understood.")

@@ -1,0 +1,128 @@
+"""Settings: a value given in code or on the command line wins over the environment, which wins over the file.
+
+The file is ``$STENOBUS_CONFIG``, else ``stenobus.toml`` in the working folder, else ``config.toml`` in the user's
+configuration folder. Its table ``[core]`` holds the host's settings, and ``[NAME]`` those of the plugin NAME.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import platformdirs
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from .errors import SettingsError
+
+_section: ContextVar[str] = ContextVar("section", default="core")
+
+
+class PluginSettings(BaseSettings):
+    """Base of a plugin's settings: ``STENOBUS_<PLUGIN>_<FIELD>`` in the environment, ``[plugin]`` in the file."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True)
+
+    @classmethod
+    def load(cls, section: str, **overrides: Any) -> Self:
+        """Read the settings of a section.
+
+        Raises:
+            SettingsError: a value is missing or wrong; the message names the setting.
+        """
+        prefix = "STENOBUS_" if section == "core" else f"STENOBUS_{section.upper().replace('-', '_')}_"
+        token = _section.set(section)
+        try:
+            return cls(_env_prefix=prefix, **overrides)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            name = "_".join(map(str, first["loc"])).upper()
+            raise SettingsError(f"{prefix}{name} (or {first['loc']} in [{section}]): {first['msg']}.") from error
+        finally:
+            _section.reset(token)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Code, environment, file, in this order."""
+        table = settings_file().get(_section.get(), {})
+        return init_settings, env_settings, InitSettingsSource(settings_cls, table)
+
+
+class CoreSettings(PluginSettings):
+    """The host's own settings, ``STENOBUS_<FIELD>``."""
+
+    model_config = SettingsConfigDict(env_prefix="STENOBUS_", extra="ignore", frozen=True)
+
+    nats_url: str | None = Field(default=None, description="NATS server; the embedded one when absent")
+    nats_port: int = Field(
+        default=4222, ge=0, le=65535, description="preferred port of the embedded server; 0 picks one"
+    )
+    data_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("stenobus"),
+        description="folder of the embedded server's streams and of local indexes",
+    )
+    bucket: str = Field(default="stenobus", pattern=r"^[A-Za-z0-9_-]+$", description="NATS object bucket for blobs")
+    blob_store: str = Field(default="nats", description="where new blobs go, by URI scheme: nats, file, s3")
+    file_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="folders that file:// URIs may point into, separated by commas; anywhere when empty"
+    )
+    plugins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="plugins to load, separated by commas; all installed ones when empty"
+    )
+    plugins_off: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="plugins to leave out, separated by commas"
+    )
+    ack_wait: float = Field(
+        default=30.0, ge=1, description="seconds of silence after which an event is delivered again"
+    )
+    grace: float = Field(default=20.0, ge=0, description="seconds running handlers get at a stop")
+    cache: bool = Field(default=True, description="reuse stage results with equal inputs")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least severe log level"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, JSON elsewhere"
+    )
+
+    @field_validator("plugins", "plugins_off", "file_roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def settings_file() -> dict[str, Any]:
+    """The settings file's content, empty when there is none.
+
+    Raises:
+        SettingsError: the file is named but missing, or is no TOML.
+    """
+    named = os.environ.get("STENOBUS_CONFIG")
+    candidates = (
+        [Path(named)] if named else [Path("stenobus.toml"), platformdirs.user_config_path("stenobus") / "config.toml"]
+    )
+    for path in candidates:
+        try:
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            continue
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise SettingsError(f"The settings file {path} cannot be read: {error}.") from error
+    if named:
+        raise SettingsError(f"The settings file {named} (STENOBUS_CONFIG) does not exist.")
+    return {}
