@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
+
 from stenobus_contracts import LlmDone, LlmRequest, Message, Method, Model, StageUsage, Task, TokenUsage
 from stenobus_core import Context, PermanentError, PluginSettings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from pydantic import Field
+
 from stenobus_contracts import (
     AsrDone,
     BlobRef,
@@ -45,7 +46,9 @@ async def clean(event: AsrDone, ctx: Context[Settings, None]) -> DocCleaned:
     if kinds["noise"] == len(transcript.segments):
         raise PermanentError("The transcript holds nothing but noise; check that the recording has speech in it.")
     transcript = transcript.model_copy(update={"language": event.language or transcript.language})
-    ctx.note(format=parsed.format, segments=len(transcript.segments), noise=kinds["noise"], small_talk=kinds["small_talk"])
+    ctx.note(
+        format=parsed.format, segments=len(transcript.segments), noise=kinds["noise"], small_talk=kinds["small_talk"]
+    )
     return DocCleaned(
         source=_source(event, parsed, transcript),
         transcript=await ctx.store_model(transcript),

@@ -114,7 +114,11 @@ def assemble(
         _section(section, text, links, [by_id[each] for each in section.items if each in by_id])
         for section, text in zip(outline.sections, texts, strict=True)
     ]
-    warnings = [f"{links.unknown} citations of the text named nothing that is known and were taken out"] if links.unknown else []
+    warnings = (
+        [f"{links.unknown} citations of the text named nothing that is known and were taken out"]
+        if links.unknown
+        else []
+    )
     parts = [
         front_matter(_cover(event.source, outline.title, stages)),
         f"# {escape(outline.title)}\n",
@@ -133,7 +137,9 @@ def banner(stages: Sequence[StageUsage], source: DocumentSource, *, found: bool)
         text = f"**Extractive document.** No language model was used; every sentence is verbatim from the recording{heard}."
     else:
         who = ", ".join(
-            dict.fromkeys(f"{stage.model or 'a model'} ({stage.provider})" for stage in stages if stage.method == "model")
+            dict.fromkeys(
+                f"{stage.model or 'a model'} ({stage.provider})" for stage in stages if stage.method == "model"
+            )
         )
         text = (
             f"**Written by a language model:** {escape(who)}. Every finding cites words of the recording{heard}; "
@@ -206,7 +212,11 @@ def _provenance(
 def cost(stages: Sequence[StageUsage]) -> str:
     """US dollars of all stages, or that the price is not known."""
     known = [stage.cost_usd for stage in stages if stage.cost_usd is not None]
-    return f"{_plain(sum(known, Decimal(0)))} USD" if len(known) == len(stages) else "unknown (no price is known for the model)"
+    return (
+        f"{_plain(sum(known, Decimal(0)))} USD"
+        if len(known) == len(stages)
+        else "unknown (no price is known for the model)"
+    )
 
 
 def _stage(stage: StageUsage) -> str:
@@ -232,7 +242,9 @@ def _coverage_table(transcript: Transcript, items: Sequence[Item]) -> list[str]:
     """Statements per ten minutes, for recordings that are longer than that."""
     if (transcript.duration_seconds or 0) <= COVERAGE_STEP:
         return []
-    said = Counter(int(s.start // COVERAGE_STEP) for s in transcript.segments if s.start is not None and s.kind == "speech")
+    said = Counter(
+        int(s.start // COVERAGE_STEP) for s in transcript.segments if s.start is not None and s.kind == "speech"
+    )
     stated = Counter(int(item.evidence.start // COVERAGE_STEP) for item in items if item.evidence.start is not None)
     rows = [
         f"| {clock(part * COVERAGE_STEP)} – {clock((part + 1) * COVERAGE_STEP)} | {said[part]} | {stated[part]} |"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 from pydantic import Field
+
 from stenobus_contracts import (
     EXTRACT,
     DocCleaned,
     DocExtracted,
-    Extraction,
     ExtractInputs,
+    Extraction,
     Item,
     Segment,
     StageUsage,
@@ -33,7 +35,9 @@ class Settings(AskingSettings):
     max_tokens_per_chunk: int = Field(
         default=6000, ge=200, le=100_000, description="estimated tokens of transcript in one request"
     )
-    overlap_segments: int = Field(default=3, ge=0, le=100, description="segments that a chunk repeats of the one before")
+    overlap_segments: int = Field(
+        default=3, ge=0, le=100, description="segments that a chunk repeats of the one before"
+    )
     parallel_requests: int = Field(default=4, ge=1, le=64, description="chunks asked about at the same time")
 
 
@@ -55,7 +59,7 @@ async def extract(event: DocCleaned, ctx: Context[Settings, None]) -> DocExtract
         await ctx.progress(done / len(chunks), f"chunk {done} of {len(chunks)}")
         return found
 
-    found = await bounded(ctx.settings.parallel_requests, [lambda chunk=chunk: one(chunk) for chunk in chunks])
+    found = await bounded(ctx.settings.parallel_requests, [partial(one, chunk) for chunk in chunks])
     items = merge(each.items for each in found)
     dropped = sum((each.dropped for each in found), Counter[str]())
     warnings = counted(dropped, "item")

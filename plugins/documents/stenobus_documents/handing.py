@@ -32,5 +32,7 @@ def row_line(row: ProblemRow) -> str:
 def counted(counts: dict[str, int], what: str) -> list[str]:
     """One sentence per reason: ``3 items dropped: its quote is not in the cited segments``."""
     return [
-        f"{count} {what}{'' if count == 1 else 's'} dropped: {reason}" for reason, count in sorted(counts.items()) if count
+        f"{count} {what}{'' if count == 1 else 's'} dropped: {reason}"
+        for reason, count in sorted(counts.items())
+        if count
     ]

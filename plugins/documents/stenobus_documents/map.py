@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Set
 
-from stenobus_contracts import MAP, DocExtracted, DocMapped, Extraction, MapInputs, ProblemMatrix, ProblemRow, StageUsage
+from stenobus_contracts import (
+    MAP,
+    DocExtracted,
+    DocMapped,
+    Extraction,
+    MapInputs,
+    ProblemMatrix,
+    ProblemRow,
+    StageUsage,
+)
 from stenobus_core import Context, Plugin
 
 from .asking import AskingSettings, Question, total
@@ -26,7 +35,8 @@ async def map_problems(event: DocExtracted, ctx: Context[Settings, None]) -> Doc
     """Ask for the matrix, and keep of it what names items that exist."""
     items = (await ctx.read_model(event.extraction, Extraction)).items
     usages: list[StageUsage] = []
-    matrix, warnings = ProblemMatrix(), []
+    matrix = ProblemMatrix()
+    warnings: list[str] = []
     if items:
         answer = await QUESTION.ask(
             ctx,
@@ -56,6 +66,9 @@ def known_rows(rows: Iterable[ProblemRow], known: Set[str]) -> tuple[ProblemMatr
         }
         kept[row.problem] = ProblemRow(
             problem=row.problem,
-            **{name: tuple(each for each in ids if each in known and each != row.problem) for name, ids in columns.items()},
+            **{
+                name: tuple(each for each in ids if each in known and each != row.problem)
+                for name, ids in columns.items()
+            },
         )
     return ProblemMatrix(rows=tuple(kept.values())), counted(dropped, "row")

@@ -39,7 +39,7 @@ def parser() -> MarkdownIt:
         .use(tasklists_plugin)
         .use(deflist_plugin)
     )
-    grammar.validateLink = may_link  # type: ignore[method-assign]  # its own rule refuses file://
+    grammar.validateLink = may_link  # type: ignore[method-assign, assignment]  # its own rule refuses file://
     return grammar
 
 
@@ -111,7 +111,9 @@ def tame(text: str, level: int) -> str:
     text = _without_html(text)
     levels = [len(match[2]) for match in map(_HEADING.match, _prose(text)) if match]
     shift = max(0, level - min(levels, default=level))
-    return outside_code(text, lambda line: _HEADING.sub(lambda m: m[1] + "#" * min(6, len(m[2]) + shift), line, count=1))
+    return outside_code(
+        text, lambda line: _HEADING.sub(lambda m: m[1] + "#" * min(6, len(m[2]) + shift), line, count=1)
+    )
 
 
 def _prose(text: str) -> list[str]:
@@ -138,5 +140,6 @@ def _without_html(text: str) -> str:
 def _has_html(text: str) -> bool:
     strict = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
     return any(
-        token.type == "html_block" or any(child.type == "html_inline" for child in token.children or ()) for token in strict
+        token.type == "html_block" or any(child.type == "html_inline" for child in token.children or ())
+        for token in strict
     )

@@ -12,7 +12,8 @@ SMALL_TALK_WORDS = 10
 _SOUND = re.compile(r"(\s*(\[[^\]]{1,40}\]|\([^)]{1,40}\)|<[^>]{1,40}>|[♪♫#*~_.\-…]+))+\s*")
 _SPOKEN_TAG = re.compile(r"[\[(<](PII|NAME|EMAIL|ADDRESS|PHONE|SSN|PIN|\w*\d\w*|REDACTED)\b", re.IGNORECASE)
 _FILLER = re.compile(
-    r"(?:\W*(?:u+h+m*|u+m+|h+m+|a+h+|e+r+m*|mm+|mhm|uh-huh|huh|oh|eh+|né|este|pues|bom|então|tipo)\b)+\W*", re.IGNORECASE
+    r"(?:\W*(?:u+h+m*|u+m+|h+m+|a+h+|e+r+m*|mm+|mhm|uh-huh|huh|oh|eh+|né|este|pues|bom|então|tipo)\b)+\W*",
+    re.IGNORECASE,
 )
 _SMALL_TALK = re.compile(
     r"""(?ix) \W* (?: (?:

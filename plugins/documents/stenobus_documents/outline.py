@@ -40,7 +40,8 @@ async def plan(event: DocMapped, ctx: Context[Settings, None]) -> DocOutlined:
     items = (await ctx.read_model(event.extraction, Extraction)).items
     rows = (await ctx.read_model(event.matrix, ProblemMatrix)).rows
     usages: list[StageUsage] = []
-    outline, warnings = Outline(title=event.source.title), []
+    outline = Outline(title=event.source.title)
+    warnings: list[str] = []
     if items:
         answer = await QUESTION.ask(
             ctx,

@@ -6,6 +6,7 @@ import asyncio
 from typing import Literal
 
 from pydantic import Field
+
 from stenobus_contracts import DocDrafted, DocReady, StageUsage
 from stenobus_core import Context, PermanentError, Plugin, PluginSettings
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from pydantic import Field, field_validator
+
 from stenobus_contracts import (
     WRITE,
     DocDrafted,
@@ -50,7 +52,9 @@ class Settings(AskingSettings):
     parallel_requests: int = Field(default=4, ge=1, le=64, description="sections asked for at the same time")
 
 
-plugin = Plugin("documents-write", summary="Documents, stage 5: write the Markdown, section by section", settings=Settings)
+plugin = Plugin(
+    "documents-write", summary="Documents, stage 5: write the Markdown, section by section", settings=Settings
+)
 
 
 @plugin.handler(concurrency=2, timeout=7200, attempts=5)
@@ -69,9 +73,8 @@ async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
         await ctx.progress(done / len(outline.sections), f"section {done} of {len(outline.sections)}")
         return answer
 
-    answers = await bounded(
-        ctx.settings.parallel_requests, [lambda section=section: one(section) for section in outline.sections]
-    )
+    sections = [partial(one, section) for section in outline.sections]
+    answers = await bounded(ctx.settings.parallel_requests, sections)
     usage = total("write", (answer.usage for answer in answers))
     texts = [answer.value.markdown for answer in answers]
     draft, warnings = assemble(event, transcript, outline, matrix, items, texts, usage)

@@ -10,7 +10,9 @@ from importlib.resources import files
 
 from stenobus_contracts import Message
 
-_FILE = re.compile(r"---\nversion: (?P<version>\d+)\n---\n+## system\n(?P<system>.*?)\n## user\n(?P<user>.*)", re.DOTALL)
+_FILE = re.compile(
+    r"---\nversion: (?P<version>\d+)\n---\n+## system\n(?P<system>.*?)\n## user\n(?P<user>.*)", re.DOTALL
+)
 _FIELD = re.compile(r"\{\{(\w+)\}\}")
 
 

@@ -78,9 +78,11 @@ def parse(document: object) -> Parsed:
         found = utterances(in_time(_spoken(items, _Speakers(mapping(results.get("speaker_labels"))))))
     if not any(turn.text for turn in found):
         found = _segment_alternatives(results) or _texts(results)
-    warnings = [] if _agrees(results, found, in_order=not channels) else [
-        "The segments of the AWS transcript differ from its full text; the segments were used."
-    ]
+    warnings = (
+        []
+        if _agrees(results, found, in_order=not channels)
+        else ["The segments of the AWS transcript differ from its full text; the segments were used."]
+    )
     return Parsed(
         format="aws-transcribe",
         utterances=found,
@@ -132,7 +134,9 @@ def _spoken(items: Iterable[Json], speakers: _Speakers, channel: str | None = No
     opening = ""
     for item in items:
         readings = objects(item.get("alternatives"))
-        texts = [one_line(string(reading.get("content"))) for reading in readings] or [one_line(string(item.get("content")))]
+        texts = [one_line(string(reading.get("content"))) for reading in readings] or [
+            one_line(string(item.get("content")))
+        ]
         text = texts[0]
         if not text:
             continue

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from pydantic import ValidationError
+
 from stenobus_contracts import Transcript
 
 from .form import Parsed, TranscriptError, Utterance, language, mapping, objects

@@ -38,6 +38,7 @@ def read(data: bytes, name: str = "") -> Parsed:
         raise TranscriptError("The transcript is empty; check that the file was written to its end.")
     if _JSON_START.match(text) or name.lower().rstrip("/").endswith("json"):
         return _read_json(_load(text))
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     return subtitles.parse(text) if subtitles.recognises(text) else plain.parse(text)
 
 

@@ -45,7 +45,7 @@ def parse(text: str) -> Parsed:
 
 
 def _cues(text: str) -> Iterator[tuple[float, float, list[str]]]:
-    for block in re.split(r"\n[ \t]*\n", text.replace("\r\n", "\n").replace("\r", "\n")):
+    for block in re.split(r"\n[ \t]*\n", text):
         timing = _TIMING.search(block)
         if not timing or _BLOCK.match(block.lstrip()):
             continue

@@ -35,7 +35,7 @@ class Blocks:
         self._build, self._out = build, out
         self._inline = Inline(build, build.document.part)
 
-    def walk(self, nodes: Sequence[SyntaxTreeNode], place: Place = Place()) -> None:  # noqa: B008 (frozen)
+    def walk(self, nodes: Sequence[SyntaxTreeNode], place: Place = Place()) -> None:
         """Hand the elements of these blocks to ``out``, in order."""
         for before, node in zip((None, *nodes), nodes, strict=False):
             if before and before.type in _BOXED and node.type in _BOXED:
@@ -101,10 +101,10 @@ class Blocks:
         num = self._build.lists.start(ordered=ordered, level=level, first=int(node.attrs.get("start", 1)))
         inside = replace(place, left=place.left + STEP if place.left else STEP * (level + 1), level=level)
         for item in node.children:
-            first, *rest = item.children or [None]
-            starts = first is not None and first.type == "paragraph"
-            self._out(self._item(first if starts else None, num, level, place))
-            self.walk(rest if starts else item.children, inside)
+            blocks = list(item.children)
+            first = blocks.pop(0) if blocks and blocks[0].type == "paragraph" else None
+            self._out(self._item(first, num, level, place))
+            self.walk(blocks, inside)
 
     def _item(self, node: SyntaxTreeNode | None, num: int, level: int, place: Place) -> Element:
         made = paragraph(place.style or "ListParagraph")

@@ -31,7 +31,9 @@ def _style(
     return f'<w:style w:type="{kind}" {first}w:styleId="{style}"><w:name w:val="{name}"/>{links}<w:qFormat/>{body}</w:style>'
 
 
-def _paragraph(style: str, name: str, properties: str, run: str = "", based_on: str = "Normal", following: str = "") -> str:
+def _paragraph(
+    style: str, name: str, properties: str, run: str = "", based_on: str = "Normal", following: str = ""
+) -> str:
     body = (f"<w:pPr>{properties}</w:pPr>" if properties else "") + (f"<w:rPr>{run}</w:rPr>" if run else "")
     return _style("paragraph", style, name, based_on, body, next_style=following)
 
