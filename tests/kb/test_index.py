@@ -59,7 +59,8 @@ def other(path: Path) -> Iterator[apsw.Connection]:
 
 
 def count(connection: apsw.Connection, table: str) -> int:
-    return connection.execute(f"SELECT count(*) FROM {table}").get
+    rows: int = connection.execute(f"SELECT count(*) FROM {table}").get
+    return rows
 
 
 def test_a_document_is_added_then_left_alone_then_replaced(index: Index, put: Put, path: Path) -> None:

@@ -16,9 +16,9 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from stenobus_core import BlobNotFound, CoreSettings, PermanentError, RetryableError
+from stenobus_core import BlobNotFound, BlobStore, CoreSettings, PermanentError, RetryableError
 from stenobus_s3 import blob_store
-from stenobus_s3.store import CHUNK_BYTES, S3Store
+from stenobus_s3.store import CHUNK_BYTES
 
 from ..support.blob_store_contract import LARGE, BlobStoreContract
 
@@ -72,19 +72,19 @@ def bucket(s3: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def store(bucket: Any) -> Iterator[S3Store]:
+def store(bucket: Any) -> Iterator[BlobStore]:
     store = blob_store(CoreSettings())
     yield store
     asyncio.run(store.close())
 
 
-async def read(store: S3Store, uri: str) -> bytes:
+async def read(store: BlobStore, uri: str) -> bytes:
     return b"".join([chunk async for chunk in store.open(uri)])
 
 
 class TestContract(BlobStoreContract):
     @pytest.fixture
-    def store(self, store: S3Store) -> S3Store:
+    def store(self, store: BlobStore) -> BlobStore:
         return store
 
     @pytest.fixture
@@ -96,7 +96,7 @@ class TestContract(BlobStoreContract):
 
 
 async def test_a_blob_lies_under_the_prefix_by_its_hash(
-    bucket: Any, store: S3Store, monkeypatch: pytest.MonkeyPatch
+    bucket: Any, store: BlobStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STENOBUS_S3_PREFIX", "/team/blobs")
     for each, prefix in ((store, "stenobus/"), (blob_store(CoreSettings()), "team/blobs/")):
@@ -107,7 +107,7 @@ async def test_a_blob_lies_under_the_prefix_by_its_hash(
 
 
 @pytest.mark.parametrize("data", [b"sent once", LARGE], ids=["small", "large"])
-async def test_what_is_there_is_not_sent_again(bucket: Any, store: S3Store, data: bytes) -> None:
+async def test_what_is_there_is_not_sent_again(bucket: Any, store: BlobStore, data: bytes) -> None:
     bucket.Versioning().enable()
     ref = await store.put(data, "text/plain")
     versions = len(list(bucket.object_versions.filter(Prefix=f"stenobus/{ref.sha256}")))
@@ -116,7 +116,7 @@ async def test_what_is_there_is_not_sent_again(bucket: Any, store: S3Store, data
 
 
 @pytest.mark.parametrize("wrong", [b"", b"EVIL"], ids=["truncated", "foreign"])
-async def test_something_else_under_the_key_is_replaced(bucket: Any, store: S3Store, wrong: bytes) -> None:
+async def test_something_else_under_the_key_is_replaced(bucket: Any, store: BlobStore, wrong: bytes) -> None:
     ref = await store.put(b"text", "text/plain")
     bucket.put_object(Key=f"stenobus/{ref.sha256}", Body=wrong)
     await store.put(b"text", "text/plain")
@@ -124,14 +124,14 @@ async def test_something_else_under_the_key_is_replaced(bucket: Any, store: S3St
 
 
 @pytest.mark.parametrize("key", ["plain.wav", "a folder/my talk #1?.wav", "año/録音.wav", "literal%20percent"])
-async def test_any_object_of_any_bucket_can_be_read(s3: Any, store: S3Store, key: str) -> None:
+async def test_any_object_of_any_bucket_can_be_read(s3: Any, store: BlobStore, key: str) -> None:
     elsewhere = s3.Bucket("elsewhere")
     elsewhere.create()
     elsewhere.put_object(Key=key, Body=b"sound")
     assert await read(store, f"s3://elsewhere/{key}") == b"sound"
 
 
-async def test_chunks_are_small(store: S3Store) -> None:
+async def test_chunks_are_small(store: BlobStore) -> None:
     ref = await store.put(LARGE, "audio/wav")
     assert {len(chunk) async for chunk in store.open(ref.uri)} <= {CHUNK_BYTES, len(LARGE) % CHUNK_BYTES}
 
@@ -148,7 +148,7 @@ async def test_storing_needs_a_bucket_and_reading_does_not(bucket: Any, monkeypa
         await store.put(b"x", "text/plain")
 
 
-async def test_a_missing_bucket_is_named(store: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_missing_bucket_is_named(store: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PermanentError, match="s3://no-such-bucket/key: the bucket does not exist"):
         await read(store, "s3://no-such-bucket/key")
     monkeypatch.setenv("STENOBUS_S3_BUCKET", "no-such-bucket")
@@ -157,7 +157,7 @@ async def test_a_missing_bucket_is_named(store: S3Store, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket", "s3://bucket/", "s3:///key", "file:///key", "s3://UPPER case/key"])
-async def test_what_is_no_address_is_refused(store: S3Store, uri: str) -> None:
+async def test_what_is_no_address_is_refused(store: BlobStore, uri: str) -> None:
     with pytest.raises(PermanentError) as caught:
         await read(store, uri)
     assert sentence(caught).startswith(uri)

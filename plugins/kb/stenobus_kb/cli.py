@@ -61,6 +61,8 @@ def _print(hits: list[Hit]) -> None:
 def _shown(hit: Hit) -> Text:
     from rich.text import Text
 
+    from .text import clean
+
     shown = Text()
     shown.append(hit.title, style="bold")
     if hit.heading:
@@ -72,7 +74,7 @@ def _shown(hit: Hit) -> Text:
         snippet.stylize("bold yellow", start, end)
     shown.append("\n").append_text(snippet)
     if hit.uri:
-        shown.append(f"\n{hit.uri}", style="dim")
+        shown.append(f"\n{clean(hit.uri)}", style="dim")
     return shown.append("\n")
 
 

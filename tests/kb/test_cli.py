@@ -1,0 +1,94 @@
+"""``stenobus search``."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from stenobus_kb.cli import search
+
+from .conftest import Put
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(path: Path) -> Run:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(search, arguments, env={"STENOBUS_KB_PATH": str(path)})
+
+    return run
+
+
+TEXT = "## Cause\n\nThe [bold] disk was full [00:01:05]."
+
+
+def test_people_see_title_section_time_and_passage(run: Run, put: Put) -> None:
+    put("talk", TEXT, title="Outage", uri="file:///talk.md")
+    result = run("disk", "full")
+    assert result.exit_code == 0
+    assert result.stdout == "Outage › Cause  00:01:05\nThe [bold] disk was full.\nfile:///talk.md\n\n"
+
+
+def test_programs_get_one_json_document(run: Run, put: Put) -> None:
+    put("talk", TEXT, title="Outage", uri="file:///talk.md")
+    result = run("disk", "--json")
+    found = json.loads(result.stdout)
+    [hit] = found.pop("results")
+    assert found == {"query": "disk", "collection": None} and hit.pop("score") > 0
+    assert hit == {
+        "document": "talk",
+        "collection": "documents",
+        "title": "Outage",
+        "heading": "Cause",
+        "snippet": "The [bold] disk was full.",
+        "highlights": [[11, 15]],
+        "uri": "file:///talk.md",
+        "start": 65.0,
+    }
+
+
+def test_collection_and_limit_are_obeyed(run: Run, put: Put) -> None:
+    for collection in ("one", "two"):
+        for name in "abc":
+            put(name, "whale", collection=collection)
+    assert len(json.loads(run("whale", "--json", "--limit", "4").stdout)["results"]) == 4
+    found = json.loads(run("whale", "--json", "--collection", "two").stdout)["results"]
+    assert {hit["collection"] for hit in found} == {"two"}
+
+
+def test_nothing_found_is_told_and_exits_with_1(run: Run, put: Put) -> None:
+    put("talk", TEXT)
+    result = run("unicorn", "--collection", "zoo")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == 'Error: Nothing in the collection zoo matches "unicorn": try other or fewer words.\n'
+    result = run("unicorn", "--json")
+    assert result.exit_code == 1 and json.loads(result.stdout)["results"] == []
+
+
+def test_no_index_is_told_and_exits_with_1(run: Run) -> None:
+    result = run("disk")
+    assert result.exit_code == 1 and "There is no index" in result.stderr
+
+
+def test_a_document_cannot_write_to_the_terminal(run: Run, put: Put) -> None:
+    put("talk", "disk \x1b[31mred\x9b31m", title="a\x1b]0;b", uri="file:///x\x1b[2J")
+    assert not {"\x1b", "\x9b"} & set(run("disk").stdout)
+
+
+def test_the_command_loads_in_a_blink() -> None:
+    """Beyond click, which the command line has loaded anyway."""
+    code = (
+        "import click, time; start = time.perf_counter(); import stenobus_kb.cli; import sys;"
+        "print(time.perf_counter() - start, *({'apsw', 'pydantic', 'rich', 'markdown_it'} & set(sys.modules)))"
+    )
+    seconds, *heavy = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert float(seconds) < 0.05 and not heavy

@@ -1,0 +1,163 @@
+"""The plugin on a real bus."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stenobus_bus import Bus, EmbeddedServer, Envelope
+from stenobus_contracts import BlobRef, DeadLetter, DocReady, DocumentSource, Event, KbDocument, KbSync, KbSynced, Media
+from stenobus_core import CoreSettings, Host, PluginError
+from stenobus_kb import plugin
+from stenobus_kb.search import search
+
+TIMEOUT = 20.0
+
+
+class Producer:
+    """Publishes events and hears what comes of them."""
+
+    def __init__(self, bus: Bus, synced: Any, dead: Any) -> None:
+        self._bus, self._synced, self._dead = bus, synced, dead
+
+    async def store(self, text: str | bytes) -> BlobRef:
+        return await self._bus.objects.put(text.encode() if isinstance(text, str) else text, "text/markdown")
+
+    async def publish(self, event: Event) -> KbSynced:
+        """Publish an event and wait for what it changed."""
+        await self._bus.publish(event, Envelope.new(event, "test"))
+        return KbSynced.model_validate_json((await self._synced.next_msg(TIMEOUT)).data)
+
+    async def publish_in_vain(self, event: Event) -> DeadLetter:
+        """Publish an event that cannot be handled and wait for its dead letter."""
+        await self._bus.publish(event, Envelope.new(event, "test"))
+        return DeadLetter.model_validate_json((await self._dead.next_msg(TIMEOUT)).data)
+
+    async def sync(self, *, delete: tuple[str, ...] = (), **texts: str | bytes) -> KbSync:
+        upsert = [KbDocument(id=name, title=name, content=await self.store(text)) for name, text in texts.items()]
+        return KbSync(collection="handbook", upsert=tuple(upsert), delete=delete)
+
+    async def ready(self, text: str, media: str = "file:///talk.wav") -> DocReady:
+        blob = await self.store(text)
+        source = DocumentSource(title="Talk", media=Media(uri=media), transcript=blob)
+        return DocReady(title="Talk", source=source, markdown=blob, docx=blob, transcript=blob, method="extractive")
+
+
+@pytest.fixture(scope="module")
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    server = EmbeddedServer(tmp_path_factory.mktemp("nats"), port=0)
+    yield await server.start()
+    await server.stop()
+
+
+@pytest.fixture
+async def host(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Host]:
+    monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
+    async with await Bus.connect(url) as bus:
+        host = Host(CoreSettings(data_dir=path.parent), bus, [plugin])
+        await host.start()
+        yield host
+        await host.stop()
+
+
+@pytest.fixture
+async def producer(host: Host) -> Producer:
+    synced, dead = [await host.bus.nc.subscribe(subject) for subject in ("kb.synced", "dlq.>")]
+    return Producer(host.bus, synced, dead)
+
+
+async def test_a_finished_document_can_be_found(producer: Producer, path: Path) -> None:
+    event = await producer.ready("# Talk\n\n## Cause\n\nThe disk was full [00:01:05](file:///talk.wav#t=65).")
+    changed = await producer.publish(event)
+    assert (changed.collection, changed.sink, changed.added, changed.chunks) == ("documents", "local", 1, 1)
+    [hit] = search(path, "disk full", collection="documents")
+    assert (hit.document, hit.title, hit.heading, hit.start) == ("file:///talk.wav", "Talk", "Cause", 65.0)
+    assert hit.uri == event.markdown.uri
+
+
+async def test_the_next_document_of_a_recording_takes_the_place_of_the_last(producer: Producer, path: Path) -> None:
+    await producer.publish(await producer.ready("old whale"))
+    changed = await producer.publish(await producer.ready("new giraffe"))
+    assert (changed.updated, changed.chunks) == (1, 1)
+    assert search(path, "whale") == [] and len(search(path, "giraffe")) == 1
+
+
+async def test_the_same_document_again_changes_nothing(producer: Producer) -> None:
+    event = await producer.ready("whale")
+    assert (await producer.publish(event)).added == 1
+    changed = await producer.publish(event)
+    assert (changed.added, changed.updated, changed.unchanged) == (0, 0, 1)
+
+
+async def test_an_address_too_long_for_an_id_still_identifies(producer: Producer) -> None:
+    media = f"file:///{'x' * 2000}.wav"
+    assert (await producer.publish(await producer.ready("one", media))).added == 1
+    assert (await producer.publish(await producer.ready("two", media))).updated == 1
+
+
+async def test_a_collection_is_brought_up_to_date(producer: Producer, path: Path) -> None:
+    await producer.publish(await producer.sync(a="alpha", b="beta", c="gamma"))
+    changed = await producer.publish(await producer.sync(a="alpha", b="better", d="delta", delete=("c", "unknown")))
+    assert changed.model_dump(exclude={"sink"}) == {
+        "collection": "handbook",
+        "added": 1,
+        "updated": 1,
+        "unchanged": 1,
+        "deleted": 1,
+        "chunks": 3,
+    }
+    assert search(path, "gamma") == []
+
+
+async def test_a_document_both_wanted_and_unwanted_stays(producer: Producer, path: Path) -> None:
+    changed = await producer.publish(await producer.sync(a="alpha", delete=("a",)))
+    assert (changed.added, changed.deleted) == (1, 0)
+    assert len(search(path, "alpha")) == 1
+
+
+async def test_one_bad_document_does_not_stop_the_others(producer: Producer, path: Path) -> None:
+    letter = await producer.publish_in_vain(await producer.sync(bad=b"\xff\xfe\x00binary", good="alpha"))
+    assert letter.reason == "permanent" and letter.attempts == 1
+    assert letter.message.startswith("1 of 2 documents are not indexed:") and "is no UTF-8 text" in letter.message
+    assert len(search(path, "alpha")) == 1
+
+
+async def test_a_document_whose_content_is_gone_is_named(producer: Producer) -> None:
+    gone = BlobRef(uri="nats://stenobus/gone", sha256="0" * 64, size=1)
+    event = KbSync(collection="handbook", upsert=(KbDocument(id="a", title="A", content=gone),))
+    letter = await producer.publish_in_vain(event)
+    assert "nats://stenobus/gone" in letter.message
+
+
+async def test_a_damaged_index_stops_the_plugin_with_one_sentence(
+    url: str, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"no database" * 1000)
+    monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
+    async with await Bus.connect(url) as bus:
+        with pytest.raises(PluginError, match=r"plugin kb cannot start: The index .* is damaged"):
+            await Host(CoreSettings(data_dir=path.parent), bus, [plugin]).start()
+
+
+def test_doctor_counts_what_is_there(index: Any, put: Any, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
+    put("a", "# One\n\nx\n\n# Two\n\ny")
+    checks = {check.name: check for check in plugin.check()}
+    assert checks["index"].detail == f"{path}: 1 documents, 2 chunks" and all(check.ok for check in checks.values())
+
+
+def test_doctor_is_content_before_the_first_document(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
+    assert all(check.ok for check in plugin.check())
+    assert not path.exists()
+
+
+def test_doctor_tells_a_damaged_index(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"no database" * 1000)
+    monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
+    assert [check.name for check in plugin.check() if not check.ok] == ["index"]
