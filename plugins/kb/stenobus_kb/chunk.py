@@ -41,11 +41,10 @@ class _Section:
 
     @property
     def tells_of_the_making(self) -> bool:
-        """A section of provenance, or the banner below the title, which is a quote."""
-        below_the_title = len(self.headings) <= 1 and all(level == 1 for level, _ in self.headings)
-        return (below_the_title and self.only_quotes and bool(self.blocks)) or any(
-            text.casefold() in DEMOTED_HEADINGS for _, text in self.headings
-        )
+        """A section of provenance, or the banner below the top heading, which is a quote."""
+        if [level for level, _ in self.headings] == [1] and self.blocks and self.only_quotes:
+            return True
+        return any(text.casefold() in DEMOTED_HEADINGS for _, text in self.headings)
 
 
 def chunks(text: str, title: str = "") -> list[Chunk]:

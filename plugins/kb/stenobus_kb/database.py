@@ -15,6 +15,7 @@ SCHEMA_VERSION = 1
 #: Tells an index from any other SQLite file: "STKB".
 APPLICATION_ID = 0x53544B42
 BUSY_TIMEOUT_MS = 10_000
+_REBUILD = "move it away, restart the kb plugin and replay its handlers kb-ready and kb-sync to build it again"
 
 # `passages` holds the text once, for matching and for snippets; its rowid is the chunk's id. Symbols (So) are token
 # characters so that emoji can be found.
@@ -105,10 +106,7 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except (apsw.NotADBError, apsw.CorruptError) as error:
-        raise IndexUnusable(
-            f"The index {path} is damaged ({error}): move it away, restart the kb plugin and replay doc.ready and "
-            "kb.sync to build it again."
-        ) from error
+        raise IndexUnusable(f"The index {path} is damaged ({error}): {_REBUILD}.") from error
     except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError, OSError) as error:
         raise IndexUnusable(
             f"The index {path} cannot be opened or written ({error}): set STENOBUS_KB_PATH to a file in a folder "
@@ -134,6 +132,6 @@ def _is_ours(connection: apsw.Connection, path: Path) -> bool:
     if version != SCHEMA_VERSION:
         raise IndexUnusable(
             f"The index {path} has schema {version} and this release works with schema {SCHEMA_VERSION}: use the "
-            "release that wrote it, or move it away and replay doc.ready and kb.sync to build it again."
+            f"release that wrote it, or {_REBUILD}."
         )
     return True

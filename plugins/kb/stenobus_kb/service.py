@@ -96,7 +96,8 @@ async def _sync(
             problems.append(str(error))
     deleted = await asyncio.to_thread(index.delete, collection, delete)
     if problems:
-        raise PermanentError(f"{len(problems)} of {len(upsert)} documents are not indexed: {' '.join(problems)}")
+        some = " ".join(problems[:3])
+        raise PermanentError(f"{len(problems)} of {len(upsert)} documents are not indexed: {some}")
     return KbSynced(
         collection=collection,
         sink=SINK,
