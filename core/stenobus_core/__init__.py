@@ -1,28 +1,48 @@
 """The plugin host of Stenobus. Plugin authors need only what is named here."""
 
-from stenobus_bus import BlobNotFound, PermanentError, RetryableError, RetryPolicy
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from .blobs import BlobStore
-from .context import Context
-from .errors import PluginError, SettingsError, StenobusError
-from .host import Host
-from .plugin import Check, Handler, Plugin
-from .settings import CoreSettings, PluginSettings
+if TYPE_CHECKING:
+    from stenobus_bus import BlobNotFound as BlobNotFound
+    from stenobus_bus import PermanentError as PermanentError
+    from stenobus_bus import RetryableError as RetryableError
+    from stenobus_bus import RetryPolicy as RetryPolicy
 
-__all__ = [
-    "BlobNotFound",
-    "BlobStore",
-    "Check",
-    "Context",
-    "CoreSettings",
-    "Handler",
-    "Host",
-    "PermanentError",
-    "Plugin",
-    "PluginError",
-    "PluginSettings",
-    "RetryPolicy",
-    "RetryableError",
-    "SettingsError",
-    "StenobusError",
-]
+    from .blobs import BlobStore as BlobStore
+    from .context import Context as Context
+    from .errors import PluginError as PluginError
+    from .errors import SettingsError as SettingsError
+    from .errors import StenobusError as StenobusError
+    from .host import Host as Host
+    from .plugin import Check as Check
+    from .plugin import Handler as Handler
+    from .plugin import Plugin as Plugin
+    from .settings import CoreSettings as CoreSettings
+    from .settings import PluginSettings as PluginSettings
+
+#: Public name → module. Imported on first use: `stenobus --help` must not wait for pydantic and the NATS client.
+_HOMES = {
+    "BlobNotFound": "stenobus_bus",
+    "PermanentError": "stenobus_bus",
+    "RetryPolicy": "stenobus_bus",
+    "RetryableError": "stenobus_bus",
+    "BlobStore": "stenobus_core.blobs",
+    "Context": "stenobus_core.context",
+    "PluginError": "stenobus_core.errors",
+    "SettingsError": "stenobus_core.errors",
+    "StenobusError": "stenobus_core.errors",
+    "Host": "stenobus_core.host",
+    "Check": "stenobus_core.plugin",
+    "Handler": "stenobus_core.plugin",
+    "Plugin": "stenobus_core.plugin",
+    "CoreSettings": "stenobus_core.settings",
+    "PluginSettings": "stenobus_core.settings",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

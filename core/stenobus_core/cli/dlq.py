@@ -1,0 +1,122 @@
+"""``stenobus dlq``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from stenobus_bus import Bus
+from stenobus_bus.dead_letters import Entry, letters, remove
+from stenobus_bus.dead_letters import retry as retry_letter
+
+from .running import print_json, run, services, settings
+
+
+@click.group()
+def dlq() -> None:
+    """Dead letters: events that could not be handled."""
+
+
+@dlq.command("list")
+@click.option("--handler", help="Of this handler only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def list_(handler: str | None, as_json: bool) -> None:
+    """List dead letters, and how many there are of each reason."""
+    entries = run(_find(handler, lambda entry: True))
+    if as_json:
+        print_json(
+            [
+                {"number": entry.sequence, **entry.letter.model_dump(mode="json", exclude={"traceback"})}
+                for entry in entries
+            ]
+        )
+        return
+    console = Console(highlight=False)
+    if not entries:
+        console.print("There are no dead letters.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for name in ("Number", "Handler", "Reason", "Attempts", "Run", "Message"):
+        table.add_column(name, no_wrap=name != "Message")
+    for number, letter in entries:
+        table.add_row(str(number), letter.handler, letter.reason, str(letter.attempts), letter.run, letter.message)
+    console.print(table)
+    counts = Counter(entry.letter.reason for entry in entries)
+    console.print(", ".join(f"{count} {reason}" for reason, count in counts.most_common()))
+
+
+@dlq.command()
+@click.argument("number", type=int)
+def show(number: int) -> None:
+    """Show one dead letter whole: original bytes, headers, attempts, traceback."""
+    (entry,) = run(_find(None, _numbered((number,))))
+    print_json({"number": entry.sequence, **entry.letter.model_dump(mode="json", exclude_none=True)})
+
+
+@dlq.command()
+@click.argument("numbers", type=int, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every dead letter.")
+@click.option("--handler", help="Every dead letter of this handler.")
+@click.option(
+    "--reason", type=click.Choice(["invalid", "permanent", "exhausted", "crashed"]), help="Every one of this reason."
+)
+def retry(numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None) -> None:
+    """Hand events to the handler that gave up, and to nobody else; the dead letters go."""
+    wanted = _wanted(numbers, everything, handler, reason)
+    done = run(_each(handler, wanted, _retry))
+    click.echo(f"{done} published again.")
+
+
+@dlq.command()
+@click.argument("numbers", type=int, nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Every dead letter.")
+@click.option("--handler", help="Every dead letter of this handler.")
+@click.option(
+    "--reason", type=click.Choice(["invalid", "permanent", "exhausted", "crashed"]), help="Every one of this reason."
+)
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None, yes: bool) -> None:
+    """Delete dead letters for good."""
+    wanted = _wanted(numbers, everything, handler, reason)
+    entries = run(_find(handler, wanted))
+    if entries and not yes:
+        click.confirm(f"Delete {len(entries)} dead letters for good?", abort=True)
+    done = run(_each(handler, wanted, remove))
+    click.echo(f"{done} deleted.")
+
+
+def _wanted(
+    numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None
+) -> Callable[[Entry], bool]:
+    if not (numbers or everything or handler or reason):
+        raise click.UsageError("Name dead letters by number, --handler, --reason or --all.")
+    chosen = _numbered(numbers) if numbers else lambda entry: True
+    return lambda entry: chosen(entry) and (reason is None or entry.letter.reason == reason)
+
+
+def _numbered(numbers: tuple[int, ...]) -> Callable[[Entry], bool]:
+    return lambda entry: entry.sequence in numbers
+
+
+async def _find(handler: str | None, wanted: Callable[[Entry], bool]) -> list[Entry]:
+    async with services(settings()) as (session, _):
+        return [entry async for entry in letters(session.bus, handler) if wanted(entry)]
+
+
+async def _retry(bus: Bus, entry: Entry) -> None:
+    await retry_letter(bus, entry)
+
+
+async def _each(
+    handler: str | None, wanted: Callable[[Entry], bool], act: Callable[[Bus, Entry], Awaitable[None]]
+) -> int:
+    done = 0
+    async with services(settings()) as (session, _):
+        for entry in [entry async for entry in letters(session.bus, handler) if wanted(entry)]:
+            await act(session.bus, entry)
+            done += 1
+    return done

@@ -1,0 +1,139 @@
+"""``stenobus process``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..discovery import discover
+from ..host import Host
+from ..job import Job, JobError, Outcome, check_chain, deliver, run_job
+from ..plugin import Handler
+from ..services import Services
+from ..session import connect
+from ..settings import CoreSettings
+from .progress import Progress
+from .running import print_json, run, settings
+
+
+@click.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--event", "event_file", type=click.Path(path_type=Path), help="Classic job event (JSON file, - for stdin)."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), help="Folder for Markdown, DOCX and result record."
+)
+@click.option("--title", help="Title of the document; the file's name by default.")
+@click.option("--language", help="Spoken language, BCP 47 (en, pt-BR, es-CL).")
+@click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
+def process(
+    file: Path | None,
+    event_file: Path | None,
+    out: Path | None,
+    title: str | None,
+    language: str | None,
+    as_json: bool,
+) -> None:
+    """Turn FILE into a technical document.
+
+    FILE is a recording (WAV, FLAC, MP3, M4A, MP4, MKV, WebM, Ogg) or a transcript (AWS Transcribe JSON, SRT, VTT, plain
+    text). Everything runs in this process, on the embedded server unless STENOBUS_NATS_URL names another.
+
+    \b
+    Exit codes: 0 done, 1 a stage failed, 2 the input is to blame, 130 interrupted.
+    """
+    if (file is None) == (event_file is None):
+        raise click.UsageError("Name a FILE, or --event EVENT.json.")
+    found = settings("error")
+    try:
+        try:
+            job = Job.from_file(file, title=title, language=language) if file else _classic(event_file, title, language)
+            result = run(_process(found, job, out, quiet=as_json))
+        except click.ClickException as error:
+            cause = error.__cause__
+            raise (
+                cause if isinstance(cause, JobError) else JobError(error.message, status=500, error="Failed")
+            ) from error
+    except JobError as error:
+        if as_json:
+            print_json({"statusCode": error.status, "body": {"error": error.error, "message": str(error)}})
+        else:
+            click.echo(f"Error: {error}", err=True)
+        raise SystemExit(2 if error.status == 400 else 1) from error
+    if as_json:
+        print_json(result)
+
+
+def _classic(path: Path | None, title: str | None, language: str | None) -> Job:
+    try:
+        text = sys.stdin.buffer.read() if str(path) == "-" else Path(str(path)).read_bytes()
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror}.", error="FileUnreadable") from error
+    return Job.from_classic(text, title=title, language=language)
+
+
+async def _process(found: CoreSettings, job: Job, out: Path | None, *, quiet: bool) -> dict[str, Any]:
+    discovered = discover(found)
+    for name, why in discovered.broken.items():
+        click.echo(f"Warning: the plugin {name} is left out: {why}", err=True)
+    plugins = list(discovered.plugins.values())
+    handlers = [handler for plugin in plugins for handler in plugin.handlers]
+    check_chain(handlers, type(job.event))
+    async with connect(found) as session:
+        if not quiet:
+            where = "embedded nats-server" if session.server else "nats-server"
+            click.echo(f"{where} at {session.url}", err=True)
+        host = Host(found, session.bus, plugins)
+        await host.start()
+        services = await Services.open(found, session.bus)
+        try:
+            with Progress(_expected(handlers, type(job.event)), enabled=not quiet) as progress:
+                outcome = await run_job(job, services, _readers(handlers), progress.update)
+            return await _report(outcome, services, out, quiet=quiet)
+        except asyncio.CancelledError:
+            await host.stop(grace=1)
+            raise
+        finally:
+            await host.stop()
+            await services.blobs.close()
+
+
+async def _report(outcome: Outcome, services: Services, out: Path | None, *, quiet: bool) -> dict[str, Any]:
+    ready = outcome.ready
+    uris = {"markdown": ready.markdown.uri, "docx": ready.docx.uri}
+    record: Path | None = None
+    if out is not None:
+        written = await deliver(outcome, services, out)
+        uris = {kind: path.resolve().as_uri() for kind, path in written.items()}
+        record = out / f"{written['markdown'].stem}.result.json"
+    result = {"statusCode": 200, "body": outcome.body(uris["markdown"], uris["docx"])}
+    if record is not None:
+        record.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    if not quiet:
+        from .summary import summary
+
+        summary(outcome, uris, record)
+    return result
+
+
+def _expected(handlers: list[Handler], start: type[Any]) -> list[str]:
+    """Names of the handlers a job passes, in order."""
+    names, todo, seen = [], [start], {start}
+    while todo:
+        contract = todo.pop(0)
+        for handler in handlers:
+            if handler.contract is contract and handler.track:
+                names.append(handler.name)
+                todo += [output for output in handler.outputs if output not in seen]
+                seen |= set(handler.outputs)
+    return names
+
+
+def _readers(handlers: list[Handler]) -> list[str]:
+    return [handler.name for handler in handlers if handler.contract.subject == "doc.ready" and handler.track]

@@ -1,0 +1,66 @@
+"""``stenobus publish``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+from pydantic import ValidationError
+
+from stenobus_bus import Envelope
+from stenobus_contracts import Event, registry
+
+from ..discovery import discover
+from ..settings import CoreSettings
+from .running import print_json, run, services, settings
+
+
+@click.command()
+@click.argument("subject")
+@click.argument("payload", metavar="JSON|@FILE|-")
+@click.option("--run", "run_id", help="Run the event belongs to; a new one by default.")
+@click.option("--id", "event_id", help="Event id; publishing the same id twice publishes once.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def publish(subject: str, payload: str, run_id: str | None, event_id: str | None, as_json: bool) -> None:
+    """Publish an event and wait until the server has stored it.
+
+    \b
+    stenobus publish media.uploaded '{"media": {"uri": "file:///talk.wav"}}'
+    stenobus publish asr.done @event.json
+    """
+    found = settings()
+    discover(found)  # plugins bring contracts of their own
+    contract = registry.by_subject(subject)
+    if contract is None:
+        known = ", ".join(sorted({known.subject for known in registry}))
+        raise click.ClickException(f"No contract has the subject {subject}; known: {known}.")
+    try:
+        event = contract.model_validate_json(_payload(payload))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the payload"
+        raise click.ClickException(f"{subject}: {where}: {first['msg']}.") from error
+    run(_publish(found, event, run_id, event_id, as_json))
+
+
+async def _publish(found: CoreSettings, event: Event, run_id: str | None, event_id: str | None, as_json: bool) -> None:
+    envelope = Envelope.new(event, "stenobus/publish", run=run_id, id=event_id)
+    async with services(found) as (session, _):
+        stored = await session.bus.publish(event, envelope)
+    if as_json:
+        print_json({"event_id": envelope.id, "run": envelope.run, **stored._asdict()})
+    else:
+        again = " (it was there already)" if stored.duplicate else ""
+        click.echo(f"{event.subject}: stored as {stored.stream}/{stored.sequence}{again}, run {envelope.run}")
+
+
+def _payload(text: str) -> bytes:
+    if text == "-":
+        return sys.stdin.buffer.read()
+    if text.startswith("@"):
+        try:
+            return Path(text[1:]).read_bytes()
+        except OSError as error:
+            raise click.ClickException(f"{text[1:]} cannot be read: {error.strerror}.") from error
+    return text.encode()

@@ -1,0 +1,119 @@
+"""``stenobus status``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import click
+from nats.errors import TimeoutError as NatsTimeout
+from rich.console import Console
+from rich.table import Table
+
+from stenobus_bus import Bus
+
+from ..runs import Step
+from ..settings import CoreSettings
+from .running import print_json, run, services, settings
+
+#: Seconds services get to answer.
+_WAIT = 0.5
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def status(run_id: str | None, as_json: bool) -> None:
+    """Show the running services and the latest runs, or the steps of one run.
+
+    The same is visible with `nats micro ls` and `nats kv watch stenobus_runs`.
+    """
+    run(_status(settings(), run_id, as_json))
+
+
+async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> None:
+    async with services(found) as (session, opened):
+        steps = await opened.runs.steps(run_id)
+        if run_id:
+            if not steps:
+                raise click.ClickException(f"There is no run {run_id}; `stenobus status` lists the latest ones.")
+            if as_json:
+                print_json(
+                    {"run": run_id, "steps": [step.model_dump(mode="json", exclude_none=True) for step in steps]}
+                )
+            else:
+                Console(highlight=False).print(_steps(steps))
+            return
+        alive = await _alive(session.bus)
+        runs = _runs(steps)
+        if as_json:
+            print_json({"server": session.url, "services": alive, "runs": runs})
+        else:
+            _overview(session.url, alive, runs)
+
+
+async def _alive(bus: Bus) -> list[dict[str, Any]]:
+    """Services that answer the NATS micro protocol within half a second."""
+    inbox = bus.nc.new_inbox()
+    answers = await bus.nc.subscribe(inbox)
+    await bus.nc.publish("$SRV.STATS", reply=inbox)
+    found = []
+    try:
+        async with asyncio.timeout(_WAIT):
+            while True:
+                message = await answers.next_msg(timeout=_WAIT)
+                stats = json.loads(message.data)
+                handlers: dict[str, Any] = next(
+                    (point.get("data") for point in stats.get("endpoints", []) if point.get("data")), {}
+                )
+                found.append({"service": stats["name"], "id": stats["id"], "handlers": handlers})
+    except (TimeoutError, NatsTimeout):
+        pass  # whoever is alive has answered
+    await answers.unsubscribe()
+    return sorted(found, key=lambda service: str(service["service"]))
+
+
+def _runs(steps: list[Step], limit: int = 20) -> list[dict[str, Any]]:
+    grouped: dict[str, list[Step]] = {}
+    for step in steps:
+        grouped.setdefault(step.run, []).append(step)
+    latest = sorted(grouped.items(), key=lambda item: item[1][0].started, reverse=True)[:limit]
+    return [
+        {"run": name, "status": _overall(group), "steps": len(group), "started": group[0].started}
+        for name, group in latest
+    ]
+
+
+def _overall(steps: list[Step]) -> str:
+    states = {step.status for step in steps}
+    return next((state for state in ("failed", "retrying", "running") if state in states), "done")
+
+
+def _steps(steps: list[Step]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("Handler", "Status", "Attempt", "Seconds", "Message"):
+        table.add_column(name)
+    for step in steps:
+        seconds = "" if step.seconds is None else f"{step.seconds:.2f}"
+        state = f"{step.status} {step.progress:.0%}" if step.status == "running" else step.status
+        note = "from cache" if step.cached else step.message or ""
+        table.add_row(step.handler, state, str(step.attempt), seconds, note)
+    return table
+
+
+def _overview(url: str, alive: list[dict[str, Any]], runs: list[dict[str, Any]]) -> None:
+    console = Console(highlight=False)
+    console.print(f"Server {url}")
+    if not alive:
+        console.print("No service is running; start them with `stenobus up`.")
+    for service in alive:
+        for name, stats in service["handlers"].items():
+            ready = "ready" if stats["ready"] else "not ready"
+            console.print(f"  {name:<22} {ready}, {stats['handled']} handled, {stats['failures']} failed attempts")
+    if runs:
+        console.print("Latest runs")
+    for entry in runs:
+        console.print(
+            f"  {entry['run']:<40} {entry['status']:<9} {entry['steps']} steps, {entry['started']:%Y-%m-%d %H:%M}"
+        )

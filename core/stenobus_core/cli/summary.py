@@ -1,0 +1,72 @@
+"""What a finished job tells its user."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from ..job import Outcome
+
+
+def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> None:
+    """Print stages, costs and where everything is."""
+    console = Console(highlight=False)
+    console.print(_stages(outcome))
+    ready = outcome.ready
+    if (heard := ready.source.recognition) is not None:
+        console.print(f"Heard by   {heard.engine}{f' ({heard.model})' if heard.model else ''}", soft_wrap=True)
+        if heard.reason:
+            console.print(f"           {heard.reason}", soft_wrap=True)
+    cached = [step.handler for step in outcome.document_steps if step.cached]
+    if cached:
+        console.print(
+            f"Cache      {len(cached)} stages were answered from the cache: {', '.join(cached)}", soft_wrap=True
+        )
+    tokens, cost = ready.tokens_used, ready.cost_usd
+    console.print(f"Method     {ready.method}, {tokens.total} tokens, {_money(cost)}")
+    for warning in ready.warnings:
+        console.print(f"Warning    {warning}", soft_wrap=True)
+    for label, kind in (("Markdown", "markdown"), ("DOCX", "docx"), ("Transcript", "transcript")):
+        if kind in uris:
+            console.print(f"{label:<10} {_place(uris[kind])}", soft_wrap=True)
+    if record is not None:
+        console.print(f"Result     {record}", soft_wrap=True)
+    console.print(
+        f"Run        {outcome.run} ({outcome.seconds:.1f} s); look closer with `stenobus trace {outcome.run}`"
+    )
+
+
+def _stages(outcome: Outcome) -> Table:
+    table = Table(box=None, pad_edge=False, title_justify="left")
+    for name, justify in (
+        ("Stage", "left"),
+        ("Seconds", "right"),
+        ("Method", "left"),
+        ("Tokens", "right"),
+        ("Cost", "right"),
+    ):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    usage = {f"documents-{stage.stage}": stage for stage in outcome.ready.stages}
+    for step in outcome.document_steps:
+        stage = usage.get(step.handler)
+        seconds = "" if step.seconds is None else f"{step.seconds:.2f}"
+        table.add_row(
+            step.handler,
+            f"{seconds}{' (cache)' if step.cached else ''}",
+            stage.method if stage else "local",
+            str(stage.tokens.total) if stage else "",
+            _money(stage.cost_usd) if stage else "",
+        )
+    return table
+
+
+def _money(cost: Decimal | None) -> str:
+    return "cost unknown" if cost is None else f"${cost:.4f}"
+
+
+def _place(uri: str) -> str:
+    return uri.removeprefix("file://")

@@ -1,0 +1,52 @@
+"""``stenobus up``."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+import structlog
+
+from ..discovery import discover
+from ..errors import PluginError
+from ..host import Host
+from ..session import connect
+from ..settings import CoreSettings
+from .running import run, settings
+
+
+@click.command()
+@click.argument("names", metavar="[PLUGIN]...", nargs=-1)
+def up(names: tuple[str, ...]) -> None:
+    """Run plugins in the foreground until interrupted: all of them, or those named.
+
+    `documents` means every `documents-…` plugin. One plugin per process is how production runs; any number of
+    processes may run the same plugin and share its work.
+    """
+    found = settings(None)
+    try:
+        run(_up(found, names))
+    except click.Abort:
+        click.echo("Stopped.", err=True)
+
+
+async def _up(found: CoreSettings, names: tuple[str, ...]) -> None:
+    log = structlog.get_logger("stenobus")
+    discovered = discover(found, names)
+    for name, why in discovered.broken.items():
+        log.error("plugin.broken", plugin=name, error=why)
+    if not discovered.plugins:
+        raise PluginError("There is no plugin to run; see `stenobus plugins list`.")
+    async with connect(found, f"stenobus up {' '.join(names)}".strip()) as session:
+        host = Host(found, session.bus, list(discovered.plugins.values()))
+        try:
+            await host.start()
+            log.info("up", url=session.url, embedded=session.server is not None, plugins=list(discovered.plugins))
+            if session.server and not session.url.endswith(f":{found.nats_port}"):
+                log.warning(
+                    "server.other_port",
+                    message=f"port {found.nats_port} is busy; use NATS_URL={session.url} with the nats command",
+                )
+            await asyncio.Event().wait()
+        finally:
+            await host.stop()
