@@ -84,12 +84,13 @@ class Bus:
         listeners: set[asyncio.Event] = set()
 
         async def reconnected() -> None:
-            log.info("bus.reconnected", url=url)
+            log.info("bus.reconnected", url=_redacted(url))
             for event in listeners:
                 event.set()
 
         async def disconnected() -> None:
-            log.warning("bus.disconnected", url=url)
+            if not nc.is_closed:
+                log.warning("bus.disconnected", url=_redacted(url))
 
         async def failed(error: Exception) -> None:
             log.warning("bus.error", error=str(error) or type(error).__name__)

@@ -53,3 +53,7 @@ class RetryableError(HandlerError):
     def __init__(self, message: str, delay: float | None = None) -> None:
         super().__init__(message)
         self.delay = delay
+
+
+class InvalidPayload(PermanentError):
+    """An event breaks its contract."""

@@ -20,7 +20,7 @@ from . import answers, settle
 from .connection import Bus
 from .dead_letters import bury
 from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes
-from .errors import BlobNotFound, BusError, PermanentError, RetryableError
+from .errors import BlobNotFound, BusError, InvalidPayload, PermanentError, RetryableError
 from .ledger import Ledger
 from .pull import PullLoop
 from .settle import RetryPolicy
@@ -154,7 +154,7 @@ class Worker(Generic[E]):
         except (ValidationError, ValueError, BlobNotFound, PermanentError) as error:
             envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
             await self._bury(
-                msg, delivery, envelope, "invalid", _Invalid(_explain(error, self._contract)), delivery.count
+                msg, delivery, envelope, "invalid", InvalidPayload(_explain(error, self._contract)), delivery.count
             )
             return
         attempt = delivery.count
@@ -250,10 +250,6 @@ class Worker(Generic[E]):
             envelope = Envelope.received(msg, delivery, self._contract.event_type, attributes(msg.headers))
             await self._ledger.hand_back(envelope)
         await settle.later(self._nc, msg.reply, _HAND_BACK_DELAY)
-
-
-class _Invalid(PermanentError):
-    """The payload breaks its contract."""
 
 
 def _unwrap(data: bytes, found: dict[str, str]) -> tuple[bytes, dict[str, str]]:

@@ -74,6 +74,14 @@ class Job:
     execution_id: str
     event: Event
 
+    @property
+    def stem(self) -> str:
+        """Name for the files of the result: the input's own, without its extension."""
+        media = self.event.media if isinstance(self.event, MediaUploaded) else None
+        if isinstance(self.event, AsrDone):
+            media = self.event.media or Media(uri=self.event.transcript.uri)
+        return _slug(Path(unquote(media.title)).stem if media else self.execution_id)
+
     @classmethod
     def from_file(cls, path: Path, *, title: str | None = None, language: str | None = None) -> Job:
         """A job for a local file.
@@ -348,7 +356,7 @@ async def deliver(outcome: Outcome, services: Services, folder: Path) -> dict[st
     Raises:
         JobError: the folder cannot be written.
     """
-    stem = _slug(Path(outcome.ready.source.media.title).stem if outcome.ready.source.media else outcome.ready.title)
+    stem = outcome.job.stem
     wanted = {
         "markdown": (outcome.ready.markdown, f"{stem}.md"),
         "docx": (outcome.ready.docx, f"{stem}.docx"),

@@ -63,6 +63,8 @@ async def _alive(bus: Bus) -> list[dict[str, Any]]:
         async with asyncio.timeout(_WAIT):
             while True:
                 message = await answers.next_msg(timeout=_WAIT)
+                if not message.data:
+                    break  # 503: nobody serves
                 stats = json.loads(message.data)
                 handlers: dict[str, Any] = next(
                     (point.get("data") for point in stats.get("endpoints", []) if point.get("data")), {}

@@ -36,7 +36,8 @@ def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> N
     if record is not None:
         console.print(f"Result     {record}", soft_wrap=True)
     console.print(
-        f"Run        {outcome.run} ({outcome.seconds:.1f} s); look closer with `stenobus trace {outcome.run}`"
+        f"Run        {outcome.run} ({outcome.seconds:.1f} s); look closer with `stenobus trace {outcome.run}`",
+        soft_wrap=True,
     )
 
 
