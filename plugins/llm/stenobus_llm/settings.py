@@ -41,6 +41,10 @@ class Target(BaseModel):
         default="json_schema",
         description="how the server is asked for JSON: by schema, by its JSON mode and the prompt, by the prompt alone",
     )
+    bound_items: int | None = Field(
+        default=None, ge=1, description="longest array, where a schema has no limit; keeps small models from running on"
+    )
+    bound_characters: int | None = Field(default=None, ge=1, description="longest string, where a schema has no limit")
     extra: dict[str, JsonValue] = Field(default_factory=dict, description="further fields of every request's body")
     omit: frozenset[str] = Field(
         default=frozenset(), description="fields the model refuses, such as temperature or max_completion_tokens"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError, best_match
@@ -17,6 +17,10 @@ from .failures import Failure
 
 Schema = Mapping[str, JsonValue]
 
+#: Upper bound of a repetition such as ``\\d{3,}``: nobody numbers further.
+DIGITS = 9
+
+_OPEN = re.compile(r"\{(\d+),\}")
 _FENCE = re.compile(r"^\s*```[a-z]*\s*\n(.*)\n\s*```\s*$", re.DOTALL | re.IGNORECASE)
 
 
@@ -40,8 +44,9 @@ def parse(text: str, schema: Schema) -> JsonValue:
     """
     fenced = _FENCE.match(text)
     try:
-        data: JsonValue = json.loads(fenced[1] if fenced else text)
-    except json.JSONDecodeError as error:
+        # Not strict: grammars of servers let control characters into strings, where JSON wants them escaped.
+        data: JsonValue = json.loads(fenced[1] if fenced else text, strict=False, parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
         raise Failure("invalid_answer", f"The model's answer is not JSON: {error}.") from error
     # An empty registry: the validator's default one would fetch a remote $ref from wherever the schema says.
     validator = validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
@@ -53,10 +58,30 @@ def parse(text: str, schema: Schema) -> JsonValue:
         ) from unresolvable
     if broken is not None:
         raise Failure("invalid_answer", f"The model's answer breaks the response_schema at {_place(broken)}.")
-    return data
+    return _encodable(data)
 
 
-def instruction(schema: Schema) -> str:
+def bounded(schema: JsonValue, items: int | None, characters: int | None) -> JsonValue:
+    """The schema with upper bounds where it has none: on arrays, on strings, on repetitions in their patterns.
+
+    A server that enforces a schema enforces its bounds too; without them a small model may write until its limit.
+    """
+    if isinstance(schema, list):
+        return [bounded(part, items, characters) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {name: bounded(part, items, characters) for name, part in schema.items()}
+    if items is not None and schema.get("type") == "array":
+        result.setdefault("maxItems", items)
+    if characters is not None and schema.get("type") == "string" and "enum" not in schema:
+        if isinstance(pattern := schema.get("pattern"), str):
+            result["pattern"] = _OPEN.sub(lambda match: f"{{{match[1]},{max(int(match[1]), DIGITS)}}}", pattern)
+        else:
+            result.setdefault("maxLength", characters)
+    return result
+
+
+def instruction(schema: JsonValue) -> str:
     """The schema in words, for models whose servers do not enforce one."""
     return (
         "Answer with one JSON document and nothing else: no explanation, no Markdown. It must be valid against this "
@@ -66,16 +91,40 @@ def instruction(schema: Schema) -> str:
 
 def strict(schema: JsonValue) -> bool:
     """Whether the schema fits OpenAI's strict mode: every object closed, every property required."""
-    if isinstance(schema, list):
-        return all(map(strict, schema))
     if not isinstance(schema, dict):
         return True
-    if schema.get("type") == "object" or "properties" in schema:
-        properties, required = schema.get("properties", {}), schema.get("required", [])
-        assert isinstance(properties, dict) and isinstance(required, list)
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    if schema.get("type") == "object" or properties:
+        assert isinstance(properties, dict) and isinstance(required, list)  # check_schema saw to it
         if schema.get("additionalProperties") is not False or set(required) != set(properties):
             return False
-    return all(map(strict, schema.values()))
+    return all(map(strict, _parts(schema)))
+
+
+def _parts(schema: Mapping[str, JsonValue]) -> Iterator[JsonValue]:
+    """The schemas directly inside a schema."""
+    for keyword in ("properties", "$defs", "definitions"):
+        if isinstance(named := schema.get(keyword), dict):
+            yield from named.values()
+    for keyword in ("anyOf", "allOf", "oneOf", "prefixItems"):
+        if isinstance(listed := schema.get(keyword), list):
+            yield from listed
+    yield schema.get("items")
+
+
+def _encodable(data: JsonValue) -> JsonValue:
+    """The data without lone surrogates, which JSON can spell and UTF-8 cannot."""
+    text = json.dumps(data, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        replaced: JsonValue = json.loads(text.encode(errors="replace"))
+        return replaced
+    return data
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _place(error: ValidationError) -> str:

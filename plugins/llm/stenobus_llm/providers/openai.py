@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import math
 import re
 import time
 from typing import Any
@@ -22,7 +23,7 @@ from . import Completion
 #: A server may ask for a longer pause; the bus does not park a request longer than this.
 MAX_DELAY = 600.0
 _CONTEXT = re.compile(
-    r"context[ _]length|context window|maximum context|too many tokens|prompt is too long", re.IGNORECASE
+    r"context[ _]length|context window|maximum context|max_model_len|too many tokens|prompt is too long", re.IGNORECASE
 )
 _FILTER = re.compile(r"content_filter|content_policy|content management policy", re.IGNORECASE)
 
@@ -87,12 +88,13 @@ class OpenAI:
         body: dict[str, Any] = {"model": model, "messages": messages, "temperature": request.temperature}
         if request.max_output_tokens is not None:
             body["max_completion_tokens"] = request.max_output_tokens
-        if (schema := request.response_schema) is not None:
+        if request.response_schema is not None:
+            schema = structured.bounded(request.response_schema, target.bound_items, target.bound_characters)
             if target.structured == "json_schema":
                 name = re.sub(r"[^A-Za-z0-9_-]", "_", request.task)[:64] or "answer"
                 body["response_format"] = {
                     "type": "json_schema",
-                    "json_schema": {"name": name, "schema": schema, "strict": structured.strict(dict(schema))},
+                    "json_schema": {"name": name, "schema": schema, "strict": structured.strict(schema)},
                 }
             else:
                 messages.insert(0, {"role": "system", "content": structured.instruction(schema)})
@@ -110,7 +112,8 @@ class OpenAI:
         if not choices or choices[0].message is None:
             raise self._failure("transport", "answered without a completion")
         message, finish = choices[0].message, choices[0].finish_reason or "stop"
-        text = message.content or ""
+        # A lone surrogate, which JSON can spell, would fail in everything that is written as UTF-8.
+        text = (message.content or "").encode(errors="replace").decode()
         usage = _usage(request, answer, text)
         model = answer.model or model
         if finish == "content_filter" or getattr(message, "refusal", None):
@@ -178,4 +181,4 @@ def _delay(response: httpx2.Response) -> float | None:
             seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
         except ValueError:
             return None
-    return min(max(seconds, 0.0), MAX_DELAY)
+    return min(max(seconds, 0.0), MAX_DELAY) if math.isfinite(seconds) else None

@@ -32,13 +32,18 @@ class Phrases(Generic[T]):
                 self._prefix[first[:-1]].append((rest, value))
             else:
                 self._exact[first].append((rest, value))
+        self._lengths = sorted({len(prefix) for prefix in self._prefix})
 
     def at(self, words: Sequence[str], start: int) -> Iterator[Match[T]]:
         """Every phrase that begins at one word."""
         word = words[start]
-        yield from _matching(self._exact.get(word, ()), words, start)
-        for length in range(1, len(word) + 1):
-            yield from _matching(self._prefix.get(word[:length], ()), words, start)
+        if word in self._exact:
+            yield from _matching(self._exact[word], words, start)
+        for length in self._lengths:
+            if length > len(word):
+                break
+            if word[:length] in self._prefix:
+                yield from _matching(self._prefix[word[:length]], words, start)
 
     def occur(self, words: Sequence[str]) -> bool:
         """Whether there is any of the phrases."""
