@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+import structlog
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from stenobus_bus import BlobNotFound, PermanentError, Received, RequestTimeout, RetryableError
@@ -39,7 +41,6 @@ class Context(Generic[S, State]):
         track: Track,
         settings: S,
         state: State,
-        log: BoundLogger,
     ) -> None:
         self._handler, self._received, self._services, self._track = handler, received, services, track
         self._extra = 0
@@ -47,8 +48,12 @@ class Context(Generic[S, State]):
         self.settings = settings
         #: What the plugin's lifespan yielded.
         self.state = state
-        #: Logger with run, handler and event id bound.
-        self.log = log
+
+    @cached_property
+    def log(self) -> BoundLogger:
+        """Logger with run, handler and event id bound."""
+        logger: BoundLogger = structlog.get_logger(self._handler)
+        return logger.bind(run=self.run, handler=self._handler, event_id=self.event_id)
 
     @property
     def run(self) -> str:

@@ -20,7 +20,7 @@ from .service import register
 from .services import Services, topology
 from .settings import CoreSettings, PluginSettings
 from .streaming import Call, Streaming, direct
-from .tracking import Tracker
+from .tracking import RunTracker, Tracker
 
 log = structlog.get_logger(__name__)
 
@@ -104,14 +104,11 @@ class Host:
         log.info("plugin.started", plugin=plugin.name, version=plugin.version, handlers=list(workers))
 
     def _worker(self, handler: Handler, services: Services, settings: PluginSettings, state: Any) -> Worker[Any]:
-        tracker = Tracker(services.runs if handler.track else None, handler.name)
+        tracker = RunTracker(services.runs, handler.name) if handler.track else Tracker()
         call = self._call(handler)
-        logger = structlog.get_logger(handler.name)
 
         async def handle(received: Received[Any]) -> Sequence[Event]:
-            envelope = received.envelope
-            bound = logger.bind(run=envelope.run, handler=handler.name, event_id=envelope.id)
-            ctx = Context(handler.name, received, services, tracker.track(received), settings, state, bound)
+            ctx = Context(handler.name, received, services, tracker.track(received), settings, state)
             try:
                 return await call(received, ctx)
             except asyncio.CancelledError:

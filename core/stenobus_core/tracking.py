@@ -19,9 +19,22 @@ _PACE: Final = 0.5
 
 
 class Track:
-    """One step, while it runs."""
+    """One step, while it runs. Without a place in the run record it says nothing to anybody."""
 
-    def __init__(self, runs: Runs | None, step: Step) -> None:
+    async def progress(self, fraction: float, message: str) -> None:
+        """Raise the progress."""
+
+    def note(self, facts: Mapping[str, JsonValue]) -> None:
+        """Add facts."""
+
+    def cached(self, *, hit: bool) -> None:
+        """Count a look into the stage cache."""
+
+
+class RecordedTrack(Track):
+    """One step of the run record, while it runs."""
+
+    def __init__(self, runs: Runs, step: Step) -> None:
         self._runs = runs
         self.step = step
         self._hits, self._misses = 0, 0
@@ -30,9 +43,8 @@ class Track:
     async def update(self, **changes: Any) -> None:
         """Change the step and write it."""
         self.step = self.step.model_copy(update=changes)
-        if self._runs is not None:
-            self._written = asyncio.get_running_loop().time()
-            await self._runs.put(self.step)
+        self._written = asyncio.get_running_loop().time()
+        await self._runs.put(self.step)
 
     async def progress(self, fraction: float, message: str) -> None:
         """Raise the progress; written at most twice a second."""
@@ -56,11 +68,24 @@ class Track:
 
 
 class Tracker(Observer):
+    """Keeps no record: for handlers of thousands of events a second."""
+
+    _silent: Final = Track()
+
+    def track(self, received: Received[Any]) -> Track:
+        """The step of an event in hand."""
+        return self._silent
+
+    def forget(self, received: Received[Any]) -> None:
+        """The event left our hands unfinished."""
+
+
+class RunTracker(Tracker):
     """Keeps the run record of one handler."""
 
-    def __init__(self, runs: Runs | None, handler: str) -> None:
+    def __init__(self, runs: Runs, handler: str) -> None:
         self._runs, self._handler = runs, handler
-        self._tracks: dict[int, Track] = {}
+        self._tracks: dict[int, RecordedTrack] = {}
 
     def track(self, received: Received[Any]) -> Track:
         """The step of an event in hand."""
@@ -69,7 +94,7 @@ class Tracker(Observer):
     async def before(self, received: Received[Any]) -> None:
         """The step is running."""
         step = self._step(received.envelope, "running", attempt=received.attempt)
-        track = self._tracks[id(received)] = Track(self._runs, step)
+        track = self._tracks[id(received)] = RecordedTrack(self._runs, step)
         await track.update()
 
     async def succeeded(self, received: Received[Any], seconds: float) -> None:
@@ -91,7 +116,7 @@ class Tracker(Observer):
     async def buried(self, envelope: Envelope, reason: Reason, error: BaseException) -> None:
         """The step failed for good."""
         step = self._step(envelope, "failed", finished=datetime.now(UTC), reason=reason, message=str(error))
-        await Track(self._runs, step).update()
+        await RecordedTrack(self._runs, step).update()
 
     def forget(self, received: Received[Any]) -> None:
         """The event left our hands unfinished."""

@@ -1,0 +1,40 @@
+# make setup: everything into .venv · make demo: the main job on the bundled recording · make test: all quick tests
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plugins/llm plugins/s3
+RECORDING := examples/recording/disk-full.ogg
+
+.PHONY: setup demo test lint test-vllm kill-test bench clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stenobus needs Python 3.11 or newer; set PYTHON=…")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --group dev \
+		$(addprefix --editable ,$(DISTRIBUTIONS)) --editable .
+	touch $@
+
+demo: setup
+	$(BIN)/stenobus process $(RECORDING) --out out/demo --title "A full disk that no file explains"
+	@echo
+	@echo 'stenobus search "how do I free the disk space?"'
+	$(BIN)/stenobus search "how do I free the disk space?" --limit 3
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy contracts/stenobus_contracts bus/stenobus_bus core/stenobus_core \
+		plugins/asr/stenobus_asr plugins/documents/stenobus_documents plugins/kb/stenobus_kb \
+		plugins/llm/stenobus_llm plugins/s3/stenobus_s3
+	$(BIN)/lint-imports --no-logo
+
+test: lint
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) out
