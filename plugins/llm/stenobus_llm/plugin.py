@@ -31,11 +31,8 @@ def doctor(settings: Settings) -> list[Check]:
     """One line per target; a model that is not reachable right now is found out by asking it."""
     checks = []
     for target in settings.all_targets:
-        where = (
-            "no model needed"
-            if target.kind == "extractive"
-            else f"{target.model or 'first model'} at {target.base_url}"
-        )
+        model = f"{target.model or 'first model'} at {target.address}"
+        where = model if target.kind == "openai" else "no model needed"
         try:
             target.key()
         except LookupError as error:

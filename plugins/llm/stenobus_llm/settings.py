@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
@@ -51,6 +52,12 @@ class Target(BaseModel):
     )
     input_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
     output_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
+
+    @property
+    def address(self) -> str:
+        """The URL for people, without credentials that it may hold."""
+        parts = urlsplit(self.base_url)
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     def key(self, environ: Mapping[str, str] = os.environ) -> SecretStr | None:
         """The API key, or None when the target needs none.

@@ -112,7 +112,9 @@ def _extent(tokens: Sequence[_Token], start: int, text: str, language: Language)
     while index < min(len(tokens), start + LONGEST):
         token = tokens[index]
         raw = text[token.start : token.end]
-        if quotes % 2 == 0 and token.folded in language.stops:
+        # "dash a" is an option, whatever the word "a" means elsewhere.
+        option = len(token.folded) == 1 and index > start and tokens[index - 1].folded in language.symbols
+        if quotes % 2 == 0 and token.folded in language.stops and not option:
             break
         quotes += raw.count('"')
         index += 1

@@ -1,0 +1,105 @@
+"""The plugin on a real bus: whoever asks hears back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stenobus_bus import Bus, EmbeddedServer, Envelope
+from stenobus_contracts import LlmDone, LlmRequest, Message
+from stenobus_core import CoreSettings, Host
+from stenobus_llm import plugin
+
+TIMEOUT = 20.0
+REQUEST = LlmRequest(task="acme.ask", messages=(Message(role="user", content="Why?"),))
+
+
+class Asker:
+    """Publishes requests and hears the answers."""
+
+    def __init__(self, bus: Bus, answers: Any, dead: Any) -> None:
+        self._bus, self._answers, self.dead = bus, answers, dead
+
+    async def ask(self, request: LlmRequest) -> LlmDone:
+        await self._bus.publish(request, Envelope.new(request, "test"))
+        return LlmDone.model_validate_json((await self._answers.next_msg(TIMEOUT)).data)
+
+
+@pytest.fixture(scope="module")
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    nats = EmbeddedServer(tmp_path_factory.mktemp("nats"), port=0)
+    yield await nats.start()
+    await nats.stop()
+
+
+@pytest.fixture
+async def asker(url: str, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asker]:
+    targets = [{"name": "model", "base_url": server.url, "model": "m", "timeout": 5}]
+    monkeypatch.setenv("STENOBUS_LLM_TARGETS", json.dumps(targets))
+    monkeypatch.setenv("STENOBUS_LLM_ATTEMPTS", "2")
+    async with await Bus.connect(url) as bus:
+        host = Host(CoreSettings(data_dir=tmp_path), bus, [plugin])
+        await host.start()
+        answers, dead = [await bus.nc.subscribe(subject) for subject in ("llm.done", "dlq.>")]
+        yield Asker(bus, answers, dead)
+        await host.stop()
+
+
+async def test_a_request_is_answered(asker: Asker, server: Any) -> None:
+    server.completes("Because.")
+
+    done = await asker.ask(REQUEST)
+
+    assert (done.task, done.text, done.provider, done.model, done.usage.total) == (
+        "acme.ask", "Because.", "model", "served-model", 17,
+    )  # fmt: skip
+
+
+async def test_a_transient_failure_is_retried_by_the_bus(asker: Asker, server: Any) -> None:
+    server.fails(429, Retry_After="0.05")
+    server.completes("Because.")
+
+    done = await asker.ask(REQUEST)
+
+    assert (done.text, done.error) == ("Because.", None)
+    assert len(server.received) == 2
+
+
+async def test_the_asker_hears_of_a_failure_that_does_not_pass(asker: Asker, server: Any) -> None:
+    server.fails(503, Retry_After="0.05")
+    server.fails(503, "still busy", Retry_After="0.05")
+
+    done = await asker.ask(REQUEST)
+
+    assert done.error is not None
+    assert (done.error.code, done.error.retryable) == ("overloaded", True)
+    assert "still busy" in done.error.message
+    assert asker.dead.pending_msgs == 0
+
+
+async def test_the_asker_hears_at_once_of_a_failure_that_never_passes(asker: Asker, server: Any) -> None:
+    server.fails(401, "wrong key")
+
+    done = await asker.ask(REQUEST)
+
+    assert done.error is not None and (done.error.code, done.error.retryable) == ("auth", False)
+    assert len(server.received) == 1
+
+
+def test_doctor_shows_targets_and_missing_keys_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = [
+        {"name": "cloud", "api_key_env": "ACME_MISSING_KEY"},
+        {"name": "local", "base_url": "http://user:sk-secret@127.0.0.1:8000/v1", "api_key": "sk-secret"},
+    ]
+    monkeypatch.setenv("STENOBUS_LLM_TARGETS", json.dumps(targets))
+
+    checks = {check.name: check for check in plugin.check()}
+
+    assert not checks["target cloud"].ok and "ACME_MISSING_KEY" in checks["target cloud"].detail
+    assert checks["target local"].ok and "127.0.0.1:8000" in checks["target local"].detail
+    assert checks["target extractive"].ok
+    assert "sk-secret" not in repr(checks)

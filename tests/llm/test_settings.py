@@ -1,0 +1,113 @@
+"""Targets as people configure them."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from stenobus_contracts import TokenUsage
+from stenobus_core import SettingsError
+from stenobus_llm.settings import Settings, Target
+
+
+def names(settings: Settings) -> list[str]:
+    return [target.name for target in settings.all_targets]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+
+
+def test_with_nothing_configured_there_is_the_extractive_target() -> None:
+    assert names(Settings.load("llm")) == ["extractive"]
+
+
+def test_a_key_in_the_environment_adds_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+
+    openai, extractive = Settings.load("llm").all_targets
+
+    assert (openai.name, openai.base_url, openai.model) == ("openai", "https://api.openai.com/v1", "gpt-4.1-mini")
+    assert openai.key().get_secret_value() == "sk-secret"  # type: ignore[union-attr]
+    assert extractive.kind == "extractive"
+    assert "sk-secret" not in repr(Settings.load("llm")) + repr(openai)
+
+
+@pytest.mark.parametrize("variable", ["OPENAI_BASE_URL", "OPENAI_API_BASE"])
+def test_an_address_in_the_environment_adds_openai_with_the_servers_own_model(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "http://127.0.0.1:8000/v1")
+
+    target = Settings.load("llm").all_targets[0]
+
+    assert (target.name, target.base_url, target.model) == ("openai", "http://127.0.0.1:8000/v1", None)
+    assert target.key() is None
+
+
+def test_targets_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = [{"name": "vllm", "base_url": "http://gpu:8000/v1", "context_window": 8192}]
+    monkeypatch.setenv("STENOBUS_LLM_TARGETS", json.dumps(targets))
+    monkeypatch.setenv("STENOBUS_LLM_FALLBACK", '{"overloaded": ["extractive"]}')
+
+    settings = Settings.load("llm")
+
+    assert names(settings) == ["vllm", "extractive"]
+    assert settings.fallback == {"overloaded": ("extractive",)}
+
+
+def test_targets_come_from_the_file(tmp_path: Path) -> None:
+    (tmp_path / "stenobus.toml").write_text(
+        """
+        [llm]
+        default = "cloud"
+        openai_base_url = "http://gateway/v1"
+        [llm.fallback]
+        context_too_long = ["big"]
+        [[llm.targets]]
+        name = "cloud"
+        model = "gpt-4.1"
+        api_key_env = "ACME_KEY"
+        input_price_per_million = 2.0
+        output_price_per_million = 8.0
+        [[llm.targets]]
+        name = "big"
+        base_url = "http://big:8000/v1"
+        """
+    )
+
+    settings = Settings.load("llm")
+
+    assert names(settings) == ["cloud", "big", "openai", "extractive"]
+    assert settings.default == "cloud"
+
+
+@pytest.mark.parametrize(
+    ("table", "complaint"),
+    [
+        ('default = "nowhere"', "there is no target nowhere"),
+        ('[llm.fallback]\nthrottled = ["nowhere"]', "there is no target nowhere"),
+        ('[[llm.targets]]\nname = "a"\n[[llm.targets]]\nname = "a"', "two targets are called a"),
+        ('[[llm.targets]]\nname = "a"\nbase_uri = "http://x"', "Extra inputs are not permitted"),
+        ("attempts = 0", "greater than or equal to 1"),
+    ],
+)
+def test_what_is_configured_wrongly_is_said_in_a_sentence(tmp_path: Path, table: str, complaint: str) -> None:
+    (tmp_path / "stenobus.toml").write_text(f"[llm]\n{table}\n")
+
+    with pytest.raises(SettingsError, match=complaint):
+        Settings.load("llm")
+
+
+def test_a_cost_is_exact_and_unknown_where_a_price_is() -> None:
+    usage = TokenUsage(input=1_000, output=333)
+    priced = Target(name="a", input_price_per_million="0.15", output_price_per_million="0.6")  # type: ignore[arg-type]
+
+    assert priced.cost(usage) == Decimal("0.0003498")
+    assert Target(name="b", input_price_per_million=Decimal(1)).cost(usage) is None
+    assert Target(name="c", kind="extractive").cost(usage) == 0
