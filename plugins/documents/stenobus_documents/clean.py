@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 from pydantic import Field
@@ -37,9 +38,9 @@ plugin = Plugin("documents-clean", summary="Documents, stage 1: read and clean t
 async def clean(event: AsrDone, ctx: Context[Settings, None]) -> DocCleaned:
     """Read the transcript, number its segments, mark what is no content."""
     data = await ctx.read(event.transcript, limit=ctx.settings.max_bytes)
+    hint = f"{_name(event.transcript)} {event.transcript.content_type or ''}".strip()
     try:
-        parsed = read(data, name=f"{_name(event.transcript)} {event.transcript.content_type or ''}".strip())
-        transcript = mark(parsed.transcript(Limits(segments=ctx.settings.max_segments)))
+        parsed, transcript = await asyncio.to_thread(_parse, data, hint, ctx.settings.max_segments)
     except TranscriptError as error:
         raise PermanentError(str(error)) from None
     kinds = Counter(segment.kind for segment in transcript.segments)
@@ -54,6 +55,11 @@ async def clean(event: AsrDone, ctx: Context[Settings, None]) -> DocCleaned:
         transcript=await ctx.store_model(transcript),
         stages=(StageUsage(stage="clean", method="local", warnings=tuple(parsed.warnings)),),
     )
+
+
+def _parse(data: bytes, hint: str, max_segments: int) -> tuple[Parsed, Transcript]:
+    parsed = read(data, name=hint)
+    return parsed, mark(parsed.transcript(Limits(segments=max_segments)))
 
 
 def _source(event: AsrDone, parsed: Parsed, transcript: Transcript) -> DocumentSource:
