@@ -36,5 +36,19 @@ lint: setup
 test: lint
 	$(BIN)/pytest
 
+# A real vLLM server on the CPU, in an environment of its own (2 GB of packages).
+test-vllm: setup
+	bash tests/vllm/setup.sh
+	$(BIN)/pytest tests/vllm --timeout 900
+
+# Every plugin is a process of its own and is killed with SIGKILL at random points of RUNS runs.
+RUNS ?= 50
+kill-test: setup
+	STENOBUS_KILL_RUNS=$(RUNS) $(BIN)/pytest -s --timeout 3000 tests/chaos/test_killed_plugins.py
+
+bench: setup
+	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/claim_check.py
+
 clean:
 	rm -rf $(VENV) out
