@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 
 from stenobus_bus import Bus, EmbeddedServer, Envelope
 from stenobus_contracts import LlmDone, LlmRequest, Message
@@ -29,7 +30,7 @@ class Asker:
         return LlmDone.model_validate_json((await self._answers.next_msg(TIMEOUT)).data)
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     nats = EmbeddedServer(tmp_path_factory.mktemp("nats"), port=0)
     yield await nats.start()

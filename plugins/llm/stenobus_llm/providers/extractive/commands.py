@@ -118,7 +118,8 @@ def _extent(tokens: Sequence[_Token], start: int, text: str, language: Language)
             break
         quotes += raw.count('"')
         index += 1
-        if quotes % 2 == 0 and _ENDS.search(raw):
+        spelled = raw.endswith(",") and (len(token.folded) == 1 or token.folded in language.symbols)
+        if quotes % 2 == 0 and _ENDS.search(raw) and not spelled:
             break
     alone = index == start + 1 and tokens[start].folded in _programs().services
     return index if index > start and not alone else 0

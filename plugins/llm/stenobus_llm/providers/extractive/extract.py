@@ -21,8 +21,11 @@ STRONG = 3
 MOST = 6
 #: Sentences after an announcement ("Now the fix.") that are likely of its kind.
 REACH = 3
-#: What a sentence inherits from an announcement, or from the sentence it continues.
-INHERITED = 2
+#: What a sentence inherits from an announcement before it, and what from a sentence that it continues.
+ANNOUNCED = 3
+CONTINUED = 2
+#: Kinds that a sentence declares by its first words, whatever it goes on to say: "Be careful", "Never", "To prevent".
+OPENING: frozenset[ItemKind] = frozenset({"risk", "rule", "prevention"})
 #: Words an announcement has at most.
 BRIEF = 8
 #: Among equal scores the more specific kind wins.
@@ -91,18 +94,24 @@ def _classified(found: Sequence[Sentence], language: Language) -> list[Finding]:
             continue
         scores = _scores(sentence, language)
         inherited = announced if reach else previous if _continues(sentence, language) else None
-        reach -= reach > 0
         if inherited is not None:
-            scores[inherited] += INHERITED
+            scores[inherited] += ANNOUNCED if reach else CONTINUED
         kind = max(PRECEDENCE, key=lambda kind: scores[kind])
+        reach = reach - 1 if reach and (kind == announced or scores[kind] < STRONG) else 0
         # A sentence that is little more than its command is shown with it, unless it is a step of something.
         enough = STRONG if spans and kind != inherited else ENOUGH
         if scores[kind] >= enough and not sentence.asks:
             findings.append(Finding(index, kind, sentence.text, min(scores[kind], MOST)))
             previous = kind
+            if _names(sentence, kind, language):  # "The root cause was a cleaning job." What follows explains it.
+                announced, reach = kind, REACH - 1
         elif not spans:
             previous = None
     return findings
+
+
+def _names(sentence: Sentence, kind: ItemKind, language: Language) -> bool:
+    return any(match.value == kind for match in language.announcements.find(sentence.words))
 
 
 def _announcement(sentence: Sentence, language: Language) -> ItemKind | None:
@@ -125,7 +134,9 @@ def _scores(sentence: Sentence, language: Language) -> defaultdict[ItemKind, int
         if weight > 0 and positions <= covered[kind]:
             continue
         covered[kind] |= positions
-        scores[kind] += weight + (weight >= STRONG and match.start == 0)
+        scores[kind] += weight
+        if weight >= STRONG and match.start == 0:
+            scores[kind] += STRONG if kind in OPENING else 1
     if _ERROR.search(sentence.text):
         scores["symptom"] += STRONG
     if _SETTING.search(sentence.text):
@@ -154,7 +165,7 @@ def _facts(
     ]
     if not free and not findings:
         free = list(range(len(found)))
-    free.sort(key=lambda index: (-centrality[index], index))
+    free.sort(key=lambda index: (language.leans(found[index].words), -centrality[index], index))
     return [Finding(index, "fact", found[index].text, 0) for index in free[: max(2, len(found) // 12)]]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -28,6 +28,7 @@ class Language:
     code: str
     stopwords: frozenset[str]
     unfinished: frozenset[str]
+    leaning: frozenset[str]
     openers: Phrases[None]
     continues: Phrases[None]
     chatter: Phrases[None]
@@ -40,6 +41,10 @@ class Language:
     articles: frozenset[str]
     stops: frozenset[str]
     headings: dict[str, str]
+
+    def leans(self, words: Sequence[str]) -> bool:
+        """Whether a sentence needs the one before it to be understood."""
+        return bool(words) and words[0] in self.leaning
 
 
 def fold(text: str) -> str:
@@ -64,6 +69,7 @@ def load(code: str) -> Language:
         code=code,
         stopwords=frozenset(_split(table["stopwords"])),
         unfinished=frozenset(_split(table["unfinished"])),
+        leaning=frozenset(_split(table["leaning"])),
         openers=_phrases(table["openers"]),
         continues=_phrases(table["continues"]),
         chatter=_phrases(table["chatter"]),

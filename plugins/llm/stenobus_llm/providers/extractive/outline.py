@@ -48,7 +48,11 @@ def _summary(items: Sequence[Item], language: Language) -> list[Item]:
     texts = [words(item.evidence.quote) for item in items]
     centrality = Vectors(texts, language).centrality()
     facts = [index for index, item in enumerate(items) if item.kind == "fact"]
-    facts.sort(key=lambda index: (not language.topics.occur(texts[index]), -centrality[index], index))
+
+    def rank(index: int) -> tuple[bool, bool, float, int]:
+        return not language.topics.occur(texts[index]), language.leans(texts[index]), -centrality[index], index
+
+    facts.sort(key=rank)
     return [items[index] for index in sorted(facts[:SUMMARY])]
 
 
