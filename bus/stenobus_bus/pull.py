@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 
 from . import settle
 from .connection import ApiError, Bus
+from .envelope import Delivery
 from .errors import BusError
 
 log = structlog.get_logger(__name__)
@@ -46,9 +47,9 @@ class PullLoop:
         bus: Bus,
         stream: str,
         consumer: str,
-        handle: Callable[[Msg], Awaitable[None]],
+        handle: Callable[[Msg, Delivery], Awaitable[None]],
         *,
-        hand_back: Callable[[Msg], Awaitable[None]],
+        hand_back: Callable[[Msg, Delivery], Awaitable[None]],
         ensure: Callable[[], Awaitable[Any]],
         concurrency: int = 1,
     ) -> None:
@@ -58,9 +59,9 @@ class PullLoop:
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._handle, self._hand_back, self._ensure = handle, hand_back, ensure
         self._concurrency = concurrency
-        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
-        #: Every message between receipt and settlement, by its acknowledgement subject.
-        self._held: dict[str, Msg] = {}
+        self._queue: asyncio.Queue[tuple[Msg, Delivery]] = asyncio.Queue()
+        #: Every message between receipt and settlement, by its place in the stream.
+        self._held: dict[int, tuple[Msg, Delivery]] = {}
         self._asked = 0  # events asked for and not yet received
         self._wake = asyncio.Event()
         self._missing = False
@@ -101,7 +102,7 @@ class PullLoop:
             with suppress(NatsError):
                 await self._subscription.drain()  # type: ignore[no-untyped-call]
         while not self._queue.empty():
-            await self._release(self._queue.get_nowait())
+            await self._release(*self._queue.get_nowait())
         if self._held:
             settled = asyncio.create_task(self._all_settled())
             await asyncio.wait([settled], timeout=grace)
@@ -110,8 +111,8 @@ class PullLoop:
         for worker in self._workers:
             worker.cancel()
         await asyncio.gather(*self._workers, return_exceptions=True)
-        for msg in unfinished:
-            await self._release(msg)
+        for msg, delivery in unfinished:
+            await self._release(msg, delivery)
         keeping.cancel()
         await asyncio.gather(asking, keeping, return_exceptions=True)
 
@@ -139,11 +140,16 @@ class PullLoop:
             self._status(msg.headers)
             return
         self._asked = max(0, self._asked - 1)
-        self._held[msg.reply] = msg
+        delivery = Delivery.of(msg.reply)
+        if delivery.sequence in self._held:
+            # A stalled event loop let its time run out while it is in hand: working on it twice would help nobody.
+            await settle.keep(self._nc, msg.reply)
+            return
+        self._held[delivery.sequence] = msg, delivery
         if self._stopping:
-            await self._release(msg)
+            await self._release(msg, delivery)
         else:
-            self._queue.put_nowait(msg)
+            self._queue.put_nowait((msg, delivery))
 
     def _status(self, headers: dict[str, str]) -> None:
         """A word of the server about a request: 100 sign of life, 404/408 it ended, 409 refused, 503 nobody there."""
@@ -158,20 +164,20 @@ class PullLoop:
 
     async def _work(self) -> None:
         while True:
-            msg = await self._queue.get()
+            msg, delivery = await self._queue.get()
             try:
-                await self._handle(msg)
+                await self._handle(msg, delivery)
             except Exception:
                 # The event stays unsettled: the server delivers it again after ack_wait.
                 log.exception("pull.unsettled", consumer=self._consumer)
-            self._held.pop(msg.reply, None)
+            self._held.pop(delivery.sequence, None)
             if self._stopping or self._free() >= self._batch:
                 self._wake.set()
 
-    async def _release(self, msg: Msg) -> None:
-        self._held.pop(msg.reply, None)
+    async def _release(self, msg: Msg, delivery: Delivery) -> None:
+        self._held.pop(delivery.sequence, None)
         try:
-            await self._hand_back(msg)
+            await self._hand_back(msg, delivery)
         except (BusError, NatsError) as error:
             # The server delivers it again after ack_wait, which is late but safe.
             log.warning("pull.hand_back_failed", consumer=self._consumer, error=str(error))
@@ -240,7 +246,7 @@ class PullLoop:
         """Tell the server about everything in hand, from receipt on: a queued event must not time out either."""
         while True:
             await asyncio.sleep(interval)
-            for reply in list(self._held):
-                if reply in self._held:
+            for msg, delivery in list(self._held.values()):
+                if delivery.sequence in self._held:
                     with suppress(NatsError):  # while reconnecting; the next round tells again
-                        await settle.keep(self._nc, reply)
+                        await settle.keep(self._nc, msg.reply)

@@ -22,12 +22,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
+import structlog
+
 from .errors import ServerUnavailable
+
+log = structlog.get_logger(__name__)
 
 DEFAULT_PORT: Final = 4222
 _START_TIMEOUT: Final = 15.0
 _STOP_TIMEOUT: Final = 10.0
 _POLL: Final = 0.02
+_WATCH: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,17 @@ class EmbeddedServer:
         self.url = state.url
         return self.url
 
+    async def keep(self) -> None:
+        """Start the server again, on its port, whenever it dies. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_WATCH)
+            if self._died():
+                with self._exclusive():
+                    if self._died():  # still: no other user was faster
+                        self._preferred = int(self.url.rpartition(":")[2])
+                        state = await self._launch()
+                        log.warning("server.restarted", url=state.url, expected=self.url, log=str(self.log))
+
     async def stop(self) -> None:
         """Let go of the server; the last one to do so ends it."""
         if self._use is None:
@@ -125,12 +141,17 @@ class EmbeddedServer:
             self._use.close()
             self._use = None
 
+    def _state(self) -> _State | None:
+        """What the one who started the server wrote down."""
+        try:
+            return _State(**json.loads(self._state_file.read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
+            return None
+
     def _running(self) -> _State | None:
         """The server of this folder, if it is alive."""
-        try:
-            state = _State(**json.loads(self._state_file.read_text()))
-            os.kill(state.pid, 0)
-        except (FileNotFoundError, ProcessLookupError, PermissionError, ValueError, TypeError):
+        state = self._state()
+        if state is None or not self._alive(state.pid):
             return None
         # A reused pid is somebody else's process: only our server answers at our address.
         return state if _answers(state.url) else None
@@ -180,12 +201,17 @@ class EmbeddedServer:
             if self._process is not None:
                 self._process.wait()
 
+    def _died(self) -> bool:
+        """The process is gone. One that is only slow or stopped keeps its streams to itself: never start a second."""
+        state = self._state()
+        return state is None or not self._alive(state.pid)
+
     def _alive(self, pid: int) -> bool:
         if self._process is not None and self._process.pid == pid:
             return self._process.poll() is None
         try:
             os.kill(pid, 0)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):
             return False
         return True
 

@@ -61,7 +61,7 @@ class Observer:
     async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
         """The attempt failed; the next one comes after ``delay`` seconds."""
 
-    async def buried(self, envelope: Envelope, reason: Reason, error: BaseException) -> None:
+    async def buried(self, envelope: Envelope, delivery: Delivery, reason: Reason, error: BaseException) -> None:
         """The event went to the dead letters."""
 
 
@@ -141,12 +141,11 @@ class Worker(Generic[E]):
 
     # --- one event ---------------------------------------------------------------------------------------------------
 
-    async def _handle(self, msg: Msg) -> None:
+    async def _handle(self, msg: Msg, delivery: Delivery) -> None:
         found = attributes(msg.headers)
         if found.get(ONLY, self.name) != self.name:
             await settle.acknowledge(self._nc, msg.reply)
             return
-        delivery = Delivery.of(msg.reply)
         try:
             data, found = _unwrap(await self._body(msg, found), found)
             envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
@@ -238,14 +237,13 @@ class Worker(Generic[E]):
             log.error("handler.dead_letter_failed", handler=self.name, error=str(trouble))
             await settle.later(self._nc, msg.reply, _BUS_TROUBLE_DELAY)
             return
-        await self._observer.buried(envelope, reason, error)
+        await self._observer.buried(envelope, delivery, reason, error)
         await settle.terminate(self._nc, msg.reply, f"{reason}: see dlq.{self.name}")
 
     async def _body(self, msg: Msg, found: dict[str, str]) -> bytes:
         return await self._bus.claims.check_out(msg.data) if CLAIM in found else msg.data
 
-    async def _hand_back(self, msg: Msg) -> None:
-        delivery = Delivery.of(msg.reply)
+    async def _hand_back(self, msg: Msg, delivery: Delivery) -> None:
         if self._ledger is not None:
             envelope = Envelope.received(msg, delivery, self._contract.event_type, attributes(msg.headers))
             await self._ledger.hand_back(envelope)

@@ -14,7 +14,7 @@ from stenobus_bus.topology import Spec
 from stenobus_contracts import Event
 
 from .context import Context
-from .errors import PluginError
+from .errors import PluginError, StenobusError
 from .plugin import Handler, Plugin
 from .service import register
 from .services import Services, topology
@@ -36,6 +36,8 @@ class Host:
     def __init__(self, settings: CoreSettings, bus: Bus, plugins: Sequence[Plugin]) -> None:
         self.settings, self.bus, self.plugins = settings, bus, list(plugins)
         self.workers: dict[str, Worker[Any]] = {}
+        #: Plugins that could not start, and why.
+        self.failed: dict[str, str] = {}
         self._resources = AsyncExitStack()
         self._streaming: Streaming | None = None
 
@@ -56,9 +58,11 @@ class Host:
     async def start(self) -> None:
         """Declare streams and consumers, open the plugins' resources, begin to handle events.
 
+        A plugin that cannot start is named in :attr:`failed` and stops nothing else.
+
         Raises:
             BusError: the server is unreachable or refuses a declaration.
-            StenobusError: a plugin's settings are wrong, or it cannot start.
+            PluginError: two plugins claim one handler name, or no plugin could start.
         """
         names = [handler.name for handler in self.handlers]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -68,7 +72,13 @@ class Host:
             services = await Services.open(self.settings, self.bus)
             self._resources.push_async_callback(services.blobs.close)
             for plugin in self.plugins:
-                await self._start(plugin, services)
+                try:
+                    await self._start(plugin, services)
+                except StenobusError as error:
+                    self.failed[plugin.name] = str(error)
+                    log.error("plugin.failed", plugin=plugin.name, error=str(error))
+            if self.failed and not self.workers:
+                raise PluginError(next(iter(self.failed.values())))
         except BaseException:
             await self.stop(grace=0)
             raise
@@ -87,7 +97,7 @@ class Host:
     @property
     def ready(self) -> bool:
         """Every consumer exists and its loop hears from the server."""
-        return bool(self.workers) and all(worker.healthy for worker in self.workers.values())
+        return bool(self.workers) and not self.failed and all(worker.healthy for worker in self.workers.values())
 
     async def _start(self, plugin: Plugin, services: Services) -> None:
         settings = plugin.load_settings()

@@ -130,6 +130,22 @@ class Job:
             raise JobError("The job event needs video_s3_uri or transcription_s3_uri.", error="InvalidEvent")
         return cls(classic.execution_id, MediaUploaded(media=video, title=title, language=language, metadata=metadata))
 
+    async def uploaded(self, services: Services) -> Job:
+        """The same job with its local files in the blob store.
+
+        Raises:
+            BusError: a file cannot be read or stored.
+        """
+        changes = {}
+        for name in ("media", "transcript"):
+            media = getattr(self.event, name, None)
+            if isinstance(media, Media) and media.uri.startswith("file:"):
+                async with services.fetch(media) as path:
+                    ref = await services.blobs.put(path, media.content_type or "application/octet-stream")
+                stored = {"uri": ref.uri, "sha256": ref.sha256, "size": ref.size, "name": media.title}
+                changes[name] = media.model_copy(update=stored)
+        return Job(self.execution_id, self.event.model_copy(update=changes))
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,9 +32,12 @@ async def connect(settings: CoreSettings, name: str = "stenobus") -> AsyncIterat
     """
     server = None if settings.nats_url else EmbeddedServer(settings.data_dir / "nats", settings.nats_port)
     url = await server.start() if server else settings.nats_url or ""
+    keeping = asyncio.create_task(server.keep()) if server else None
     try:
         async with await Bus.connect(url, name=name, bucket=settings.bucket) as bus:
             yield Session(settings, bus, url, server)
     finally:
-        if server:
+        if server and keeping:
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
             await server.stop()

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pydantic import JsonValue
 
-from stenobus_bus import Envelope, Observer, Received
+from stenobus_bus import Delivery, Envelope, Observer, Received
 from stenobus_contracts import Reason
 
 from .runs import Runs, Step
@@ -85,21 +85,21 @@ class RunTracker(Tracker):
 
     def __init__(self, runs: Runs, handler: str) -> None:
         self._runs, self._handler = runs, handler
-        self._tracks: dict[int, RecordedTrack] = {}
+        self._tracks: dict[int, RecordedTrack] = {}  # by place in the stream
 
     def track(self, received: Received[Any]) -> Track:
         """The step of an event in hand."""
-        return self._tracks[id(received)]
+        return self._tracks[received.delivery.sequence]
 
     async def before(self, received: Received[Any]) -> None:
         """The step is running."""
         step = self._step(received.envelope, "running", attempt=received.attempt)
-        track = self._tracks[id(received)] = RecordedTrack(self._runs, step)
+        track = self._tracks[received.delivery.sequence] = RecordedTrack(self._runs, step)
         await track.update()
 
     async def succeeded(self, received: Received[Any], seconds: float) -> None:
         """The step is done."""
-        track = self._tracks.pop(id(received))
+        track = self._tracks.pop(received.delivery.sequence)
         await track.update(
             status="done",
             finished=datetime.now(UTC),
@@ -110,17 +110,18 @@ class RunTracker(Tracker):
 
     async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
         """The step waits for its next attempt."""
-        track = self._tracks.pop(id(received))
+        track = self._tracks.pop(received.delivery.sequence)
         await track.update(status="retrying", message=f"{error or type(error).__name__} (again in {delay:.0f} s)")
 
-    async def buried(self, envelope: Envelope, reason: Reason, error: BaseException) -> None:
+    async def buried(self, envelope: Envelope, delivery: Delivery, reason: Reason, error: BaseException) -> None:
         """The step failed for good."""
+        self._tracks.pop(delivery.sequence, None)
         step = self._step(envelope, "failed", finished=datetime.now(UTC), reason=reason, message=str(error))
         await RecordedTrack(self._runs, step).update()
 
     def forget(self, received: Received[Any]) -> None:
         """The event left our hands unfinished."""
-        self._tracks.pop(id(received), None)
+        self._tracks.pop(received.delivery.sequence, None)
 
     def _step(self, envelope: Envelope, status: str, **more: Any) -> Step:
         return Step.model_validate(

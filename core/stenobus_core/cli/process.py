@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ..discovery import discover
+from ..errors import PluginError
 from ..host import Host
 from ..job import Job, JobError, Outcome, check_chain, deliver, run_job
 from ..plugin import Handler
@@ -55,6 +56,11 @@ def process(
         try:
             job = Job.from_file(file, title=title, language=language) if file else _classic(event_file, title, language)
             result = run(_process(found, job, out, quiet=as_json))
+        except click.Abort as stop:
+            click.echo(
+                "Interrupted. Nothing is lost: the run goes on with the next `stenobus process` or `up`.", err=True
+            )
+            raise SystemExit(130) from stop
         except click.ClickException as error:
             cause = error.__cause__
             raise (
@@ -93,6 +99,10 @@ async def _process(found: CoreSettings, job: Job, out: Path | None, *, quiet: bo
         await host.start()
         services = await Services.open(found, session.bus)
         try:
+            if host.failed:
+                raise PluginError(next(iter(host.failed.values())))
+            if session.server is None:
+                job = await job.uploaded(services)  # workers elsewhere cannot read this machine's files
             with Progress(_expected(handlers, type(job.event)), enabled=not quiet) as progress:
                 outcome = await run_job(job, services, _readers(handlers), progress.update)
             return await _report(outcome, services, out, quiet=quiet)
