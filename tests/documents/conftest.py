@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stenobus_documents import clean, extract, map, outline, output, write
+import pytest_asyncio
 
 from stenobus_bus import Bus, EmbeddedServer, Envelope
 from stenobus_contracts import (
@@ -30,6 +30,7 @@ from stenobus_contracts import (
     WriteInputs,
 )
 from stenobus_core import Context, CoreSettings, Host, Plugin, PluginSettings
+from stenobus_documents import clean, extract, map, outline, output, write
 
 TIMEOUT = 30.0
 STAGES = [clean.plugin, extract.plugin, map.plugin, outline.plugin, write.plugin, output.plugin]
@@ -160,7 +161,7 @@ class Bench:
         await self.bus.publish(event, Envelope.new(event, "test"))
 
 
-@pytest.fixture(scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     server = EmbeddedServer(tmp_path_factory.mktemp("nats"), port=0)
     yield await server.start()

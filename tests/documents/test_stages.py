@@ -17,7 +17,9 @@ from .conftest import TALK, StartBench, honest
 
 async def test_a_transcript_becomes_a_document(start: StartBench) -> None:
     bench = await start()
-    ready = await bench.document(recognition=Recognition(engine="pocketsphinx", model="en-us"), metadata={"team": "ops"})
+    ready = await bench.document(
+        recognition=Recognition(engine="pocketsphinx", model="en-us"), metadata={"team": "ops"}
+    )
     text = await bench.markdown(ready)
     assert ready.title == "A full disk"
     assert ready.source.metadata == {"team": "ops"}
@@ -82,12 +84,12 @@ async def test_titles(start: StartBench) -> None:
     assert (await bench.document(hashed, media=None)).title == "Untitled recording"
 
 
-async def test_chunks_are_asked_about_one_by_one_and_merged(
-    start: StartBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_chunks_are_asked_about_one_by_one_and_merged(start: StartBench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STENOBUS_DOCUMENTS_EXTRACT_MAX_TOKENS_PER_CHUNK", "200")
     bench = await start()
-    talk = "\n".join(f"[00:{n:02d}:00] On day {n} the {n}. build failed after {n * 7} minutes of work." for n in range(40))
+    talk = "\n".join(
+        f"[00:{n:02d}:00] On day {n} the {n}. build failed after {n * 7} minutes of work." for n in range(40)
+    )
     ready = await bench.document(talk)
     assert ready.chunks_processed == len(bench.model.asked("extract")) > 4
     assert "40 statements from 40 of 40 segments" in await bench.markdown(ready)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from stenobus_contracts import Segment, Transcript, Word
 from stenobus_documents.noise import mark
 from stenobus_documents.text import printable
 from stenobus_documents.transcripts import Limits, Parsed, TranscriptError, read
-
-from stenobus_contracts import Segment, Transcript, Word
 
 
 def segments(data: str | bytes | object) -> list[Segment]:
@@ -196,7 +196,10 @@ def test_names_and_times_on_lines_of_their_own() -> None:
 
 def test_speakers_before_a_colon() -> None:
     text = "Ana: The disk is full.\nBob: Run df.\nAna: Thanks.\nBob: Sure: always.\n"
-    assert [(s.speaker, s.text) for s in segments(text)][::3] == [("Ana", "The disk is full."), ("Bob", "Sure: always.")]
+    assert [(s.speaker, s.text) for s in segments(text)][::3] == [
+        ("Ana", "The disk is full."),
+        ("Bob", "Sure: always."),
+    ]
     assert segments("Speaker 1: The disk is full.")[0].speaker == "Speaker 1"
 
 
@@ -285,11 +288,11 @@ JSON = st.recursive(
     max_leaves=12,
 )
 NAMES = st.sampled_from(
-    "results items transcripts transcript speaker_labels segments channel_labels channels audio_segments alternatives "
-    "content confidence start_time end_time type speaker_label id channel_label language_code text words word start end "
-    "speaker transcription offsets from to probability status Transcript Results IsPartial".split()
+    ["results", "items", "transcripts", "transcript", "speaker_labels", "segments", "channel_labels", "channels", "audio_segments", "alternatives", "content", "confidence", "start_time", "end_time", "type", "speaker_label", "id", "channel_label", "language_code", "text", "words", "word", "start", "end", "speaker", "transcription", "offsets", "from", "to", "probability", "status", "Transcript", "Results", "IsPartial"]
 )
-VALUES = st.sampled_from(["pronunciation", "punctuation", "spk_0", "0.5", 1.5, 0, -1, "x", "S0001", None, "nan", ".", "\ud800"])
+VALUES = st.sampled_from(
+    ["pronunciation", "punctuation", "spk_0", "0.5", 1.5, 0, -1, "x", "S0001", None, "nan", ".", "\ud800"]
+)
 SHAPED = st.recursive(
     VALUES,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=6),

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from stenobus_documents.transcripts import Limits, Parsed, TranscriptError, read
 
 from stenobus_contracts import Transcript
+from stenobus_documents.transcripts import Limits, Parsed, TranscriptError, read
 
 
 def word(content: str, start: object, end: object, **more: Any) -> dict[str, Any]:
@@ -138,7 +138,10 @@ def test_channels_overlap_in_time_and_become_turns_of_ch_n() -> None:
             "channel_label": "ch_0",
             "items": [word("Can", "0.0", "0.2"), word("you", "0.2", "0.4"), word("see", "0.4", "0.6"), mark("?")],
         },
-        {"channel_label": "ch_1", "items": [word("Yes", "0.3", "0.5"), mark("."), word("Now", "0.5", "0.7"), mark(".")]},
+        {
+            "channel_label": "ch_1",
+            "items": [word("Yes", "0.3", "0.5"), mark("."), word("Now", "0.5", "0.7"), mark(".")],
+        },
     ]
     flat = [item for channel in channels for item in channel["items"]]  # type: ignore[attr-defined]
     document = batch(flat, "Yes. Now. Can you see?", channel_labels={"channels": channels, "number_of_channels": 2})
@@ -188,8 +191,16 @@ def test_alternatives_of_items_are_kept_and_the_first_is_said() -> None:
 
 def test_alternatives_of_segments_are_read_when_there_are_no_items() -> None:
     segments = [
-        {"start_time": "0", "end_time": "2", "alternatives": [{"transcript": "Restart.", "items": []}, {"transcript": "x"}]},
-        {"start_time": "2", "end_time": "3", "alternatives": [{"transcript": "It's up.", "items": [word("Up", "2", "3")]}]},
+        {
+            "start_time": "0",
+            "end_time": "2",
+            "alternatives": [{"transcript": "Restart.", "items": []}, {"transcript": "x"}],
+        },
+        {
+            "start_time": "2",
+            "end_time": "3",
+            "alternatives": [{"transcript": "It's up.", "items": [word("Up", "2", "3")]}],
+        },
         {"start_time": "3", "end_time": "4", "alternatives": []},
     ]
     transcript, _ = parse(batch([], segments=segments))
@@ -302,5 +313,7 @@ def test_a_pause_or_a_long_sentence_end_begins_a_new_segment() -> None:
 
 
 def test_missing_ids_in_audio_segments_and_alien_parts() -> None:
-    document = batch([{"type": "pronunciation"}, {}, None, 3, word("ok", "0", "1")], audio_segments=[None, {"items": 3}])  # type: ignore[list-item]
+    document = batch(
+        [{"type": "pronunciation"}, {}, None, 3, word("ok", "0", "1")], audio_segments=[None, {"items": 3}]
+    )  # type: ignore[list-item]
     assert parse(document)[0].text == "ok"

@@ -15,9 +15,9 @@ from .text import one_line
 
 #: Kinds of which one sentence may hold several.
 _SEVERAL = frozenset({"command", "configuration"})
-#: One word, its apostrophes inside; each character of a script without spaces counts as a word.
-_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|(?:(?![\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])[^\W_]"
-                    r"(?:['\u2019](?=[^\W\d_]))?)+")  # fmt: skip
+_SPACELESS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
+#: One word, its accents and apostrophes inside; each character of a script without spaces counts as a word.
+_TOKEN = re.compile(rf"[{_SPACELESS}]|(?:(?![{_SPACELESS}])[^\W_][\u0300-\u036f]*(?:['\u2019](?=[^\W\d_]))?)+")
 
 
 class Token(NamedTuple):
@@ -90,7 +90,7 @@ class _Index:
 
     def verify(self, evidence: Evidence) -> tuple[Evidence | None, str]:
         """The evidence as the transcript has it, or None and the reason."""
-        quote = [token.text for token in fold(unicodedata.normalize("NFC", evidence.quote))]
+        quote = [token.text for token in fold(evidence.quote)]
         if not quote:
             return None, "the quote has no words"
         cited = sorted({self._position[each] for each in evidence.segments if each in self._position})

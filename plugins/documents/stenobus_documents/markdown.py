@@ -21,7 +21,8 @@ from mdit_py_plugins.tasklists import tasklists_plugin
 #: Schemes a link of a document may have.
 LINK_SCHEMES = frozenset({"http", "https", "mailto", "file"})
 
-_SPECIAL = re.compile(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)|^(?=[#+-]|\d+[.)])|&(?=#?\w+;)|!(?=\[)")
+_SPECIAL = re.compile(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)|^(?=[#+-])|&(?=#?\w+;)|!(?=\[)")
+_NUMBERED = re.compile(r"^(\d+)([.)])")
 _CODE_OR_TAG = re.compile(r"(?s)(`+)(?!`).+?(?<!`)\1(?!`)|<(?=[A-Za-z/!?])")
 _IMAGE = re.compile(r"!\[([^\]]*)\](?:\([^)]*\)|\[[^\]]*\])")
 _HEADING = re.compile(r"(\s{0,3})(#{1,6})(?=\s|$)")
@@ -58,7 +59,7 @@ def parse(text: str) -> SyntaxTreeNode:
 
 def escape(text: str) -> str:
     """Foreign words as Markdown that shows exactly these words, in a paragraph or a table's cell."""
-    return _SPECIAL.sub(lambda match: f"\\{match[0]}", text)
+    return _NUMBERED.sub(r"\1\\\2", _SPECIAL.sub(lambda match: f"\\{match[0]}", text))
 
 
 def time_link(label: str, uri: str | None, seconds: float) -> str:

@@ -9,7 +9,10 @@ from urllib.parse import unquote
 
 #: What XML 1.0 forbids (a DOCX with one of these does not open), the C1 controls, and the byte order mark.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff\u0085]")
-_EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,4}$")
+_EXTENSION = re.compile(
+    r"\.(wav|flac|mp3|m4a|aac|og[gav]|opus|wma|mp4|m4v|mkv|mov|avi|webm|mpe?g|json|srt|vtt|txt|md|transcript)$",
+    re.IGNORECASE,
+)
 _HASH = re.compile(r"[0-9a-f]{32,}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from docx.oxml.ns import qn
 from markdown_it.tree import SyntaxTreeNode
 
 from . import code, tables
@@ -117,8 +118,10 @@ class Blocks:
         if box:
             made.append(run("\u2611" if "checked=" in box.content else "\u2610", Marks(style="TaskBox")))
             made.append(run("\t"))
-        runs = self._inline.runs(content[1:] if box else content)
-        made.extend(runs)
+        made.extend(self._inline.runs(content[1:] if box else content))
+        if box:
+            for words in list(made.iter(qn("w:t")))[1:2]:
+                words.text = words.text.lstrip()  # the space between the brackets and the text
         return made
 
     def _definitions(self, node: SyntaxTreeNode) -> None:

@@ -31,8 +31,8 @@ class Inline:
         for node in nodes:
             match node.type:
                 case "text":
-                    text = _BREAK.sub("\n", node.content) if breaks else node.content
-                    made.append(run(text, marks))
+                    if node.content:
+                        made.append(run(_BREAK.sub("\n", node.content) if breaks else node.content, marks))
                 case "softbreak":
                     made.append(run(" ", marks))
                 case "hardbreak":
