@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import Final
 
 from nats.aio.msg import Msg
@@ -34,11 +35,12 @@ async def answer(bus: Bus, event: Event, envelope: Envelope, request_id: str) ->
     await bus.store(subject(request_id), body, {**envelope.headers(), **claim})
 
 
-async def request(bus: Bus, event: Event, envelope: Envelope, timeout: float) -> Event:
-    """Publish a request and wait for its answer; an answer that exists already is returned at once.
+async def request(bus: Bus, event: Event, envelope: Callable[[int], Envelope], timeout: float) -> Event:
+    """Publish a request and wait for its answer; a good answer that exists already is returned at once.
 
     Args:
-        envelope: its id must follow from what is asked, so that asking again after a crash finds the first answer.
+        envelope: of the n-th time this is asked, from 0. Its id must follow from what is asked and from n, so that
+            asking again after a crash finds the first answer, and asking again after an error asks anew.
         timeout: seconds to wait.
 
     Raises:
@@ -48,6 +50,15 @@ async def request(bus: Bus, event: Event, envelope: Envelope, timeout: float) ->
     contract = registry.answer_to(type(event))
     if contract is None:
         raise BusError(f"Nothing answers {event.subject}: no contract declares answers={type(event).__name__}.")
+    number = 0
+    while (earlier := await _look(bus, contract, subject(envelope(number).id))) is not None:
+        if getattr(earlier, "error", None) is None:
+            return earlier
+        number += 1
+    return await _ask(bus, event, envelope(number), contract, timeout)
+
+
+async def _ask(bus: Bus, event: Event, envelope: Envelope, contract: type[Event], timeout: float) -> Event:
     arrived: asyncio.Queue[Msg] = asyncio.Queue()
 
     async def enqueue(msg: Msg) -> None:
@@ -57,20 +68,15 @@ async def request(bus: Bus, event: Event, envelope: Envelope, timeout: float) ->
     # The bucket's writes are plain messages too: listening first makes the answer arrive without polling.
     listening = await bus.nc.subscribe(where, cb=enqueue)
     try:
-        found = await _look(bus, where)
-        if found is None:
-            await bus.publish(event, envelope)
-            async with asyncio.timeout(timeout):
-                while found is None:
-                    try:
-                        async with asyncio.timeout(_LOOK):
-                            found = await arrived.get()
-                    except TimeoutError:
-                        found = await _look(bus, where)
-        body = found.data
-        if CLAIM in attributes(found.headers):
-            body = await bus.claims.check_out(body)
-        return contract.model_validate_json(body)
+        await bus.publish(event, envelope)
+        async with asyncio.timeout(timeout):
+            while True:
+                try:
+                    async with asyncio.timeout(_LOOK):
+                        return await _read(bus, contract, await arrived.get())
+                except TimeoutError:
+                    if (found := await _look(bus, contract, where)) is not None:
+                        return found
     except TimeoutError as error:
         raise RequestTimeout(f"{event.subject}: no answer within {timeout:.0f} s; is its plugin running?") from error
     finally:
@@ -78,11 +84,16 @@ async def request(bus: Bus, event: Event, envelope: Envelope, timeout: float) ->
             await listening.unsubscribe()
 
 
-async def _look(bus: Bus, where: str) -> Msg | None:
+async def _look(bus: Bus, contract: type[Event], where: str) -> Event | None:
     try:
         raw = await bus.js.get_last_msg(f"KV_{BUCKET}", where, direct=True)
     except NotFoundError:
         return None
     except NatsError as error:
         raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
-    return Msg(bus.nc, subject=where, data=raw.data or b"", headers=raw.headers)
+    return await _read(bus, contract, Msg(bus.nc, subject=where, data=raw.data or b"", headers=raw.headers))
+
+
+async def _read(bus: Bus, contract: type[Event], msg: Msg) -> Event:
+    claimed = CLAIM in attributes(msg.headers)
+    return contract.model_validate_json(await bus.claims.check_out(msg.data) if claimed else msg.data)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import structlog
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from stenobus_bus import BlobNotFound, PermanentError, Received, RequestTimeout, RetryableError
+from stenobus_bus import BlobNotFound, Envelope, PermanentError, Received, RequestTimeout, RetryableError
 from stenobus_bus import answers as bus_answers
 from stenobus_contracts import BlobRef, Event, LlmDone, Media
 
@@ -138,7 +138,7 @@ class Context(Generic[S, State]):
         """Ask for another plugin's answer, such as :class:`LlmDone` for an :class:`LlmRequest`.
 
         The question's id follows from this event and the question, so that a handler that starts anew after a crash
-        finds the answer it was waiting for.
+        finds the answer it was waiting for. An earlier answer that was an error is not taken: it is asked anew.
 
         Args:
             timeout: seconds to wait.
@@ -147,7 +147,11 @@ class Context(Generic[S, State]):
             PermanentError: the answer says that it can never work.
             RetryableError: the answer says that it may work later, or none came in time.
         """
-        envelope = self._received.envelope.follow(event, self._handler, "request", event.body().decode())
+        body = event.body().decode()
+
+        def envelope(number: int) -> Envelope:
+            return self._received.envelope.follow(event, self._handler, "request", body, number)
+
         try:
             answer = await bus_answers.request(self._services.bus, event, envelope, timeout)
         except RequestTimeout as error:

@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 
 import click
 from rich.console import Console
-from rich.table import Table
 
 from stenobus_bus import Bus
 from stenobus_bus.dead_letters import Entry, letters, remove
@@ -35,16 +34,16 @@ def list_(handler: str | None, as_json: bool) -> None:
             ]
         )
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not entries:
         console.print("There are no dead letters.")
         return
-    table = Table(box=None, pad_edge=False)
-    for name in ("Number", "Handler", "Reason", "Attempts", "Run", "Message"):
-        table.add_column(name, no_wrap=name != "Message")
     for number, letter in entries:
-        table.add_row(str(number), letter.handler, letter.reason, str(letter.attempts), letter.run, letter.message)
-    console.print(table)
+        tries = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
+        console.print(
+            f"{number:<6} {letter.handler:<20} {letter.reason}, {tries}, run {letter.run}\n       {letter.message}",
+            soft_wrap=True,  # a table has no room for the message beside the run's id
+        )
     counts = Counter(entry.letter.reason for entry in entries)
     console.print(", ".join(f"{count} {reason}" for reason, count in counts.most_common()))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ..discovery import discover
@@ -53,17 +54,18 @@ def list_(as_json: bool, with_settings: bool) -> None:
     for plugin in found.plugins.values():
         for handler in plugin.handlers:
             sends = ", ".join(output.subject for output in handler.outputs)
-            table.add_row(handler.name, handler.contract.subject, sends, plugin.summary)
+            table.add_row(handler.name, handler.contract.subject, sends, escape(plugin.summary))
     console.print(table)
     if with_settings:
         for plugin in found.plugins.values():
             console.print(f"\n[bold]{plugin.name}[/]")
             for setting in _settings(plugin):
                 console.print(
-                    f"  {setting['name']} = {setting['default']!r}  [dim]{setting['description']}", soft_wrap=True
+                    f"  {setting['name']} = {escape(repr(setting['default']))}  [dim]{escape(setting['description'])}",
+                    soft_wrap=True,
                 )
     for name, why in found.broken.items():
-        console.print(f"[red]broken[/] {name}: {why}", soft_wrap=True)
+        console.print(f"[red]broken[/] {name}: {escape(why)}", soft_wrap=True)
     if found.off:
         console.print(f"off: {', '.join(found.off)}")
 
@@ -95,7 +97,7 @@ def doctor(as_json: bool) -> None:
         for name, results in sorted(checks.items()):
             for check in results:
                 mark = "[green]✓[/]" if check.ok else "[red]✗[/]"
-                console.print(f"{mark} {name}: {check.name}: {check.detail}", soft_wrap=True)
+                console.print(f"{mark} {name}: {escape(f'{check.name}: {check.detail}')}", soft_wrap=True)
     raise SystemExit(0 if healthy else 1)
 
 

@@ -24,13 +24,13 @@ class Progress:
     """
 
     def __init__(self, expected: Sequence[str], *, enabled: bool = True) -> None:
-        self._console = Console(stderr=True, highlight=False, quiet=not enabled)
+        self._console = Console(stderr=True, highlight=False, markup=False, quiet=not enabled)
         self._live = enabled and self._console.is_terminal
         self._bars = Bars(
             TextColumn("{task.fields[mark]} {task.description:<20}"),
             BarColumn(bar_width=24),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self._console,
         )
         self._tasks: dict[str, TaskID] = {}

@@ -70,7 +70,7 @@ async def _replay(
         ]
         print_json({"handler": handler.name, "replay": replay_id, "dry_run": dry_run, "events": rows})
         return
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for event in events:
         console.print(
             f"{event.stream}/{event.sequence}  {event.time:%Y-%m-%d %H:%M:%S}  run {event.run}", soft_wrap=True

@@ -43,7 +43,7 @@ async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> Non
                     {"run": run_id, "steps": [step.model_dump(mode="json", exclude_none=True) for step in steps]}
                 )
             else:
-                Console(highlight=False).print(_steps(steps))
+                Console(highlight=False, markup=False).print(_steps(steps))
             return
         alive = await _alive(session.bus)
         runs = _runs(steps)
@@ -105,7 +105,7 @@ def _steps(steps: list[Step]) -> Table:
 
 
 def _overview(url: str, alive: list[dict[str, Any]], runs: list[dict[str, Any]]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(f"Server {url}")
     if not alive:
         console.print("No service is running; start them with `stenobus up`.")

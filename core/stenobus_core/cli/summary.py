@@ -14,7 +14,7 @@ from ..job import Outcome
 
 def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> None:
     """Print stages, costs and where everything is."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(_stages(outcome))
     ready = outcome.ready
     if (heard := ready.source.recognition) is not None:

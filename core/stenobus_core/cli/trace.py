@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.tree import Tree
 
 from stenobus_bus.envelope import attributes
@@ -46,7 +47,7 @@ async def _trace(found: CoreSettings, run_id: str, as_json: bool) -> None:
 
 
 def _tree(run_id: str, events: list[Remembered], steps: list[Step]) -> Tree:
-    root = Tree(f"[bold]{run_id}")
+    root = Tree(f"[bold]{escape(run_id)}")
     nodes: dict[str, Tree] = {}
     first = events[0].time
     for event in events:
@@ -62,7 +63,7 @@ def _tree(run_id: str, events: list[Remembered], steps: list[Step]) -> Tree:
                 extra = ", ".join(
                     part for part in (took, "from cache" if step.cached else "", step.message or "") if part
                 )
-                node.add(f"[green]{step.handler}[/] {step.status}{f' ({extra})' if extra else ''}")
+                node.add(f"[green]{step.handler}[/] {step.status}{escape(f' ({extra})') if extra else ''}")
     return root
 
 

@@ -42,7 +42,7 @@ async def _up(found: CoreSettings, names: tuple[str, ...]) -> None:
         try:
             await host.start()
             log.info("up", url=session.url, embedded=session.server is not None, plugins=list(discovered.plugins))
-            if session.server and not session.url.endswith(f":{found.nats_port}"):
+            if session.server and found.nats_port and not session.url.endswith(f":{found.nats_port}"):
                 log.warning(
                     "server.other_port",
                     message=f"port {found.nats_port} is busy; use NATS_URL={session.url} with the nats command",
