@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from . import settle
-from .connection import ApiError, Bus
+from .connection import Bus
 from .envelope import Delivery
 from .errors import BusError
 
@@ -30,6 +30,10 @@ _EXPIRES: Final = 30.0
 _HEARTBEAT: Final = 5.0
 #: Seconds without any sign of life after which a request is taken for lost.
 _SILENCE: Final = 2.5 * _HEARTBEAT
+#: Seconds since the last trouble from which on new trouble is looked into at once.
+_CALM: Final = 10.0
+#: Seconds the server gets to end our subscription, and cancelled handlers to end themselves, at a stop.
+_PATIENCE: Final = 5.0
 _NS: Final = 1_000_000_000
 
 
@@ -63,8 +67,9 @@ class PullLoop:
         #: Every message between receipt and settlement, by its place in the stream.
         self._held: dict[int, tuple[Msg, Delivery]] = {}
         self._asked = 0  # events asked for and not yet received
+        self._largest, self._expires = concurrency, _EXPIRES
         self._wake = asyncio.Event()
-        self._missing = False
+        self._trouble = ""
         self._stopping = False
         self._heard = 0.0
         self._subscription: Subscription | None = None
@@ -78,7 +83,12 @@ class PullLoop:
         Raises:
             BusError: the consumer cannot be reached or created.
         """
-        ack_wait = await self._effective_ack_wait()
+        await self._ensure()
+        # The server's own values count: somebody may have edited the consumer.
+        config = (await self._bus.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}"))["config"]
+        ack_wait = config["ack_wait"] / _NS
+        self._largest = config.get("max_batch") or self._concurrency
+        self._expires = min(_EXPIRES, config.get("max_expires", _EXPIRES * _NS) / _NS)
         self._bus.on_reconnect(self._wake)
         self._subscription = await self._nc.subscribe(
             self._nc.new_inbox(), cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0
@@ -93,26 +103,28 @@ class PullLoop:
         Args:
             grace: seconds running handlers get.
         """
+        if self._stopping or not self._tasks:
+            return
         self._stopping = True
         self.healthy = False
         asking, keeping = self._tasks
         asking.cancel()
         if self._subscription is not None and self._nc.is_connected:
             # What the server sent before it saw the end of the subscription still arrives, and is handed back.
-            with suppress(NatsError):
-                await self._subscription.drain()  # type: ignore[no-untyped-call]
-        while not self._queue.empty():
-            await self._release(*self._queue.get_nowait())
+            with suppress(NatsError, TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await self._subscription.drain()  # type: ignore[no-untyped-call]
+        await self._release([self._queue.get_nowait() for _ in range(self._queue.qsize())])
         if self._held:
             settled = asyncio.create_task(self._all_settled())
             await asyncio.wait([settled], timeout=grace)
             settled.cancel()
-        unfinished = list(self._held.values())
         for worker in self._workers:
             worker.cancel()
-        await asyncio.gather(*self._workers, return_exceptions=True)
-        for msg, delivery in unfinished:
-            await self._release(msg, delivery)
+        _, stuck = await asyncio.wait(self._workers, timeout=_PATIENCE)
+        if stuck:
+            log.error("pull.handler_ignores_stop", consumer=self._consumer, handlers=len(stuck))
+        await self._release(list(self._held.values()))
         keeping.cancel()
         await asyncio.gather(asking, keeping, return_exceptions=True)
 
@@ -126,12 +138,6 @@ class PullLoop:
             self._wake.clear()
             await self._wake.wait()
 
-    async def _effective_ack_wait(self) -> float:
-        """The server's own value: somebody may have edited the consumer."""
-        await self._ensure()
-        info = await self._bus.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}")
-        return float(info["config"]["ack_wait"]) / _NS
-
     # --- receiving ---------------------------------------------------------------------------------------------------
 
     async def _receive(self, msg: Msg) -> None:
@@ -144,26 +150,27 @@ class PullLoop:
         if delivery.sequence in self._held:
             # A stalled event loop let its time run out while it is in hand: working on it twice would help nobody.
             await settle.keep(self._nc, msg.reply)
+            self._wake.set()
             return
         self._held[delivery.sequence] = msg, delivery
         if self._stopping:
-            await self._release(msg, delivery)
+            await self._release([(msg, delivery)])
         else:
             self._queue.put_nowait((msg, delivery))
 
     def _status(self, headers: dict[str, str]) -> None:
         """A word of the server about a request: 100 sign of life, 404/408 it ended, 409 refused, 503 nobody there."""
-        code = headers["Status"]
+        code, description = headers["Status"], headers.get("Description", "")
         if code == "100":
             return
-        self._asked = max(0, self._asked - int(headers.get("Nats-Pending-Messages", self._asked)))
-        if code == "503" or (code == "409" and "Deleted" in headers.get("Description", "")):
-            self._missing = True
-            self._asked = 0
+        unserved = headers.get("Nats-Pending-Messages")
+        self._asked = max(0, self._asked - int(unserved or self._asked))
+        if unserved is None or "Deleted" in description:  # no request that ended, but one that was never taken
+            self._trouble, self._asked = f"{code} {description}".strip(), 0
         self._wake.set()
 
     async def _work(self) -> None:
-        while True:
+        while not self._stopping:
             msg, delivery = await self._queue.get()
             try:
                 await self._handle(msg, delivery)
@@ -174,13 +181,17 @@ class PullLoop:
             if self._stopping or self._free() >= self._batch:
                 self._wake.set()
 
-    async def _release(self, msg: Msg, delivery: Delivery) -> None:
-        self._held.pop(delivery.sequence, None)
-        try:
-            await self._hand_back(msg, delivery)
-        except (BusError, NatsError) as error:
-            # The server delivers it again after ack_wait, which is late but safe.
-            log.warning("pull.hand_back_failed", consumer=self._consumer, error=str(error))
+    async def _release(self, deliveries: list[tuple[Msg, Delivery]]) -> None:
+        for _, delivery in deliveries:
+            self._held.pop(delivery.sequence, None)
+        if deliveries and not self._nc.is_connected:
+            # The server delivers them again after ack_wait, which is late but safe.
+            log.warning("pull.not_handed_back", consumer=self._consumer, events=len(deliveries))
+            return
+        handed = (self._hand_back(msg, delivery) for msg, delivery in deliveries)
+        for result in await asyncio.gather(*handed, return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.warning("pull.hand_back_failed", consumer=self._consumer, error=str(result))
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
@@ -194,7 +205,7 @@ class PullLoop:
 
     async def _ask(self) -> None:
         loop = asyncio.get_running_loop()
-        self._heard, pause = loop.time(), 0.1
+        self._heard, troubled, pause = loop.time(), -_CALM, 0.0
         reconnects = self._nc.stats["reconnects"]
         while True:
             self._wake.clear()
@@ -203,19 +214,18 @@ class PullLoop:
                 reconnects = self._nc.stats["reconnects"]
                 self._asked = 0  # the server forgot our requests when the connection broke
             if self._asked and loop.time() - self._heard > _SILENCE:
-                log.warning("pull.silent", consumer=self._consumer)
-                self._missing, self._asked = True, 0
-            if self._missing:
+                self._trouble, self._asked = "silence", 0
+            if self._trouble:
                 self.healthy = False
+                pause = 0.0 if loop.time() - troubled > _CALM else min(max(0.1, pause * 2), 2.0)
+                await asyncio.sleep(pause)
+                troubled = loop.time()
                 if await self._recover():
-                    self._missing, self._heard, pause = False, loop.time(), 0.1
-                else:
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 2, 2.0)
+                    self._trouble, self._heard = "", loop.time()
                 continue
             self.healthy = connected
             if connected and (free := self._free()) >= self._batch:
-                await self._request(free)
+                await self._request(min(free, self._largest))
             with suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT):
                     await self._wake.wait()
@@ -224,7 +234,7 @@ class PullLoop:
         if not self._asked:
             self._heard = asyncio.get_running_loop().time()
         self._asked += count
-        query = {"batch": count, "expires": int(_EXPIRES * _NS), "idle_heartbeat": int(_HEARTBEAT * _NS)}
+        query = {"batch": count, "expires": int(self._expires * _NS), "idle_heartbeat": int(_HEARTBEAT * _NS)}
         try:
             assert self._subscription is not None
             await self._nc.publish(self._next, json.dumps(query).encode(), reply=self._subscription.subject)
@@ -236,10 +246,10 @@ class PullLoop:
         """Make sure that the consumer is there."""
         try:
             await self._ensure()
-        except (BusError, ApiError) as error:
-            log.warning("pull.consumer_missing", consumer=self._consumer, error=str(error))
+        except BusError as error:
+            log.warning("pull.consumer_missing", consumer=self._consumer, said=self._trouble, error=str(error))
             return False
-        log.info("pull.consumer_ready", consumer=self._consumer)
+        log.info("pull.consumer_ready", consumer=self._consumer, said=self._trouble)
         return True
 
     async def _keep_alive(self, interval: float) -> None:
