@@ -20,7 +20,7 @@ from . import answers, settle
 from .connection import Bus
 from .dead_letters import bury
 from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes
-from .errors import BlobNotFound, BusError, InvalidPayload, PermanentError, RetryableError
+from .errors import BusError, InvalidPayload, PermanentError, RetryableError, ServerUnavailable
 from .ledger import Ledger
 from .pull import PullLoop
 from .settle import RetryPolicy
@@ -29,11 +29,15 @@ from .topology import ConsumerSpec, apply
 log = structlog.get_logger(__name__)
 
 E = TypeVar("E", bound=Event)
+A = TypeVar("A")
+T = TypeVar("T")
 
 #: Seconds until an event that a stopping process hands back is delivered to another one.
 _HAND_BACK_DELAY: Final = 0.2
 #: Seconds until another try when the bus itself fails to take a dead letter.
 _BUS_TROUBLE_DELAY: Final = 10.0
+#: Seconds between two questions to a bus that is out of order.
+_PAUSE: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,20 +154,19 @@ class Worker(Generic[E]):
             data, found = _unwrap(await self._body(msg, found), found)
             envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
             event = self._contract.model_validate_json(data)
-        except (ValidationError, ValueError, BlobNotFound, PermanentError) as error:
+        except Exception as error:  # a stranger's bytes, read by a contract's own validators: anything can be raised
             envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
             await self._bury(
                 msg, delivery, envelope, "invalid", InvalidPayload(_explain(error, self._contract)), delivery.count
             )
             return
         attempt = delivery.count
-        if self._ledger is not None and ("id" in found or delivery.count > 1):
-            # An event without an id of its own can only come again as a redelivery of the same message.
-            done, handed_back = await self._ledger.look_up(envelope)
-            if done:
+        if self._ledger is not None:
+            if await self._patiently(self._ledger.completed, envelope):
                 await settle.acknowledge(self._nc, msg.reply)
                 return
-            attempt = max(1, attempt - handed_back)
+            if delivery.count > 1:
+                attempt = max(1, attempt - await self._patiently(self._ledger.handed_back, delivery))
         if attempt > self._retry.attempts:
             crash = RuntimeError(f"the process ended {attempt - 1} times while it handled this event")
             await self._bury(msg, delivery, envelope, "crashed", crash, attempt - 1)
@@ -173,13 +176,11 @@ class Worker(Generic[E]):
     async def _run(self, received: Received[E]) -> None:
         started = time.perf_counter()
         try:
-            await self._observer.before(received)
-            async with asyncio.timeout(self._timeout) as limit:
-                outputs = await self._call(received)
-            await self._publish(received, outputs)
+            await self._tell(self._observer.before(received))
+            await self._publish(received, await self._outputs(received))
             if self._ledger is not None:
-                await self._ledger.complete(received.envelope)
-            await self._observer.succeeded(received, time.perf_counter() - started)
+                await self._patiently(self._ledger.complete, received.envelope)
+            await self._tell(self._observer.succeeded(received, time.perf_counter() - started))
             await settle.acknowledge(self._nc, received.msg.reply)
             self.handled += 1
         except PermanentError as error:
@@ -187,11 +188,25 @@ class Worker(Generic[E]):
             await self._give_up(received, "permanent", error)
         except Exception as error:
             self.failures += 1
-            if isinstance(error, TimeoutError) and limit.expired():
-                error = RetryableError(f"the handler took longer than its {self._timeout:.0f} s")
             await self._try_again(received, error)
         finally:
             self.seconds += time.perf_counter() - started
+
+    async def _outputs(self, received: Received[E]) -> Sequence[Event]:
+        """What the handler makes of the event. Whatever it does to end itself is an error of this attempt alone."""
+        limit = asyncio.timeout(self._timeout)
+        try:
+            async with limit:
+                return await self._call(received)
+        except TimeoutError as error:
+            if limit.expired():
+                raise RetryableError(f"the handler took longer than its {self._timeout:g} s") from error
+            raise
+        except (asyncio.CancelledError, SystemExit) as error:
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                raise  # we are being stopped
+            raise RuntimeError(f"the handler ended with {type(error).__name__}") from error
 
     async def _publish(self, received: Received[E], outputs: Sequence[Event]) -> None:
         for ordinal, output in enumerate(outputs):
@@ -204,7 +219,8 @@ class Worker(Generic[E]):
         if received.attempt >= self._retry.attempts:
             await self._give_up(received, "exhausted", error)
             return
-        delay = getattr(error, "delay", None) or self._retry.delay(received.attempt)
+        wanted = error.delay if isinstance(error, RetryableError) else None
+        delay = self._retry.delay(received.attempt) if wanted is None else wanted
         log.warning(
             "handler.retry",
             handler=self.name,
@@ -213,7 +229,7 @@ class Worker(Generic[E]):
             delay=round(delay, 2),
             error=f"{type(error).__name__}: {error}",
         )
-        await self._observer.failed(received, error, delay)
+        await self._tell(self._observer.failed(received, error, delay))
         await settle.later(self._nc, received.msg.reply, delay)
 
     async def _give_up(self, received: Received[E], reason: Reason, error: BaseException) -> None:
@@ -237,16 +253,32 @@ class Worker(Generic[E]):
             log.error("handler.dead_letter_failed", handler=self.name, error=str(trouble))
             await settle.later(self._nc, msg.reply, _BUS_TROUBLE_DELAY)
             return
-        await self._observer.buried(envelope, delivery, reason, error)
+        await self._tell(self._observer.buried(envelope, delivery, reason, error))
         await settle.terminate(self._nc, msg.reply, f"{reason}: see dlq.{self.name}")
 
     async def _body(self, msg: Msg, found: dict[str, str]) -> bytes:
-        return await self._bus.claims.check_out(msg.data) if CLAIM in found else msg.data
+        return await self._patiently(self._bus.claims.check_out, msg.data) if CLAIM in found else msg.data
+
+    async def _patiently(self, ask: Callable[[A], Awaitable[T]], about: A) -> T:
+        """What the bus answers, however long it is out of order. The event stays in hand: settling it, or letting its
+        time run out, would use up its attempts without a single one."""
+        while True:
+            try:
+                return await ask(about)
+            except ServerUnavailable as trouble:
+                log.warning("handler.bus_trouble", handler=self.name, error=str(trouble))
+            await asyncio.sleep(_PAUSE)
+
+    async def _tell(self, hook: Awaitable[None]) -> None:
+        """Report to the observer, whose own trouble must not decide over an event."""
+        try:
+            await hook
+        except Exception as trouble:
+            log.warning("handler.observer_failed", handler=self.name, error=f"{type(trouble).__name__}: {trouble}")
 
     async def _hand_back(self, msg: Msg, delivery: Delivery) -> None:
         if self._ledger is not None:
-            envelope = Envelope.received(msg, delivery, self._contract.event_type, attributes(msg.headers))
-            await self._ledger.hand_back(envelope)
+            await self._ledger.hand_back(delivery)
         await settle.later(self._nc, msg.reply, _HAND_BACK_DELAY)
 
 
@@ -258,7 +290,8 @@ def _unwrap(data: bytes, found: dict[str, str]) -> tuple[bytes, dict[str, str]]:
     outer = json.loads(data)
     if not isinstance(outer, dict) or "specversion" not in outer or "data" not in outer:
         return data, found
-    lifted = {name: str(value) for name, value in outer.items() if name not in {"data", "specversion"}}
+    lifted = {name: str(outer[name]) for name in outer.keys() - {"data", "specversion"} if outer[name] is not None}
+    "".join(lifted.values()).encode()  # half a character, which JSON can spell and no header can carry
     return json.dumps(outer["data"]).encode(), {**lifted, **found}
 
 
