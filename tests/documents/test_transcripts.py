@@ -288,7 +288,42 @@ JSON = st.recursive(
     max_leaves=12,
 )
 NAMES = st.sampled_from(
-    ["results", "items", "transcripts", "transcript", "speaker_labels", "segments", "channel_labels", "channels", "audio_segments", "alternatives", "content", "confidence", "start_time", "end_time", "type", "speaker_label", "id", "channel_label", "language_code", "text", "words", "word", "start", "end", "speaker", "transcription", "offsets", "from", "to", "probability", "status", "Transcript", "Results", "IsPartial"]
+    [
+        "results",
+        "items",
+        "transcripts",
+        "transcript",
+        "speaker_labels",
+        "segments",
+        "channel_labels",
+        "channels",
+        "audio_segments",
+        "alternatives",
+        "content",
+        "confidence",
+        "start_time",
+        "end_time",
+        "type",
+        "speaker_label",
+        "id",
+        "channel_label",
+        "language_code",
+        "text",
+        "words",
+        "word",
+        "start",
+        "end",
+        "speaker",
+        "transcription",
+        "offsets",
+        "from",
+        "to",
+        "probability",
+        "status",
+        "Transcript",
+        "Results",
+        "IsPartial",
+    ]
 )
 VALUES = st.sampled_from(
     ["pronunciation", "punctuation", "spk_0", "0.5", 1.5, 0, -1, "x", "S0001", None, "nan", ".", "\ud800"]
@@ -319,9 +354,33 @@ def test_any_json_is_a_transcript_or_an_error_that_says_why(document: object) ->
 
 
 PIECES = st.sampled_from(
-    ["WEBVTT", "\n\n", "\n", "00:00:01,000 --> 00:00:02,000", "0:05 ", "[00:01] ", "Ana: ", "Speaker 1: ", "<v Bob>", "1",
-     "Ana  0:03", "٣:٤٥", "{", "[", "<00:00.500>", "&lt;", "text.", "\x00", "\ufeff", "\u202e", "文。", "-->", "NOTE x", "\r"]
-)  # fmt: skip
+    [
+        "WEBVTT",
+        "\n\n",
+        "\n",
+        "00:00:01,000 --> 00:00:02,000",
+        "0:05 ",
+        "[00:01] ",
+        "Ana: ",
+        "Speaker 1: ",
+        "<v Bob>",
+        "1",
+        "Ana  0:03",
+        "٣:٤٥",
+        "{",
+        "[",
+        "<00:00.500>",
+        "&lt;",
+        "text.",
+        "\x00",
+        "\ufeff",
+        "\u202e",
+        "文。",
+        "-->",
+        "NOTE x",
+        "\r",
+    ]
+)
 
 
 @settings(max_examples=400, deadline=None)

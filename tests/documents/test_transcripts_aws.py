@@ -133,7 +133,7 @@ def test_absent_or_broken_speaker_labels_leave_the_speaker_open(labels: object) 
 
 
 def test_channels_overlap_in_time_and_become_turns_of_ch_n() -> None:
-    channels = [
+    channels: list[dict[str, Any]] = [
         {
             "channel_label": "ch_0",
             "items": [word("Can", "0.0", "0.2"), word("you", "0.2", "0.4"), word("see", "0.4", "0.6"), mark("?")],
@@ -143,7 +143,7 @@ def test_channels_overlap_in_time_and_become_turns_of_ch_n() -> None:
             "items": [word("Yes", "0.3", "0.5"), mark("."), word("Now", "0.5", "0.7"), mark(".")],
         },
     ]
-    flat = [item for channel in channels for item in channel["items"]]  # type: ignore[attr-defined]
+    flat = [item for channel in channels for item in channel["items"]]
     document = batch(flat, "Yes. Now. Can you see?", channel_labels={"channels": channels, "number_of_channels": 2})
     transcript, parsed = parse(document)
     assert said(transcript) == [("ch_0", "Can you see?"), ("ch_1", "Yes. Now.")]
@@ -313,7 +313,6 @@ def test_a_pause_or_a_long_sentence_end_begins_a_new_segment() -> None:
 
 
 def test_missing_ids_in_audio_segments_and_alien_parts() -> None:
-    document = batch(
-        [{"type": "pronunciation"}, {}, None, 3, word("ok", "0", "1")], audio_segments=[None, {"items": 3}]
-    )  # type: ignore[list-item]
+    items: list[Any] = [{"type": "pronunciation"}, {}, None, 3, word("ok", "0", "1")]
+    document = batch(items, audio_segments=[None, {"items": 3}])
     assert parse(document)[0].text == "ok"

@@ -15,7 +15,7 @@ from docx.document import Document
 from docx.oxml.ns import qn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lxml import etree
+from lxml import etree  # type: ignore[import-untyped]
 
 from stenobus_documents.word import render
 
@@ -227,12 +227,46 @@ def test_the_same_markdown_is_the_same_file_at_any_time(monkeypatch: pytest.Monk
 
 MARKUP = st.lists(
     st.sampled_from(
-        ["# ", "## ", "- ", "1. ", "9. ", "> ", "    ", "\n", "\n\n", "| a | b |\n|---|---|\n", "| c |", "```", "`", "*", "**",
-         "~~", "[x](", "https://x.org)", "[^1]", "\n[^1]: n", "^[i]", "- [ ] ", "- [x] ", "\nT\n: D", "---", "<b>", "![i](u)",
-         "text", " ", "\\", "&amp;", "\t", "#anchor)", "\x01", "éß文"]
+        [
+            "# ",
+            "## ",
+            "- ",
+            "1. ",
+            "9. ",
+            "> ",
+            "    ",
+            "\n",
+            "\n\n",
+            "| a | b |\n|---|---|\n",
+            "| c |",
+            "```",
+            "`",
+            "*",
+            "**",
+            "~~",
+            "[x](",
+            "https://x.org)",
+            "[^1]",
+            "\n[^1]: n",
+            "^[i]",
+            "- [ ] ",
+            "- [x] ",
+            "\nT\n: D",
+            "---",
+            "<b>",
+            "![i](u)",
+            "text",
+            " ",
+            "\\",
+            "&amp;",
+            "\t",
+            "#anchor)",
+            "\x01",
+            "éß文",
+        ]
     ),
     max_size=30,
-).map("".join)  # fmt: skip
+).map("".join)
 
 
 @settings(max_examples=200, deadline=None)

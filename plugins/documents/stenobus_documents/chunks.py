@@ -28,7 +28,7 @@ def line(segment: Segment) -> str:
 
 
 def pack(segments: Sequence[Segment], budget: int, overlap: int) -> list[tuple[Segment, ...]]:
-    """Chunks of at most ``budget`` estimated tokens, each beginning with the last ``overlap`` segments of the one before.
+    """Chunks of at most ``budget`` estimated tokens, each beginning with the last ``overlap`` segments of the last one.
 
     A segment larger than the budget makes a chunk of its own. The overlap shrinks where it would leave no room for
     anything new.

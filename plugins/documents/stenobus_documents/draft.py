@@ -20,7 +20,7 @@ from stenobus_contracts import (
     Transcript,
 )
 
-from .markdown import escape, front_matter, outside_code, tame, time_link
+from .markdown import code, escape, front_matter, outside_code, tame, time_link
 from .text import clock
 
 #: Length of one line of the coverage table, in seconds.
@@ -134,7 +134,10 @@ def banner(stages: Sequence[StageUsage], source: DocumentSource, *, found: bool)
     """How the document came to be, in a quote at its top."""
     heard = f" as {source.recognition.engine} heard it" if source.recognition else ""
     if method_of(stages) == "extractive":
-        text = f"**Extractive document.** No language model was used; every sentence is verbatim from the recording{heard}."
+        text = (
+            "**Extractive document.** No language model was used; "
+            f"every sentence is verbatim from the recording{heard}."
+        )
     else:
         who = ", ".join(
             dict.fromkeys(
@@ -172,13 +175,22 @@ def _problems(matrix: ProblemMatrix, items: Mapping[str, Item], links: Links) ->
     lines = ["## Problems and solutions\n", "| Problem | Diagnosis | Solution | Prevention |", "|---|---|---|---|"]
     for row in matrix.rows:
         cells = ((row.problem,), row.diagnosis, row.solution, row.prevention)
-        told = ("<br>".join(_cell(items[each], links) for each in ids if each in items) or "–" for ids in cells)
+        told = (_cell([items[each] for each in ids if each in items], links) for ids in cells)
         lines.append(f"| {' | '.join(told)} |")
     return "\n".join(lines) + "\n"
 
 
-def _cell(item: Item, links: Links) -> str:
-    return f"{escape(item.text)} {links.of(item)}".rstrip()
+def _cell(items: Sequence[Item], links: Links) -> str:
+    """What is said of one problem in one column; a command that another sentence of the cell holds is told once."""
+    sentences = [item.text for item in items if item.kind != "command"]
+    return (
+        "<br>".join(
+            f"{code(item.text) if item.kind == 'command' else escape(item.text)} {links.of(item)}".rstrip()
+            for item in items
+            if item.kind != "command" or not any(item.text in sentence for sentence in sentences)
+        )
+        or "–"
+    )
 
 
 def _provenance(

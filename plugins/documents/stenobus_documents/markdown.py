@@ -62,6 +62,11 @@ def escape(text: str) -> str:
     return _NUMBERED.sub(r"\1\\\2", _SPECIAL.sub(lambda match: f"\\{match[0]}", text))
 
 
+def code(text: str) -> str:
+    """Foreign words as inline code, in a table's cell too; words with backticks stay ordinary text."""
+    return escape(text) if "`" in text else f"`{text.replace('|', chr(92) + '|')}`"
+
+
 def time_link(label: str, uri: str | None, seconds: float) -> str:
     """``[00:01:23](file:///talk.mp4#t=83)``; the time alone where nothing can open the address."""
     if uri is None or urlsplit(uri).scheme not in {"file", "http", "https"}:

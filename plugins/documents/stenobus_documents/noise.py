@@ -17,14 +17,17 @@ _FILLER = re.compile(
 )
 _SMALL_TALK = re.compile(
     r"""(?ix) \W* (?: (?:
-      hello | hi | hey | good\ (?:morning|afternoon|evening) | welcome(?:\ (?:back|everyone|all))? | bye | goodbye | see\ you
-      | (?:so\ )?thank(?:s|\ you)(?:\ (?:so|very)\ much|\ a\ lot|\ (?:everyone|all|for\ (?:watching|joining|listening|coming)))?
+      hello | hi | hey | good\ (?:morning|afternoon|evening) | welcome(?:\ (?:back|everyone|all))? | bye | goodbye
+      | see\ you | (?:so\ )?thank(?:s|\ you)(?:\ (?:so|very)\ much|\ a\ lot|\ (?:everyone|all))?
+      | thank(?:s|\ you)\ for\ (?:watching|joining|listening|coming)
       | can\ (?:you|everyone|everybody)\ (?:all\ )?(?:hear|see)\ (?:me|my\ screen|us)
-      | (?:let's|let\ us)\ wait\ (?:a\ (?:bit|minute|moment))?(?:\ ?for\ (?:the\ )?others)? | how\ are\ you(?:\ (?:doing|today))*
+      | (?:let's|let\ us)\ wait\ (?:a\ (?:bit|minute|moment))?(?:\ ?for\ (?:the\ )?others)?
+      | how\ are\ you(?:\ (?:doing|today))*
       | have\ a\ (?:nice|good|great)\ (?:day|weekend|evening) | take\ care | you(?:'re|\ are)\ welcome
       | everyone | everybody | folks | guys | all | today | again | and | so | ok | okay | yeah | right | great | please
 
-      | olá | oi | bom\ dia | boa\ (?:tarde|noite) | bem[- ]vind[oa]s? | obrigad[oa](?:\ a\ todos)? | tchau | até\ (?:logo|mais)
+      | olá | oi | bom\ dia | boa\ (?:tarde|noite) | bem[- ]vind[oa]s? | obrigad[oa](?:\ a\ todos)? | tchau
+      | até\ (?:logo|mais)
       | (?:vocês\ )?(?:estão|conseguem|dá\ para)\ me\ (?:ouvindo|ouvir) | tudo\ (?:bem|bom) | pessoal | gente
 
       | hola | buenos\ días | buenas\ (?:tardes|noches) | bienvenid[oa]s? | (?:muchas\ )?gracias(?:\ a\ todos)? | adiós

@@ -80,7 +80,7 @@ class Parsed:
 
 
 def seconds(value: object, unit: float = 1.0) -> float | None:
-    """A time as number or string ("4.87") of a unit in seconds; None for what is no time in a recording, never negative."""
+    """A time as number or string ("4.87") in units of seconds, never negative; None for what is no time."""
     number = _number(value)
     return None if number is None or number * unit > _LATEST else max(0.0, number * unit)
 

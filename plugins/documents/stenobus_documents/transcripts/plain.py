@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ..text import one_line
 from .form import Parsed, Utterance, sentences
@@ -71,7 +72,7 @@ def _untimed(text: str) -> list[Utterance]:
 
 def _closed(utterances: list[Utterance]) -> list[Utterance]:
     """Each utterance lasts until the next begins; the last one's end is not known."""
-    for utterance, following in zip(utterances, utterances[1:], strict=False):
+    for utterance, following in pairwise(utterances):
         if utterance.start is not None and following.start is not None and following.start >= utterance.start:
             utterance.end = following.start
     return utterances

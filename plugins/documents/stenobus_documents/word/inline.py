@@ -26,13 +26,13 @@ class Inline:
         self._build, self._part, self._footnotes = build, part, footnotes
 
     def runs(self, nodes: Sequence[SyntaxTreeNode], marks: Marks = PLAIN, *, breaks: bool = False) -> list[Element]:
-        """Elements for a paragraph. With ``breaks``, ``<br>`` in the text is a line break, as tables need it."""
+        """Elements for a paragraph. With ``breaks``, each ``<br>`` of the text is a line break in its own run."""
         made: list[Element] = []
         for node in nodes:
             match node.type:
                 case "text":
-                    if node.content:
-                        made.append(run(_BREAK.sub("\n", node.content) if breaks else node.content, marks))
+                    for number, text in enumerate(_BREAK.split(node.content) if breaks else [node.content]):
+                        made += [run("\n")] * (number > 0) + [run(text, marks)] * bool(text)
                 case "softbreak":
                     made.append(run(" ", marks))
                 case "hardbreak":

@@ -18,8 +18,15 @@ GREY: Final = "6B7280"
 RULE: Final = "C9D3DF"
 SHADE: Final = "F3F6FA"
 
-_TEXT = f'<w:rFonts w:ascii="{BODY_FONT}" w:hAnsi="{BODY_FONT}" w:cs="{BODY_FONT}" w:eastAsia="{BODY_FONT}"/>'
-_MONO = f'<w:rFonts w:ascii="{CODE_FONT}" w:hAnsi="{CODE_FONT}" w:cs="{CODE_FONT}" w:eastAsia="{CODE_FONT}"/>'
+_SHADED = f'<w:shd w:val="clear" w:color="auto" w:fill="{SHADE}"/>'
+
+
+def _fonts(name: str) -> str:
+    return "<w:rFonts " + " ".join(f'w:{script}="{name}"' for script in ("ascii", "hAnsi", "eastAsia", "cs")) + "/>"
+
+
+_TEXT = _fonts(BODY_FONT)
+_MONO = _fonts(CODE_FONT)
 
 
 def _style(
@@ -28,7 +35,8 @@ def _style(
     links = f'<w:basedOn w:val="{based_on}"/>' if based_on else ""
     links += f'<w:next w:val="{next_style}"/>' if next_style else ""
     first = 'w:default="1" ' if default else ""
-    return f'<w:style w:type="{kind}" {first}w:styleId="{style}"><w:name w:val="{name}"/>{links}<w:qFormat/>{body}</w:style>'
+    head = f'<w:style w:type="{kind}" {first}w:styleId="{style}"><w:name w:val="{name}"/>'
+    return f"{head}{links}<w:qFormat/>{body}</w:style>"
 
 
 def _paragraph(
@@ -64,7 +72,7 @@ _TABLE = (
     '<w:bottom w:w="50" w:type="dxa"/><w:right w:w="100" w:type="dxa"/></w:tblCellMar></w:tblPr>'
     '<w:tblStylePr w:type="firstRow"><w:rPr><w:b/><w:color w:val="FFFFFF"/></w:rPr>'
     f'<w:tcPr><w:shd w:val="clear" w:color="auto" w:fill="{ACCENT}"/></w:tcPr></w:tblStylePr>'
-    f'<w:tblStylePr w:type="band2Horz"><w:tcPr><w:shd w:val="clear" w:color="auto" w:fill="{SHADE}"/></w:tcPr></w:tblStylePr>'
+    f'<w:tblStylePr w:type="band2Horz"><w:tcPr>{_SHADED}</w:tcPr></w:tblStylePr>'
 )
 
 #: Style ids by what they are for. A document template has to have all of them.
@@ -87,8 +95,8 @@ STYLES: Final = (
     _paragraph(
         "Title",
         "Title",
-        '<w:keepNext/><w:pBdr>' + _border("bottom", ACCENT, 18, 10) + '</w:pBdr><w:spacing w:before="1800" w:after="280"'
-        ' w:line="228" w:lineRule="auto"/>',
+        f'<w:keepNext/><w:pBdr>{_border("bottom", ACCENT, 18, 10)}</w:pBdr>'
+        '<w:spacing w:before="1800" w:after="280" w:line="228" w:lineRule="auto"/>',
         f'{_TEXT}<w:b/><w:color w:val="{ACCENT}"/><w:sz w:val="56"/><w:szCs w:val="56"/>',
     ),
     _paragraph("CoverFact", "Cover Fact", '<w:tabs><w:tab w:val="left" w:pos="1701"/></w:tabs><w:spacing w:after="40"/>'
@@ -102,37 +110,39 @@ STYLES: Final = (
         "Quote",
         "Quote",
         f"<w:pBdr>{_border('left', ACCENT, 24, 10)}</w:pBdr>"
-        f'<w:shd w:val="clear" w:color="auto" w:fill="{SHADE}"/><w:spacing w:before="60" w:after="120"/><w:ind w:left="284" w:right="170"/>',
+        f'{_SHADED}<w:spacing w:before="60" w:after="120"/><w:ind w:left="284" w:right="170"/>',
         f'<w:color w:val="{INK}"/>',
     ),
     _paragraph(
         "CodeBlock",
         "Code Block",
         "<w:pBdr>" + "".join(_border(side, RULE, 4, 5) for side in ("top", "left", "bottom", "right")) + "</w:pBdr>"
-        f'<w:shd w:val="clear" w:color="auto" w:fill="{SHADE}"/><w:spacing w:before="120" w:after="180" w:line="245" w:lineRule="auto"/>'
+        f'{_SHADED}<w:spacing w:before="120" w:after="180" w:line="245" w:lineRule="auto"/>'
         '<w:ind w:left="113" w:right="113"/>',
         f'{_MONO}<w:noProof/><w:sz w:val="18"/><w:szCs w:val="18"/>',
     ),
     _paragraph("TableText", "Table Text", '<w:spacing w:after="20" w:line="252" w:lineRule="auto"/>',
                '<w:sz w:val="19"/><w:szCs w:val="19"/>'),
     _paragraph("TableHead", "Table Head", '<w:keepNext/>', '<w:b/><w:color w:val="FFFFFF"/>', based_on="TableText"),
-    _paragraph("Spacer", "Spacer", '<w:spacing w:before="0" w:after="0" w:line="160" w:lineRule="exact"/>', '<w:sz w:val="8"/>'),
+    _paragraph("Spacer", "Spacer", '<w:spacing w:before="0" w:after="0" w:line="160" w:lineRule="exact"/>',
+               '<w:sz w:val="8"/>'),
     _paragraph("DefinitionTerm", "Definition Term", '<w:keepNext/><w:spacing w:after="0"/>', "<w:b/>"),
     _paragraph("Definition", "Definition", '<w:ind w:left="454"/>'),
-    _paragraph("Rule", "Rule", f'<w:pBdr>{_border("bottom", RULE, 6, 1)}</w:pBdr><w:spacing w:before="120" w:after="240"/>'),
+    _paragraph("Rule", "Rule",
+               f'<w:pBdr>{_border("bottom", RULE, 6, 1)}</w:pBdr><w:spacing w:before="120" w:after="240"/>'),
     _paragraph("FootnoteText", "footnote text", '<w:spacing w:after="0" w:line="240" w:lineRule="auto"/>',
                '<w:sz w:val="18"/><w:szCs w:val="18"/>'),
-    _paragraph("Header", "header", f'<w:pBdr>{_border("bottom", RULE, 4, 4)}</w:pBdr><w:spacing w:after="0"/><w:jc w:val="right"/>',
+    _paragraph("Header", "header",
+               f'<w:pBdr>{_border("bottom", RULE, 4, 4)}</w:pBdr><w:spacing w:after="0"/><w:jc w:val="right"/>',
                f'<w:color w:val="{GREY}"/><w:sz w:val="17"/><w:szCs w:val="17"/>'),
-    _paragraph("Footer", "footer", '<w:tabs><w:tab w:val="right" w:pos="9638"/></w:tabs><w:spacing w:after="0"/>',
+    _paragraph("Footer", "footer", '<w:spacing w:after="0"/>',
                f'<w:color w:val="{GREY}"/><w:sz w:val="17"/><w:szCs w:val="17"/>'),
     _character("Strong", "Strong", "<w:b/>"),
     _character("InlineCode", "Inline Code", f'{_MONO}<w:noProof/><w:sz w:val="18"/><w:szCs w:val="18"/>'
                '<w:shd w:val="clear" w:color="auto" w:fill="EDF1F6"/>'),
     _character("Hyperlink", "Hyperlink", '<w:color w:val="1D5FA8"/><w:u w:val="single"/>'),
     _character("FootnoteReference", "footnote reference", '<w:vertAlign w:val="superscript"/>'),
-    _character("TaskBox", "Task Box", '<w:rFonts w:ascii="Segoe UI Symbol" w:hAnsi="Segoe UI Symbol" w:eastAsia="Segoe UI Symbol"'
-               ' w:cs="Segoe UI Symbol"/>'),
+    _character("TaskBox", "Task Box", _fonts("Segoe UI Symbol")),
     _character("FactName", "Fact Name", f'<w:color w:val="{GREY}"/>'),
     _style("table", "DocumentTable", "Document Table", "TableNormal", _TABLE),
 )  # fmt: skip

@@ -54,17 +54,24 @@ def _row(node: SyntaxTreeNode, columns: Sequence[int], inline: Inline, style: st
         about = element("w:tcPr")
         about.append(element("w:tcW", w=width, type="dxa"))
         made.append(about)
-        text = paragraph(style)
         side = str(cell.attrs.get("style", "")).removeprefix("text-align:")
-        if side in {"center", "right"}:
-            alignment = element("w:jc")
-            alignment.set(qn("w:val"), side)
-            text.get_or_add_pPr().append(alignment)
-        for content in cell.children:
-            text.extend(inline.runs(content.children, breaks=True))
-        made.append(text)
+        runs = [run for content in cell.children for run in inline.runs(content.children, breaks=True)]
+        made.extend(_paragraphs(runs, style, side))
         row.append(made)
     return row
+
+
+def _paragraphs(runs: Sequence[Element], style: str, side: str) -> list[Element]:
+    """A cell's content: a line break between two things said begins a paragraph."""
+    made: list[Element] = []
+    for run in (None, *runs):
+        if run is None or [part.tag for part in run] == [qn("w:br")]:
+            made.append(paragraph(style))
+            if side in {"center", "right"}:
+                made[-1].get_or_add_pPr().append(element("w:jc", val=side))
+        else:
+            made[-1].append(run)
+    return made
 
 
 def _text(cell: SyntaxTreeNode) -> str:
@@ -80,8 +87,9 @@ def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Columns by how much they have to say; in a full table none is narrower than its longest word if there is room."""
     count = max(map(len, rows), default=1)
     cells = [[row[column] for row in rows] for column in range(count)]
+    fair = width * 9 // 10 // count
     least = [
-        max([_NARROWEST, *(min(len(word), 24) * _CHARACTER + 220 for cell in column for word in cell.split())])
+        min(fair, max([_NARROWEST, *(len(word) * _CHARACTER + 220 for cell in column for word in cell.split())]))
         for column in cells
     ]
     wanted = [
@@ -90,8 +98,6 @@ def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     ]
     if sum(wanted) <= width:
         return wanted
-    if sum(least) >= width:
-        return _scaled(least, width)
     spare = [max(0, want - floor) for want, floor in zip(wanted, least, strict=True)]
     room = width - sum(least)
     return _scaled([floor + room * share // sum(spare) for floor, share in zip(least, spare, strict=True)], width)
