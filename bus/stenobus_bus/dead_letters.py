@@ -47,8 +47,8 @@ async def bury(
         handler=handler,
         reason=reason,
         error=type(error).__name__,
-        message=str(error) or type(error).__name__,
-        traceback=traceback[-_TRACEBACK_LIMIT:] if traceback else None,
+        message=_unicode(str(error)) or type(error).__name__,
+        traceback=_unicode(traceback[-_TRACEBACK_LIMIT:]) if traceback else None,
         attempts=max(1, attempts),
         event_id=envelope.id,
         run=envelope.run,
@@ -106,6 +106,11 @@ def data(letter: DeadLetter) -> bytes:
     if letter.data_base64 is not None:
         return base64.b64decode(letter.data_base64)
     return (letter.data or "").encode()
+
+
+def _unicode(text: str) -> str:
+    """A text that can be stored: names of files may hold bytes that are no characters."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _data(body: bytes) -> dict[str, str]:
