@@ -80,6 +80,7 @@ async def test_titles(start: StartBench) -> None:
     bench = await start(lambda request: {**honest(request), **({"title": " "} if "outline" in request.task else {})})
     assert (await bench.document(title="Given title")).title == "Given title"
     assert (await bench.document()).title == "Disk full 2"
+    assert (await bench.document(title="long " * 90)).title == ("long " * 90)[:300].strip()
     hashed = await bench.store(TALK)
     assert (await bench.document(hashed, media=None)).title == "Untitled recording"
 

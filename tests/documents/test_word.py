@@ -200,6 +200,16 @@ def test_control_characters_do_not_break_the_file() -> None:
     assert texts(opened("a\x00b\x0bc\ud800d\ufffe")) == ["abcd"]
 
 
+def test_a_front_matter_may_hold_anything() -> None:
+    rendered = render(
+        '---\ntitle: "a\\u0000b\\u000bc"\nsource: "file:///a b/\\u0001.mp4"\nlanguage: "\\u0002"\n---\n\ntext'
+    )
+    assert rendered.title == "ab c"
+    document = docx.Document(io.BytesIO(rendered.docx))
+    [link] = document.element.iter(qn("w:hyperlink"))
+    assert document.part.rels[link.get(qn("r:id"))].target_ref == "file:///a%20b/.mp4"
+
+
 def test_properties_and_language() -> None:
     rendered = render(FRONT + "text", author="Ops")
     document = docx.Document(io.BytesIO(rendered.docx))

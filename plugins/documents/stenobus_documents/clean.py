@@ -22,6 +22,7 @@ from stenobus_core import Context, PermanentError, Plugin, PluginSettings
 from .noise import mark
 from .text import one_line, title_from_name
 from .transcripts import Limits, Parsed, TranscriptError, read
+from .transcripts.form import language
 
 
 class Settings(PluginSettings):
@@ -46,7 +47,7 @@ async def clean(event: AsrDone, ctx: Context[Settings, None]) -> DocCleaned:
     kinds = Counter(segment.kind for segment in transcript.segments)
     if kinds["noise"] == len(transcript.segments):
         raise PermanentError("The transcript holds nothing but noise; check that the recording has speech in it.")
-    transcript = transcript.model_copy(update={"language": event.language or transcript.language})
+    transcript = transcript.model_copy(update={"language": language(event.language) or transcript.language})
     ctx.note(
         format=parsed.format, segments=len(transcript.segments), noise=kinds["noise"], small_talk=kinds["small_talk"]
     )

@@ -18,6 +18,8 @@ from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 from mdit_py_plugins.tasklists import tasklists_plugin
 
+from .text import one_line
+
 #: Schemes a link of a document may have.
 LINK_SCHEMES = frozenset({"http", "https", "mailto", "file"})
 
@@ -42,6 +44,12 @@ def parser() -> MarkdownIt:
     )
     grammar.validateLink = may_link  # type: ignore[method-assign, assignment]  # its own rule refuses file://
     return grammar
+
+
+def link_target(address: str) -> str | None:
+    """The address with what is illegal in it encoded, None when nothing may link to it."""
+    target = parser().normalizeLink(address)
+    return target if may_link(target) else None
 
 
 def may_link(target: str) -> bool:
@@ -90,7 +98,7 @@ def read_front_matter(content: str) -> dict[str, str]:
         except ValueError:
             read = value
         if read:
-            pairs[match[1].lower()] = str(read)
+            pairs[match[1].lower()] = one_line(str(read))
     return pairs
 
 

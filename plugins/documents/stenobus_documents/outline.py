@@ -23,6 +23,8 @@ from .handing import advance, item_line, row_line
 from .text import one_line
 
 QUESTION = Question("outline", version=1, task=OUTLINE, output=Outline)
+#: Longest title, in characters.
+TITLE = 300
 #: Where items go that no section asked for: a document leaves nothing out silently.
 OTHER = "Other findings"
 
@@ -40,7 +42,7 @@ async def plan(event: DocMapped, ctx: Context[Settings, None]) -> DocOutlined:
     items = (await ctx.read_model(event.extraction, Extraction)).items
     rows = (await ctx.read_model(event.matrix, ProblemMatrix)).rows
     usages: list[StageUsage] = []
-    outline = Outline(title=event.source.title)
+    outline = Outline(title=event.source.title[:TITLE])
     warnings: list[str] = []
     if items:
         answer = await QUESTION.ask(
@@ -73,4 +75,4 @@ def complete(outline: Outline, items: Sequence[Item], title: str) -> tuple[Outli
     if left:
         sections.append(OutlineSection(heading=OTHER, items=tuple(item.id for item in items if item.id in left)))
         warnings.append(f"{len(left)} items that the outline forgot are in the section {OTHER!r}")
-    return Outline(title=one_line(outline.title) or title, sections=tuple(sections)), warnings
+    return Outline(title=one_line(outline.title) or title[:TITLE], sections=tuple(sections)), warnings

@@ -184,7 +184,7 @@ def _segment(number: int, utterance: Utterance) -> Segment:
         text=utterance.text,
         start=start,
         end=end,
-        speaker=utterance.speaker,
+        speaker=speaker(utterance.speaker),
         confidence=utterance.confidence,
         kind=utterance.kind,
         words=tuple(utterance.words),

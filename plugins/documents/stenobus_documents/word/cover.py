@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from docx.opc.constants import RELATIONSHIP_TYPE as RT
 from docx.oxml.ns import qn
 
-from ..markdown import may_link
+from ..markdown import link_target
 from .build import Build, Heading
 from .xml import Element, Marks, element, field, paragraph, run
 
@@ -77,9 +77,9 @@ def running_titles(build: Build, title: str, method: str, *, first_differs: bool
 def _value(build: Build, name: str, value: str) -> Element:
     if name == "source" and "://" in value:
         shown = unquote(value.rstrip("/").rpartition("/")[2]) or value
-        if may_link(value):
+        if target := link_target(value):
             link = element("w:hyperlink", history=1)
-            link.set(qn("r:id"), build.document.part.relate_to(value, RT.HYPERLINK, is_external=True))
+            link.set(qn("r:id"), build.document.part.relate_to(target, RT.HYPERLINK, is_external=True))
             link.append(run(shown, Marks(style="Hyperlink")))
             return link
         return run(value)

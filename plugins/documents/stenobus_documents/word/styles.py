@@ -121,7 +121,7 @@ STYLES: Final = (
         '<w:ind w:left="113" w:right="113"/>',
         f'{_MONO}<w:noProof/><w:sz w:val="18"/><w:szCs w:val="18"/>',
     ),
-    _paragraph("TableText", "Table Text", '<w:spacing w:after="20" w:line="252" w:lineRule="auto"/>',
+    _paragraph("TableText", "Table Text", '<w:spacing w:after="50" w:line="252" w:lineRule="auto"/>',
                '<w:sz w:val="19"/><w:szCs w:val="19"/>'),
     _paragraph("TableHead", "Table Head", '<w:keepNext/>', '<w:b/><w:color w:val="FFFFFF"/>', based_on="TableText"),
     _paragraph("Spacer", "Spacer", '<w:spacing w:before="0" w:after="0" w:line="160" w:lineRule="exact"/>',

@@ -13,6 +13,8 @@ from .xml import Element, element, paragraph
 #: Width of a character of a cell's text, roughly, and the least width of a column, in twentieths of a point.
 _CHARACTER = 105
 _NARROWEST = 640
+#: A row with more characters in one cell may break over pages, lest it leaves half of one empty.
+_TALL = 500
 
 
 def table(node: SyntaxTreeNode, inline: Inline, width: int) -> Element:
@@ -45,7 +47,8 @@ def _properties(width: int, *, header: bool) -> Element:
 def _row(node: SyntaxTreeNode, columns: Sequence[int], inline: Inline, style: str) -> Element:
     row = element("w:tr")
     properties = element("w:trPr")
-    properties.append(element("w:cantSplit"))
+    if max((len(_text(cell)) for cell in node.children), default=0) < _TALL:
+        properties.append(element("w:cantSplit"))
     if style == "TableHead":
         properties.append(element("w:tblHeader"))
     row.append(properties)
