@@ -339,12 +339,17 @@ async def test_bounds_are_put_where_the_schema_has_none(server: Any, ask: Ask) -
     schema = {"type": "object", "properties": {
         "ids": {"type": "array", "items": {"type": "string", "pattern": r"^I\d{3,}$"}},
         "few": {"type": "array", "items": {"type": "string"}, "maxItems": 2},
+        "start": {"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]},
     }}  # fmt: skip
 
     await ask(request(response_schema=schema), bound_items=5, bound_characters=80)
 
-    sent = server.received[0].body["response_format"]["json_schema"]["schema"]["properties"]
+    schema = server.received[0].body["response_format"]["json_schema"]["schema"]
+    sent = schema["properties"]
+    assert schema["additionalProperties"] is False
+    assert schema["required"] == ["ids", "few", "start"]
     assert sent["ids"] == {"type": "array", "items": {"type": "string", "pattern": r"^I\d{3,9}$"}, "maxItems": 5}
+    assert sent["start"] == {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1e9}, {"type": "null"}]}
     assert sent["few"] == {"type": "array", "items": {"type": "string", "maxLength": 80}, "maxItems": 2}
 
 

@@ -43,7 +43,7 @@ class Target(BaseModel):
         description="how the server is asked for JSON: by schema, by its JSON mode and the prompt, by the prompt alone",
     )
     bound_items: int | None = Field(
-        default=None, ge=1, description="longest array, where a schema has no limit; keeps small models from running on"
+        default=None, ge=1, description="longest array, where a schema has no limit; keeps small models in bounds"
     )
     bound_characters: int | None = Field(default=None, ge=1, description="longest string, where a schema has no limit")
     extra: dict[str, JsonValue] = Field(default_factory=dict, description="further fields of every request's body")

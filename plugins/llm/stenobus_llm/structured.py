@@ -20,6 +20,9 @@ Schema = Mapping[str, JsonValue]
 #: Upper bound of a repetition such as ``\\d{3,}``: nobody numbers further.
 DIGITS = 9
 
+#: Bound of a number that has none: a grammar's number is as long as the model likes.
+LARGEST = 1_000_000_000
+
 _OPEN = re.compile(r"\{(\d+),\}")
 _FENCE = re.compile(r"^\s*```[a-z]*\s*\n(.*)\n\s*```\s*$", re.DOTALL | re.IGNORECASE)
 
@@ -62,15 +65,27 @@ def parse(text: str, schema: Schema) -> JsonValue:
 
 
 def bounded(schema: JsonValue, items: int | None, characters: int | None) -> JsonValue:
-    """The schema with upper bounds where it has none: on arrays, on strings, on repetitions in their patterns.
+    """The schema with bounds where it has none: on arrays, on strings, on repetitions in their patterns, on numbers.
 
-    A server that enforces a schema enforces its bounds too; without them a small model may write until its limit.
+    A server that enforces a schema enforces its bounds too; without them a small model may write until its limit, or
+    take the shortest way and write ``{}``. So objects have all their named properties, and no others.
+
+    Args:
+        schema: a JSON Schema.
+        items: longest array.
+        characters: longest string.
     """
+    if items is None and characters is None:
+        return schema
     if isinstance(schema, list):
         return [bounded(part, items, characters) for part in schema]
     if not isinstance(schema, dict):
         return schema
     result = {name: bounded(part, items, characters) for name, part in schema.items()}
+    if schema.get("type") == "object" and isinstance(properties := schema.get("properties"), dict):
+        result["required"] = list(properties)
+        if schema.get("additionalProperties", True) is True:
+            result["additionalProperties"] = False
     if items is not None and schema.get("type") == "array":
         result.setdefault("maxItems", items)
     if characters is not None and schema.get("type") == "string" and "enum" not in schema:
@@ -78,6 +93,9 @@ def bounded(schema: JsonValue, items: int | None, characters: int | None) -> Jso
             result["pattern"] = _OPEN.sub(lambda match: f"{{{match[1]},{max(int(match[1]), DIGITS)}}}", pattern)
         else:
             result.setdefault("maxLength", characters)
+    if schema.get("type") in ("number", "integer"):
+        result.setdefault("minimum", -LARGEST)
+        result.setdefault("maximum", LARGEST)
     return result
 
 

@@ -1,0 +1,149 @@
+"""The openai provider against a real vLLM server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from jsonschema import validate
+
+from stenobus_contracts import EXTRACT, MAP, OUTLINE, WRITE, LlmRequest, Message, Task
+from stenobus_llm.failures import Failure
+from stenobus_llm.providers.openai import OpenAI
+from stenobus_llm.router import Router
+from stenobus_llm.settings import Settings, Target
+
+Build = Callable[..., OpenAI]
+CHOICE = {"structured_outputs": {"choice": ["restart it", "leave it"]}}
+
+
+def request(text: str = "What shall we do with the server?", **changes: Any) -> LlmRequest:
+    return LlmRequest(task="acme.ask", messages=(Message(role="user", content=text),), **changes)
+
+
+@pytest.fixture
+async def build(vllm: Any) -> AsyncIterator[Build]:
+    providers: list[OpenAI] = []
+
+    def build(**target: Any) -> OpenAI:
+        providers.append(OpenAI(Target(**{"name": "vllm", "base_url": vllm.url, "timeout": 120, **target})))
+        return providers[-1]
+
+    yield build
+    for provider in providers:
+        await provider.close()
+
+
+async def failure(provider: OpenAI, asked: LlmRequest) -> Failure:
+    with pytest.raises(Failure) as caught:
+        await provider.complete(asked)
+    return caught.value
+
+
+async def test_a_chat_is_completed_by_the_model_the_server_lists(build: Build) -> None:
+    completion = await build(extra=CHOICE).complete(request())
+
+    assert completion.text in {"restart it", "leave it"}
+    assert (completion.model, completion.finish_reason) == ("tiny", "stop")
+
+
+async def test_usage_is_what_the_server_counts(build: Build, vllm: Any) -> None:
+    completion = await build(extra=CHOICE).complete(request())
+
+    messages = [{"role": "user", "content": "What shall we do with the server?"}]
+    body = json.dumps({"model": "tiny", "messages": messages}).encode()
+    asked = urllib.request.Request(
+        vllm.url.replace("/v1", "/tokenize"), body, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(asked) as answer:
+        counted = json.load(answer)["count"]
+    assert completion.usage.input == counted
+    assert completion.usage.output > 0 and not completion.usage.estimated
+
+
+async def test_equal_requests_are_answered_equally(build: Build) -> None:
+    provider = build()
+
+    first, second = [await failure(provider, request(max_output_tokens=20)) for _ in range(2)]
+
+    assert first.text == second.text != ""
+
+
+async def test_an_answer_at_its_limit_is_truncated(build: Build) -> None:
+    failed = await failure(build(), request(max_output_tokens=20))
+
+    assert (failed.code, failed.retryable, failed.usage.output) == ("truncated", False, 20)
+
+
+async def test_json_follows_its_schema(build: Build) -> None:
+    schema = {
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["symptom", "cause"]},
+            "count": {"type": "integer", "minimum": 0, "maximum": 99},
+            "notes": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "string", "maxLength": 20}},
+        },
+        "required": ["kind", "count", "notes"],
+        "additionalProperties": False,
+    }
+
+    completion = await build().complete(request(response_schema=schema, max_output_tokens=500))
+
+    validate(completion.data, schema)
+
+
+@pytest.mark.parametrize("task", [EXTRACT, MAP, OUTLINE, WRITE], ids=lambda task: task.name)
+async def test_the_documents_shapes_are_answered_within_bounds(build: Build, task: Task) -> None:
+    provider = build(bound_items=3, bound_characters=80)
+
+    completion = await provider.complete(
+        request("Tell me about servers and errors.", response_schema=task.output.model_json_schema())
+    )
+
+    task.output.model_validate(completion.data)
+
+
+async def test_a_prompt_beyond_the_context_is_refused_by_the_server(build: Build) -> None:
+    failed = await failure(build(), request("systemctl restart " * 9000))
+
+    assert (failed.code, failed.retryable) == ("context_too_long", False)
+    assert "8192" in failed.message
+
+
+async def test_more_output_than_the_context_holds_is_refused_by_the_server(build: Build) -> None:
+    assert (await failure(build(), request(max_output_tokens=9000))).code == "context_too_long"
+
+
+async def test_a_prompt_beyond_the_known_context_is_not_even_sent(vllm: Any) -> None:
+    router = Router(Settings(targets=(Target(name="vllm", base_url=vllm.url, context_window=8192),)))
+
+    done = (await router.answer(request("systemctl restart " * 9000))).done(request(), "request-1")
+
+    assert done.error is not None and done.error.code == "context_too_long"
+    assert "8192" in done.error.message and done.provider == "router"
+
+
+async def test_a_model_that_is_not_served_is_a_bad_request(build: Build) -> None:
+    failed = await failure(build(model="gpt-9"), request())
+
+    assert (failed.code, failed.retryable) == ("bad_request", False)
+    assert "gpt-9" in failed.message
+
+
+async def test_a_server_that_dies_while_it_answers_is_a_transport_failure(build: Build, vllm: Any) -> None:
+    provider = build()
+    assert (await failure(provider, request(max_output_tokens=5))).code == "truncated"  # the connection stands
+    answer = asyncio.create_task(provider.complete(request(max_output_tokens=8000)))
+    started, _ = await asyncio.wait([answer], timeout=1)
+    assert not started
+
+    vllm.kill()
+
+    with pytest.raises(Failure) as dying:
+        await answer
+    dead = await failure(provider, request())
+    assert [(each.code, each.retryable) for each in (dying.value, dead)] == [("transport", True)] * 2
