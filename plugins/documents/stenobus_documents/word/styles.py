@@ -137,7 +137,6 @@ STYLES: Final = (
                f'<w:color w:val="{GREY}"/><w:sz w:val="17"/><w:szCs w:val="17"/>'),
     _paragraph("Footer", "footer", '<w:spacing w:after="0"/>',
                f'<w:color w:val="{GREY}"/><w:sz w:val="17"/><w:szCs w:val="17"/>'),
-    _character("Strong", "Strong", "<w:b/>"),
     _character("InlineCode", "Inline Code", f'{_MONO}<w:noProof/><w:sz w:val="18"/><w:szCs w:val="18"/>'
                '<w:shd w:val="clear" w:color="auto" w:fill="EDF1F6"/>'),
     _character("Hyperlink", "Hyperlink", '<w:color w:val="1D5FA8"/><w:u w:val="single"/>'),
