@@ -30,6 +30,18 @@ async def eventually(condition: Callable[[], Any | Awaitable[Any]], within: floa
         raise AssertionError(f"not within {within} s: {inspect.getsource(condition).strip()} (was {value!r})") from None
 
 
+async def still(condition: Callable[[], Any], seconds: float) -> None:
+    """A condition stays true for a while: what must not happen needs time not to happen.
+
+    Raises:
+        AssertionError: it became false.
+    """
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end:
+        assert condition(), inspect.getsource(condition).strip()
+        await asyncio.sleep(0.005)
+
+
 class Gate:
     """Holds handlers until a test lets them go on, and counts who came."""
 
