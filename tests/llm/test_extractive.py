@@ -177,7 +177,7 @@ def test_a_heard_talk_becomes_a_troubleshooting_document() -> None:
     ("name", "headings", "cause"),
     [
         ("portuguese", ["Resumo", "Sintomas", "Diagnóstico", "Causa raiz", "Solução", "Comandos", "Prevenção", "Riscos",
-                        "Regras"], "A causa raiz foi um relatório novo que não fechava as conexões."),
+                        "Regras", "Configuração"], "A causa raiz foi um relatório novo que não fechava as conexões."),
         ("spanish", ["Síntomas", "Diagnóstico", "Causa raíz", "Solución", "Comandos", "Prevención", "Riesgos"],
          "la causa fue que el certificado caduco el domingo y nadie lo habia renovado"),
     ],
@@ -202,6 +202,8 @@ def test_a_language_that_nobody_described_is_read_as_the_closest_one() -> None:
         ("Run systemctl restart nginx.", "systemctl restart nginx"),
         ("you need to run the command d f dash h", "d f dash h"),
         ("To do the same, run the command, d, f, minus, h.", "d, f, minus, h"),
+        ("you can check it with the command show vlan brief", "show vlan brief"),
+        ("i typed show interface status and the port was in half duplex", "show interface status"),
         ("Please execute kubectl get pods -n shop, and wait.", "kubectl get pods -n shop"),
         ("then type l s minus a l and look", "l s minus a l"),
         ("we ran docker compose up again", "docker compose up"),

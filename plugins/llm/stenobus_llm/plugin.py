@@ -42,6 +42,17 @@ def doctor(settings: Settings) -> list[Check]:
     return checks
 
 
+@plugin.facts
+def facts(settings: Settings) -> dict[str, JsonValue]:
+    """The targets in the order in which they are tried, so that askers fit their prompts and know who will answer."""
+    return {
+        "targets": [
+            {"name": target.name, "kind": target.kind, "model": target.model, "context_window": target.context_window}
+            for target in settings.all_targets
+        ]
+    }
+
+
 @plugin.handler(concurrency=16, timeout=3600, attempts=MAX_ATTEMPTS)
 async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone:
     """Answer a request. The asker always hears back: with a completion, or with the reason there is none.

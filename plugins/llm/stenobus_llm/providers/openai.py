@@ -7,9 +7,9 @@ import email.utils
 import math
 import re
 import time
+from collections.abc import Mapping
 from typing import Any
 
-import httpx2
 import openai
 from openai.types.chat import ChatCompletion
 
@@ -43,7 +43,7 @@ class OpenAI:
             api_key=self._key,
             base_url=target.base_url,
             max_retries=0,
-            timeout=httpx2.Timeout(target.timeout, connect=target.connect_timeout),
+            timeout=openai.Timeout(target.timeout, connect=target.connect_timeout),
         )
         self._model = target.model
 
@@ -146,14 +146,16 @@ class OpenAI:
             spent = error.code == "insufficient_quota"
             verb = "has no quota left" if spent else "is throttling"
             return self._failure(
-                "throttled", f"{verb}: {error.message}", delay=_delay(error.response), retryable=not spent
+                "throttled", f"{verb}: {error.message}", delay=_delay(error.response.headers), retryable=not spent
             )
         if status in {401, 403}:
             return self._failure("auth", f"refused the API key: {error.message}")
         if status in {408, 409, 425}:
             return self._failure("transport", f"answered {status}: {error.message}")
         if status >= 500:
-            return self._failure("overloaded", f"answered {status}: {error.message}", delay=_delay(error.response))
+            return self._failure(
+                "overloaded", f"answered {status}: {error.message}", delay=_delay(error.response.headers)
+            )
         return self._failure("bad_request", f"refused the request with {status}: {error.message}")
 
     def _failure(self, code: Code, what: str, **details: Any) -> Failure:
@@ -169,9 +171,9 @@ def _usage(request: LlmRequest, answer: ChatCompletion, text: str) -> TokenUsage
     return TokenUsage(input=tokens.estimate(request), output=tokens.of_text(text), estimated=True)
 
 
-def _delay(response: httpx2.Response) -> float | None:
+def _delay(headers: Mapping[str, str]) -> float | None:
     """Seconds of Retry-After, in either of its forms."""
-    value = response.headers.get("retry-after")
+    value = headers.get("retry-after")
     if value is None:
         return None
     try:

@@ -73,7 +73,11 @@ def _starts(tokens: Sequence[_Token], index: int, text: str, language: Language)
     noun = max((match.end for match in language.nouns.at(folded, verb)), default=0) if verb < len(folded) else 0
     if noun and index + noun < len(tokens):
         start = index + noun
-        announced = verb > 0 or _ENDS.search(text[tokens[start - 1].start : tokens[start - 1].end])
+        announced = (
+            verb > 0
+            or (index > 0 and tokens[index - 1].folded in language.using)
+            or _ENDS.search(text[tokens[start - 1].start : tokens[start - 1].end])
+        )
         if announced or _commandlike(tokens, start, language, verb=True):
             yield start
         return

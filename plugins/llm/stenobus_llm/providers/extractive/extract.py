@@ -11,7 +11,7 @@ from stenobus_contracts import ExtractInputs, Extraction, Item, ItemKind
 
 from . import commands
 from .centrality import Vectors
-from .language import Language, choose
+from .language import START, Language, choose
 from .sentences import Sentence, sentences
 
 #: The score from which a sentence is an item of a kind: one strong cue, or two weak ones.
@@ -21,9 +21,8 @@ STRONG = 3
 MOST = 6
 #: Sentences after an announcement ("Now the fix.") that are likely of its kind.
 REACH = 3
-#: What a sentence inherits from an announcement before it, and what from a sentence that it continues.
-ANNOUNCED = 3
-CONTINUED = 2
+#: What a sentence inherits from an announcement before it, or from a sentence that it continues.
+INHERITED = 2
 #: Kinds that a sentence declares by its first words, whatever it goes on to say: "Be careful", "Never", "To prevent".
 OPENING: frozenset[ItemKind] = frozenset({"risk", "rule", "prevention"})
 #: Words an announcement has at most.
@@ -37,7 +36,7 @@ SAME = 0.8
 
 _ERROR = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception)\b|\bE[A-Z]{5,}\b"
-    r"|\b(?:[Ee]rror|[Ss]tatus|HTTP|http|[Cc]ode|[Ee]rro|código)\s+[45]\d\d\b|\b[45]\d\d\s+errors?\b"
+    r"|\b[45]\d\ds\b|\b(?:[Ee]rror|[Ss]tatus|HTTP|http|[Cc]ode|[Ee]rro|código)\s+[45]\d\d\b|\b[45]\d\d\s+errors?\b"
 )
 _SETTING = re.compile(r"\b\w+\.(?:conf|cfg|ini|ya?ml|toml|env|properties)\b|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|\b\w+=\w")
 
@@ -94,17 +93,19 @@ def _classified(found: Sequence[Sentence], language: Language) -> list[Finding]:
             continue
         scores = _scores(sentence, language)
         inherited = announced if reach else previous if _continues(sentence, language) else None
-        if inherited is not None:
-            scores[inherited] += ANNOUNCED if reach else CONTINUED
         kind = max(PRECEDENCE, key=lambda kind: scores[kind])
+        # What a sentence says itself, in clear words, outweighs what was announced.
+        if inherited is not None and (kind == inherited or scores[kind] < STRONG):
+            scores[inherited] += INHERITED
+            kind = max(PRECEDENCE, key=lambda kind: scores[kind])
         reach = reach - 1 if reach and (kind == announced or scores[kind] < STRONG) else 0
         # A sentence that is little more than its command is shown with it, unless it is a step of something.
         enough = STRONG if spans and kind != inherited else ENOUGH
         if scores[kind] >= enough and not sentence.asks:
             findings.append(Finding(index, kind, sentence.text, min(scores[kind], MOST)))
-            previous = kind
-            if _names(sentence, kind, language):  # "The root cause was a cleaning job." What follows explains it.
-                announced, reach = kind, REACH - 1
+            previous = kind if kind != "symptom" else None  # "then" after a symptom tells what was done about it
+            if kind == "cause" or _names(sentence, kind, language):
+                announced, reach = kind, REACH - 1  # "The root cause was a cleaning job." What follows explains it.
         elif not spans:
             previous = None
     return findings
@@ -128,14 +129,14 @@ def _scores(sentence: Sentence, language: Language) -> defaultdict[ItemKind, int
     """Points for each kind. A weak cue inside a strong one of the same kind adds nothing."""
     scores: defaultdict[ItemKind, int] = defaultdict(int)
     covered: defaultdict[ItemKind, set[int]] = defaultdict(set)
-    for match in sorted(language.cues.find(sentence.words), key=lambda match: -abs(match.value[1])):
+    for match in sorted(language.cues.find((START, *sentence.words)), key=lambda match: -abs(match.value[1])):
         kind, weight = match.value
         positions = set(range(match.start, match.end))
         if weight > 0 and positions <= covered[kind]:
             continue
         covered[kind] |= positions
         scores[kind] += weight
-        if weight >= STRONG and match.start == 0:
+        if weight >= STRONG and match.start <= 1:
             scores[kind] += STRONG if kind in OPENING else 1
     if _ERROR.search(sentence.text):
         scores["symptom"] += STRONG
@@ -151,7 +152,7 @@ def _continues(sentence: Sentence, language: Language) -> bool:
 def _facts(
     found: Sequence[Sentence], findings: Sequence[Finding], centrality: Sequence[float], language: Language
 ) -> list[Finding]:
-    """The most central sentences that have no kind: one in twelve, at least two."""
+    """The most central sentences that have no kind: one in twelve, and more where a talk has little else."""
     taken = {finding.index for finding in findings}
     free = [
         index
@@ -166,7 +167,8 @@ def _facts(
     if not free and not findings:
         free = list(range(len(found)))
     free.sort(key=lambda index: (language.leans(found[index].words), -centrality[index], index))
-    return [Finding(index, "fact", found[index].text, 0) for index in free[: max(2, len(found) // 12)]]
+    wanted = max(2, len(found) // 12, 5 + len(found) // 6 - len(findings))
+    return [Finding(index, "fact", found[index].text, 0) for index in free[:wanted]]
 
 
 def _strongest(findings: Sequence[Finding], centrality: Sequence[float], room: int) -> list[Finding]:

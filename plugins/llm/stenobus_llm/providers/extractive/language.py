@@ -16,6 +16,8 @@ from stenobus_contracts import ItemKind
 from .phrases import Phrases
 
 CODES = ("en", "pt", "es")
+#: Stands before the first word of a sentence, so that a phrase can ask for its place: "^ never".
+START = "^"
 #: What a cue of each strength adds to its kind: one strong cue or two weak ones make a sentence an item.
 WEIGHTS = {"strong": 3, "weak": 1, "against": -3}
 _WORD = re.compile(r"[a-z0-9]+(?:'[a-z]+)?")
@@ -36,6 +38,7 @@ class Language:
     announcements: Phrases[ItemKind]
     cues: Phrases[tuple[ItemKind, int]]
     verbs: Phrases[None]
+    using: frozenset[str]
     nouns: Phrases[None]
     symbols: frozenset[str]
     articles: frozenset[str]
@@ -79,6 +82,7 @@ def load(code: str) -> Language:
         ),
         cues=Phrases(_cues(table["cues"])),
         verbs=_phrases(commands["verbs"]),
+        using=frozenset(_split(commands["using"])),
         nouns=_phrases(commands["nouns"]),
         symbols=frozenset(_split(commands["symbols"])),
         articles=frozenset(_split(commands["articles"])),

@@ -67,7 +67,7 @@ def sentences(segments: Iterable[Segment], language: Language) -> list[Sentence]
         parts = [Sentence(part, (segment,)) for part in _parts(segment.text, language)]
         if not parts:
             continue
-        if open_end and _adjacent(found[-1], parts[0]):
+        if open_end and _adjacent(found[-1], parts[0], language):
             last = found.pop()
             parts[0] = replace(last, text=f"{last.text} {parts[0].text}", segments=(*last.segments, segment))
         found += parts
@@ -112,10 +112,12 @@ def _divided(text: str, language: Language) -> Iterator[str]:
     yield text[tokens[first].start() :]
 
 
-def _adjacent(last: Sentence, following: Sentence) -> bool:
+def _adjacent(last: Sentence, following: Sentence, language: Language) -> bool:
     before, after = last.segments[-1], following.segments[0]
     if before.speaker != after.speaker:
         return False
+    if following.text[0].isupper() and last.words[-1:] and last.words[-1] not in language.unfinished:
+        return False  # a capital begins a new sentence, where the one before does not clearly want to go on
     return before.end is None or after.start is None or after.start - before.end <= PAUSE
 
 
