@@ -36,17 +36,23 @@ class ClaimCheck:
         ref = await self._objects.put(body, "application/json")
         return ref.model_dump_json().encode(), {CLAIM: ref.uri}
 
-    async def check_out(self, body: bytes) -> bytes:
-        """The body a reference stands for, its hash verified.
+    async def check_out(self, reference: bytes) -> bytes:
+        """The body a reference stands for, its size and hash verified.
 
         Raises:
-            PermanentError: the body is too large or differs from its hash.
+            ValueError: this is no reference.
+            PermanentError: the body is too large or differs from its reference.
             BlobNotFound: the body is gone.
         """
-        ref = BlobRef.model_validate_json(body)
+        ref = BlobRef.model_validate_json(reference)
         if ref.size > MAX_BODY:
             raise PermanentError(f"{ref.uri}: a body of {ref.size} bytes exceeds the limit of {MAX_BODY}.")
-        data = b"".join([chunk async for chunk in self._objects.open(ref.uri)])
-        if hashlib.sha256(data).hexdigest() != ref.sha256:
-            raise PermanentError(f"{ref.uri}: the stored body differs from its hash.")
-        return data
+        body, digest = bytearray(), hashlib.sha256()
+        async for chunk in self._objects.open(ref.uri):
+            body += chunk
+            digest.update(chunk)
+            if len(body) > ref.size:
+                break
+        if len(body) != ref.size or digest.hexdigest() != ref.sha256:
+            raise PermanentError(f"{ref.uri}: the stored body differs from its reference.")
+        return bytes(body)

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
+from weakref import WeakSet
 
 import nats
 import structlog
@@ -65,7 +66,7 @@ class Bus:
         #: The object bucket of blobs and claim checks.
         self.objects = ObjectBucket(nc, bucket)
         self.claims = ClaimCheck(self.objects, limit=nc.max_payload - _HEADER_ROOM)
-        self._reconnected: set[asyncio.Event] = set()
+        self._reconnected: WeakSet[asyncio.Event] = WeakSet()
         self._buckets: dict[str, KeyValue] = {}
 
     @classmethod
@@ -79,9 +80,9 @@ class Bus:
             timeout: seconds for the first connection.
 
         Raises:
-            ServerUnavailable: nobody answers there, or the server has no JetStream.
+            ServerUnavailable: nobody answers there.
         """
-        listeners: set[asyncio.Event] = set()
+        listeners: WeakSet[asyncio.Event] = WeakSet()
 
         async def reconnected() -> None:
             log.info("bus.reconnected", url=_redacted(url))
@@ -137,7 +138,7 @@ class Bus:
         await self.close()
 
     def on_reconnect(self, event: asyncio.Event) -> None:
-        """Set an event whenever the connection comes back."""
+        """Set an event whenever the connection comes back, for as long as somebody holds the event."""
         self._reconnected.add(event)
 
     async def bucket(self, name: str) -> KeyValue:
@@ -241,6 +242,10 @@ class Bus:
             answer = await self.nc.request(
                 f"$JS.API.{subject}", json.dumps(body).encode() if body is not None else b"", timeout=timeout
             )
+        except NoRespondersError as error:
+            raise ServerUnavailable(
+                f"The NATS server has no JetStream, or does not answer {subject} yet; start it with `nats-server -js`."
+            ) from error
         except (NatsError, OSError) as error:
             raise ServerUnavailable(f"The JetStream API does not answer {subject} ({type(error).__name__}).") from error
         data = json.loads(answer.data)

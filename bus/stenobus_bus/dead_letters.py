@@ -8,16 +8,20 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
+import structlog
 from nats.aio.msg import Msg
 
 from stenobus_contracts import DeadLetter, Reason
 
 from .connection import Bus, Stored
 from .envelope import CLAIM, MSG_ID, ONLY, REPLAY, Delivery, Envelope, attributes
+from .errors import BlobNotFound, PermanentError
 from .history import read
 
 STREAM: Final = "DLQ"
 _TRACEBACK_LIMIT: Final = 16_384
+
+log = structlog.get_logger(__name__)
 
 
 class Entry(NamedTuple):
@@ -69,10 +73,13 @@ async def bury(
 async def letters(bus: Bus, handler: str | None = None) -> AsyncIterator[Entry]:
     """Dead letters in the order they came, of one handler or of all."""
     async for message in read(bus, STREAM, f"dlq.{handler}" if handler else "dlq.>"):
-        body = message.data
-        if CLAIM in attributes(message.headers):
-            body = await bus.claims.check_out(body)
-        yield Entry(message.sequence, DeadLetter.model_validate_json(body))
+        try:
+            claimed = CLAIM in attributes(message.headers)
+            body = await bus.claims.check_out(message.data) if claimed else message.data
+            yield Entry(message.sequence, DeadLetter.model_validate_json(body))
+        except (ValueError, BlobNotFound, PermanentError) as error:
+            # Anybody can publish there. One that is none must not hide the others.
+            log.warning("dead_letter.unreadable", stream=STREAM, sequence=message.sequence, error=str(error))
 
 
 async def retry(bus: Bus, entry: Entry) -> Stored:

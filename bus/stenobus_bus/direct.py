@@ -9,6 +9,7 @@ from typing import Final
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 _TIMEOUT: Final = 10.0
 
@@ -47,8 +48,11 @@ async def messages(
                 async with asyncio.timeout(_TIMEOUT):
                     msg = await received.get()
                 headers = msg.headers or {}
+                if headers.get("Status") in {"204", "404"}:
+                    break  # the batch ended; nothing there
                 if "Nats-Sequence" not in headers:
-                    break  # 204: the batch ended; 404: nothing there
+                    # Taking this for the end would make an outage look like missing messages.
+                    raise NatsError(f"{headers.get('Status')} {headers.get('Description', '')}".strip())
                 place = {"seq": int(headers["Nats-Sequence"]) + 1}
                 yield msg
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import uuid
 from dataclasses import dataclass, replace
@@ -78,14 +79,15 @@ class Envelope:
     def new(cls, event: Event, source: str, *, run: str | None = None, id: str | None = None) -> Envelope:
         """The envelope of an event that starts a run."""
         event_id = id or str(uuid.uuid4())
+        run = token(run or event_id)
         return cls(
             id=event_id,
             source=source,
             type=event.event_type,
             subject=event.subject,
             time=_now(),
-            run=run or token(event_id),
-            traceparent=_traceparent(run or event_id, event_id),
+            run=run,
+            traceparent=_traceparent(run, event_id),
         )
 
     @classmethod
@@ -158,6 +160,24 @@ def attributes(headers: dict[str, str] | None) -> dict[str, str]:
     if "id" not in found and headers and MSG_ID in headers:
         found["id"] = headers[MSG_ID]
     return found
+
+
+def unwrap(data: bytes, found: dict[str, str]) -> tuple[bytes, dict[str, str]]:
+    """The data and attributes of an event in structured CloudEvents JSON; anything else as it is.
+
+    Raises:
+        ValueError: it says that it is structured, and is no JSON, or its attributes hold half a character.
+        RecursionError: it is nested too deeply.
+    """
+    structured = found.get("content-type", "").startswith("application/cloudevents")
+    if not structured and ("id" in found or b'"specversion"' not in data):
+        return data, found
+    outer = json.loads(data)
+    if not isinstance(outer, dict) or "specversion" not in outer or "data" not in outer:
+        return data, found
+    lifted = {name: str(outer[name]) for name in outer.keys() - {"data", "specversion"} if outer[name] is not None}
+    "".join(lifted.values()).encode()  # JSON can spell half a character, and no header can carry it
+    return json.dumps(outer["data"]).encode(), {**lifted, **found}
 
 
 def _now() -> str:

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 
 from . import direct
 from .connection import Bus
-from .envelope import MSG_ID, ONLY, REPLAY, attributes, derived_id, token
+from .envelope import CLAIM, MSG_ID, ONLY, REPLAY, attributes, derived_id, token, unwrap
 from .errors import ServerUnavailable
 
 
@@ -22,20 +22,34 @@ class Remembered:
     stream: str
     sequence: int
     subject: str
-    time: datetime
+    #: When the server stored it, nanoseconds since the epoch.
+    timestamp: int
     data: bytes
     headers: dict[str, str]
 
     @property
+    def time(self) -> datetime:
+        """When the server stored it."""
+        return datetime.fromtimestamp(self.timestamp / 1e9, UTC)
+
+    @property
     def event_id(self) -> str:
         """The event's id, derived as a handler derives it when the producer gave none."""
-        stamp = int(self.time.timestamp()) * 1_000_000_000 + self.time.microsecond * 1000
-        return attributes(self.headers).get("id") or derived_id(self.stream, self.sequence, stamp)
+        return self.attributes.get("id") or derived_id(self.stream, self.sequence, self.timestamp)
 
     @property
     def run(self) -> str:
         """The run the event belongs to."""
-        return token(attributes(self.headers).get("correlationid") or self.event_id)
+        return token(self.attributes.get("correlationid") or self.event_id)
+
+    @property
+    def attributes(self) -> dict[str, str]:
+        """Its CloudEvents attributes, wherever the producer put them."""
+        found = attributes(self.headers)
+        try:
+            return found if CLAIM in found else unwrap(self.data, found)[1]
+        except (ValueError, RecursionError):
+            return found  # a handler buries it under what its headers say
 
 
 async def read(
@@ -66,11 +80,13 @@ async def read(
             sequence = int(headers.pop("Nats-Sequence"))
             if sequence > last:
                 return
+            if sequence < from_sequence:
+                continue
             message = Remembered(
                 stream=stream,
                 sequence=sequence,
                 subject=headers.pop("Nats-Subject"),
-                time=_time(headers.pop("Nats-Time-Stamp")),
+                timestamp=_nanoseconds(headers.pop("Nats-Time-Stamp")),
                 data=msg.data,
                 headers={name: value for name, value in headers.items() if name not in _DIRECT_HEADERS},
             )
@@ -97,7 +113,7 @@ async def replay(bus: Bus, handler: str, messages: Iterable[Remembered]) -> str:
         kept = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
         headers = {
             **kept,
-            MSG_ID: f"{message.event_id}/{replay_id}",
+            MSG_ID: f"{replay_id}/{message.stream}/{message.sequence}",
             "ce-id": message.event_id,
             "ce-correlationid": message.run,
             ONLY: handler,
@@ -110,6 +126,7 @@ async def replay(bus: Bus, handler: str, messages: Iterable[Remembered]) -> str:
 _DIRECT_HEADERS = frozenset({"Nats-Stream", "Nats-Num-Pending", "Nats-Last-Sequence"})
 
 
-def _time(text: str) -> datetime:
-    """RFC 3339 with nanoseconds, which datetime reads only to microseconds."""
-    return datetime.fromisoformat(text)
+def _nanoseconds(text: str) -> int:
+    """An RFC 3339 time in UTC, of which datetime reads only microseconds."""
+    whole, _, fraction = text.removesuffix("Z").partition(".")
+    return int(datetime.fromisoformat(f"{whole}+00:00").timestamp()) * 1_000_000_000 + int(fraction.ljust(9, "0"))

@@ -10,6 +10,7 @@ import asyncio
 import base64
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,6 +18,7 @@ from urllib.parse import quote, unquote
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 from nats.js import api
 from nats.js.errors import NotFoundError
 from nats.js.object_store import ObjectStore
@@ -29,6 +31,7 @@ from .errors import BlobNotFound, ServerUnavailable
 _BATCH: Final = 64  # chunks of 128 KiB in one request: 8 MiB on the way at a time
 _TIMEOUT: Final = 10.0
 _HASH_BLOCK: Final = 1 << 20
+_BUCKET: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 class _Object(NamedTuple):
@@ -78,7 +81,7 @@ class ObjectBucket:
             ServerUnavailable: the bucket stopped answering.
         """
         bucket, _, key = uri.removeprefix("nats://").partition("/")
-        found = await self._find(unquote(key), bucket)
+        found = await self._find(unquote(key), bucket) if _BUCKET.fullmatch(bucket) and key else None
         if found is None:
             raise BlobNotFound(uri)
         size = 0
@@ -105,11 +108,22 @@ class ObjectBucket:
         except NotFoundError:
             return None
         except NatsError as error:
+            if isinstance(error, NoRespondersError) and not await self._exists(bucket):
+                return None
             raise ServerUnavailable(f"The object bucket {bucket} does not answer ({type(error).__name__}).") from error
         info = json.loads(msg.data or b"{}")
         if info.get("deleted"):
             return None
         return _Object(info["nuid"], info["size"])
+
+    async def _exists(self, bucket: str) -> bool:
+        try:
+            await self._js.stream_info(f"OBJ_{bucket}")
+        except NotFoundError:
+            return False
+        except NatsError:
+            return True  # for all we know
+        return True
 
 
 def _measure(data: bytes | Path) -> tuple[str, int]:

@@ -85,14 +85,13 @@ def domain(name: str) -> StreamSpec:
     return StreamSpec(
         name=name.upper(),
         subjects=(f"{name}.>",),
-        required={"retention": "limits"},
+        required={"retention": "limits", "allow_direct": True},  # history is read by direct gets
         initial={
             "storage": "file",
             "max_age": 30 * _DAY,
             # A full stream makes the publisher wait; the old policy would silently drop unhandled events.
             "discard": "new",
             "duplicate_window": 600 * _SECOND,
-            "allow_direct": True,
             "allow_msg_ttl": True,
             "description": f"Stenobus events of the domain {name}",
         },

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,7 +18,7 @@ from stenobus_contracts import Event, Reason
 from . import answers, settle
 from .connection import Bus
 from .dead_letters import bury
-from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes
+from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes, unwrap
 from .errors import BusError, InvalidPayload, PermanentError, RetryableError, ServerUnavailable
 from .ledger import Ledger
 from .pull import PullLoop
@@ -151,7 +150,7 @@ class Worker(Generic[E]):
             await settle.acknowledge(self._nc, msg.reply)
             return
         try:
-            data, found = _unwrap(await self._body(msg, found), found)
+            data, found = unwrap(await self._body(msg, found), found)
             envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
             event = self._contract.model_validate_json(data)
         except Exception as error:  # a stranger's bytes, read by a contract's own validators: anything can be raised
@@ -280,19 +279,6 @@ class Worker(Generic[E]):
         if self._ledger is not None:
             await self._ledger.hand_back(delivery)
         await settle.later(self._nc, msg.reply, _HAND_BACK_DELAY)
-
-
-def _unwrap(data: bytes, found: dict[str, str]) -> tuple[bytes, dict[str, str]]:
-    """The data and attributes of an event in structured CloudEvents JSON; anything else as it is."""
-    structured = found.get("content-type", "").startswith("application/cloudevents")
-    if not structured and ("id" in found or b'"specversion"' not in data):
-        return data, found
-    outer = json.loads(data)
-    if not isinstance(outer, dict) or "specversion" not in outer or "data" not in outer:
-        return data, found
-    lifted = {name: str(outer[name]) for name in outer.keys() - {"data", "specversion"} if outer[name] is not None}
-    "".join(lifted.values()).encode()  # half a character, which JSON can spell and no header can carry
-    return json.dumps(outer["data"]).encode(), {**lifted, **found}
 
 
 def _explain(error: Exception, contract: type[Event]) -> str:

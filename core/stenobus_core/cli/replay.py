@@ -85,8 +85,9 @@ async def _replay(
 
 
 def _originals(events: list[Remembered]) -> list[Remembered]:
-    """Each event once: an earlier replay stored it again under the same id."""
-    return list({event.event_id: event for event in reversed(events)}.values())[::-1]
+    """Each event once: an earlier replay stored it again under the same source and id."""
+    by_id = {(event.attributes.get("source"), event.event_id): event for event in reversed(events)}
+    return list(by_id.values())[::-1]
 
 
 def _time(text: str) -> datetime:
