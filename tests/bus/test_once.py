@@ -1,0 +1,143 @@
+"""Nothing twice: the ledger, and outputs with ids of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from stenobus_bus import Envelope, Received, Stored
+from stenobus_bus.ledger import BUCKET
+from stenobus_bus.topology import key_value
+
+from ..support.contracts import Ping, Pong
+from ..support.waiting import Gate, eventually
+from .conftest import Bench
+
+
+async def again(bench: Bench, number: int, transport: str, **more: str) -> None:
+    """The same event once more, past the server's window for duplicates."""
+    envelope = Envelope.new(Ping(number=number), more.get("source", "test"), id="same")
+    await bench.bus.publish(Ping(number=number), envelope, headers={"Nats-Msg-Id": transport})
+
+
+async def test_a_duplicate_beyond_the_servers_window_is_skipped(bench: Bench) -> None:
+    numbers: list[int] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    await bench.work(handle)
+    await again(bench, 1, "first")
+    await eventually(lambda: numbers == [1])
+    await again(bench, 2, "second")
+    await bench.pings(3)
+    await eventually(lambda: len(numbers) == 2)
+    await eventually(bench.settled)
+    assert numbers == [1, 3]
+    assert len(await bench.stored(Ping)) == 3
+
+
+async def test_an_equal_id_of_another_source_is_another_event(bench: Bench) -> None:
+    numbers: list[int] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    await bench.work(handle)
+    await again(bench, 1, "first")
+    await again(bench, 2, "second", source="other")
+    await eventually(lambda: sorted(numbers) == [1, 2])
+
+
+async def test_each_handler_has_a_ledger_of_its_own(bench: Bench) -> None:
+    seen: list[str] = []
+
+    def handler(name: str) -> Any:
+        async def handle(_: Received[Ping]) -> None:
+            seen.append(name)
+
+        return handle
+
+    await bench.work(handler("one"), name=f"{bench.name}-1")
+    await bench.work(handler("two"), name=f"{bench.name}-2")
+    await bench.pings(1)
+    await eventually(lambda: sorted(seen) == ["one", "two"])
+
+
+async def test_without_a_ledger_a_duplicate_runs_again(bench: Bench) -> None:
+    numbers: list[int] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    await bench.work(handle, ledger=False)
+    await again(bench, 1, "first")
+    await again(bench, 2, "second")
+    await eventually(lambda: sorted(numbers) == [1, 2])
+
+
+async def test_outputs_are_stored_once_when_the_worker_dies_between_output_and_acknowledgement(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        """Stands for the end of the process: nothing of ours runs after it."""
+
+    runs: list[int] = []
+    real = bench.bus.publish
+
+    async def handle(received: Received[Ping]) -> tuple[Pong, Pong]:
+        runs.append(received.attempt)
+        return Pong(number=1), Pong(number=2)
+
+    async def publish_and_die(event: Any, envelope: Envelope, **more: Any) -> Stored:
+        stored = await real(event, envelope, **more)
+        if event.number == 2 and len(runs) == 1:
+            raise Killed
+        return stored
+
+    monkeypatch.setattr(bench.bus, "publish", publish_and_die)
+    dying = await bench.work(handle)
+    await real(Ping(number=1), Envelope.new(Ping(number=1), "test"))
+    (worker,) = dying._loop._workers[:1]
+    with pytest.raises(Killed):
+        await asyncio.wait_for(asyncio.shield(worker), 5)
+    dying._loop._held.clear()  # a dead process gives no signs of life and hands nothing back
+    await dying.stop(grace=0)
+    survivor = await bench.work(handle)
+    await eventually(lambda: survivor.handled == 1, within=5)
+    assert runs == [1, 2]
+    assert [message.data for message in await bench.stored(Pong)] == [Pong(number=n).body() for n in (1, 2)]
+
+
+async def test_a_ledger_that_is_out_of_order_costs_no_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stenobus_bus.worker._PAUSE", 0.02)
+    gate, attempts = Gate(), []
+
+    async def handle(received: Received[Ping]) -> None:
+        attempts.append((received.attempt, received.delivery.count))
+        await gate()
+
+    worker = await bench.work(handle, consumer={"ack_wait": 1.0})
+    config = (await bench.bus.api(f"STREAM.INFO.KV_{BUCKET}"))["config"]
+    await bench.bus.api(f"STREAM.DELETE.KV_{BUCKET}")
+    await bench.pings(1)
+    await eventually(lambda: worker.active == 1)
+    await bench.bus.api(f"STREAM.CREATE.KV_{BUCKET}", config)
+    await eventually(lambda: gate.waiting == 1)
+    await bench.bus.api(f"STREAM.DELETE.KV_{BUCKET}")
+    gate.open()
+    await bench.bus.api(f"STREAM.CREATE.KV_{BUCKET}", config)
+    await eventually(lambda: worker.handled == 1)
+    assert attempts == [(1, 1)]
+    assert not await bench.letters()
+
+
+def test_the_ledger_remembers_longer_than_streams_keep_events() -> None:
+    from stenobus_bus.ledger import TTL
+    from stenobus_bus.topology import domain
+
+    assert key_value(BUCKET, ttl=TTL).initial["max_age"] > domain("test").initial["max_age"]

@@ -1,0 +1,120 @@
+"""Publishing: stored, or said so."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from stenobus_bus import Bus, EmbeddedServer, Envelope, PayloadTooLarge, PublishFailed, ServerUnavailable, apply
+from stenobus_bus.server import executable
+from stenobus_bus.topology import domain
+from stenobus_contracts import Event
+
+from ..support.contracts import Ping
+from ..support.waiting import eventually, still
+from .conftest import Bench
+
+
+class Homeless(Event, subject="nowhere.ping"):
+    """No stream takes it."""
+
+
+async def test_a_published_event_is_stored_where_the_server_says(bench: Bench) -> None:
+    first = await bench.publish(Ping(number=1))
+    second = await bench.publish(Ping(number=2))
+    assert (first.stream, first.duplicate) == ("TEST", False)
+    assert second.sequence == first.sequence + 1
+    assert [message.sequence for message in await bench.stored(Ping)] == [first.sequence, second.sequence]
+
+
+async def test_the_same_id_is_stored_once(bench: Bench) -> None:
+    first = await bench.publish(Ping(number=1), id="same")
+    again = await bench.publish(Ping(number=1), id="same")
+    assert again.duplicate
+    assert again.sequence == first.sequence
+    assert len(await bench.stored(Ping)) == 1
+
+
+async def test_without_a_stream_it_says_so_in_bounded_time(bench: Bench) -> None:
+    event, started = Homeless(), time.monotonic()
+    with pytest.raises(PublishFailed, match=r"nowhere\.ping: not stored within .*: no stream takes this subject"):
+        await bench.bus.publish(event, Envelope.new(event, "test"), deadline=0.3)
+    assert time.monotonic() - started < 1
+
+
+async def test_a_full_stream_makes_the_publisher_wait(bench: Bench) -> None:
+    await _limit(bench, 2)
+    await bench.pings(1, 2)
+    waiting = asyncio.create_task(bench.publish(Ping(number=3)))
+    await still(lambda: not waiting.done(), 0.2)
+    await bench.bus.api("STREAM.PURGE.TEST")
+    assert (await waiting).sequence == 3
+
+
+async def test_a_stream_that_stays_full_is_reported_and_loses_nothing(bench: Bench) -> None:
+    await _limit(bench, 2)
+    await bench.pings(1, 2)
+    event = Ping(number=3)
+    with pytest.raises(PublishFailed, match="maximum messages exceeded"):
+        await bench.bus.publish(event, Envelope.new(event, "test"), deadline=0.2)
+    assert [message.data for message in await bench.stored(Ping)] == [Ping(number=n).body() for n in (1, 2)]
+
+
+async def _limit(bench: Bench, messages: int) -> None:
+    config = (await bench.bus.api("STREAM.INFO.TEST"))["config"]
+    await bench.bus.api("STREAM.UPDATE.TEST", {**config, "max_msgs": messages})
+
+
+async def test_what_no_message_can_hold_is_refused_at_once(bench: Bench) -> None:
+    with pytest.raises(PayloadTooLarge, match=r"test\.ping: \d+ bytes exceed the server's limit of 1048576"):
+        await bench.bus.store("test.ping", b"x" * 1024 * 1024, {"a": "b"})
+
+
+async def test_a_publish_survives_a_server_restart(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path, port=0)
+    url = await server.start()
+    async with await Bus.connect(url) as bus:
+        await apply(bus, [domain("test")])
+        await server.stop()
+        await eventually(lambda: not bus.nc.is_connected)
+        event = Ping(number=1)
+        publishing = asyncio.create_task(bus.publish(event, Envelope.new(event, "test")))
+        again = EmbeddedServer(tmp_path, port=int(url.rpartition(":")[2]))
+        await again.start()
+        assert await publishing == ("TEST", 1, False)
+        assert (await bus.api("STREAM.INFO.TEST"))["state"]["messages"] == 1
+    await again.stop()
+
+
+async def test_a_server_that_does_not_answer_is_one_sentence_without_the_password(tmp_path: Path) -> None:
+    with pytest.raises(ServerUnavailable) as caught:
+        await Bus.connect("nats://me:secret@127.0.0.1:1", timeout=0.3)
+    assert str(caught.value).startswith("No NATS server answers at nats://127.0.0.1:1 (")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "localhost:port", "http://", "nats://127.0.0.1:1,nats://127.0.0.1:2", "::"])
+async def test_an_address_that_is_none_is_one_sentence(url: str) -> None:
+    with pytest.raises(ServerUnavailable, match="No NATS server answers at"):
+        await Bus.connect(url, timeout=0.3)
+
+
+async def test_a_server_without_jetstream_is_one_sentence(tmp_path: Path) -> None:
+    ports = tmp_path / "ports"
+    ports.mkdir()
+    process = await asyncio.create_subprocess_exec(
+        executable(), "-a", "127.0.0.1", "-p", "-1", "--ports_file_dir", str(ports), stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        (file,) = await eventually(lambda: [path for path in ports.glob("*.ports") if path.stat().st_size])
+        url = json.loads(file.read_text())["nats"][0]
+        async with await Bus.connect(url) as bus:
+            with pytest.raises(ServerUnavailable, match="has no JetStream"):
+                await apply(bus, [domain("test")])
+    finally:
+        process.terminate()
+        await process.wait()
