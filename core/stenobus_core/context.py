@@ -75,6 +75,10 @@ class Context(Generic[S, State]):
         """Id of the replay this event belongs to, None the first time. Outward effects may want to be skipped."""
         return self._received.envelope.replay
 
+    async def facts(self, contract: type[Event]) -> dict[str, JsonValue]:
+        """What the handler of another contract says about itself; empty when it said nothing yet."""
+        return await self._services.facts.get(contract)
+
     # --- content -----------------------------------------------------------------------------------------------------
 
     async def read(self, ref: BlobRef | Media, limit: int = READ_LIMIT) -> bytes:

@@ -106,7 +106,10 @@ class Host:
         except Exception as error:
             raise PluginError(f"The plugin {plugin.name} cannot start: {error}") from error
         workers = {}
+        facts = plugin.known_facts(settings)
         for handler in plugin.handlers:
+            if facts:
+                await services.facts.put(handler.contract, facts)
             worker = self._worker(handler, services, settings, state)
             await worker.start()
             workers[handler.name] = self.workers[handler.name] = worker
@@ -119,11 +122,7 @@ class Host:
 
         async def handle(received: Received[Any]) -> Sequence[Event]:
             ctx = Context(handler.name, received, services, tracker.track(received), settings, state)
-            try:
-                return await call(received, ctx)
-            except asyncio.CancelledError:
-                tracker.forget(received)
-                raise
+            return await call(received, ctx)
 
         return Worker(
             self.bus,

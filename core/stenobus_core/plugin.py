@@ -20,10 +20,12 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from pydantic import JsonValue
 
 from stenobus_bus import ConsumerSpec, RetryPolicy
 from stenobus_bus.topology import domain_stream
@@ -118,6 +120,7 @@ class Plugin:
         self.handlers: list[Handler] = []
         self._lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
         self._doctor: Callable[[Any], list[Check]] | None = None
+        self._facts: Callable[[Any], Mapping[str, JsonValue]] | None = None
 
     def handler(
         self,
@@ -186,6 +189,15 @@ class Plugin:
         """Declare the checks of ``stenobus plugins doctor``."""
         self._doctor = function
         return function
+
+    def facts(self, function: Callable[[S], Mapping[str, JsonValue]]) -> Callable[[S], Mapping[str, JsonValue]]:
+        """Declare what others may know before they send: limits, models, formats. They read it by ``ctx.facts``."""
+        self._facts = function
+        return function
+
+    def known_facts(self, settings: PluginSettings) -> Mapping[str, JsonValue]:
+        """What the plugin says about itself."""
+        return self._facts(settings) if self._facts else {}
 
     def load_settings(self) -> PluginSettings:
         """The settings as environment and file have them now."""

@@ -13,9 +13,11 @@ from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_contracts import BlobRef, Media, registry
 
 from . import cache as stage_cache
+from . import facts as subject_facts
 from . import runs as run_store
 from .blobs import Blobs
 from .cache import StageCache
+from .facts import Facts
 from .runs import Runs
 from .settings import CoreSettings
 
@@ -28,6 +30,7 @@ class Services:
     bus: Bus
     blobs: Blobs
     runs: Runs
+    facts: Facts
     cache: StageCache | None
 
     @classmethod
@@ -39,7 +42,7 @@ class Services:
         """
         blobs = Blobs(settings, bus)
         cache = await StageCache.open(bus, blobs) if settings.cache else None
-        return cls(settings, bus, blobs, await Runs.open(bus), cache)
+        return cls(settings, bus, blobs, await Runs.open(bus), await Facts.open(bus), cache)
 
     @asynccontextmanager
     async def fetch(self, ref: BlobRef | Media) -> AsyncIterator[Path]:
@@ -60,5 +63,6 @@ def topology(bucket: str) -> list[Spec]:
         key_value(bus_answers.BUCKET, ttl=bus_answers.TTL),
         key_value(run_store.BUCKET, ttl=run_store.TTL),
         key_value(stage_cache.BUCKET, ttl=stage_cache.TTL),
+        key_value(subject_facts.BUCKET),
         object_bucket(bucket),
     ]

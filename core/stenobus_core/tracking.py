@@ -76,9 +76,6 @@ class Tracker(Observer):
         """The step of an event in hand."""
         return self._silent
 
-    def forget(self, received: Received[Any]) -> None:
-        """The event left our hands unfinished."""
-
 
 class RunTracker(Tracker):
     """Keeps the run record of one handler."""
@@ -118,10 +115,6 @@ class RunTracker(Tracker):
         self._tracks.pop(delivery.sequence, None)
         step = self._step(envelope, "failed", finished=datetime.now(UTC), reason=reason, message=str(error))
         await RecordedTrack(self._runs, step).update()
-
-    def forget(self, received: Received[Any]) -> None:
-        """The event left our hands unfinished."""
-        self._tracks.pop(received.delivery.sequence, None)
 
     def _step(self, envelope: Envelope, status: str, **more: Any) -> Step:
         return Step.model_validate(

@@ -75,6 +75,7 @@ class Question(Generic[M]):
             max_output_tokens=settings.max_output_tokens,
             target=settings.target,
         )
+        facts = await ctx.facts(LlmRequest)
         return await ctx.cached(
             Answer[self.output],  # type: ignore[name-defined]
             lambda: self._ask(ctx, request, settings.request_timeout),
@@ -84,6 +85,7 @@ class Question(Generic[M]):
                 "prompt": self.prompt.key,
                 "schema": _digest(schema),
                 "target": settings.target,
+                "offered": facts,  # the same question to another model is another question
                 "max_output_tokens": settings.max_output_tokens,
                 "inputs": _digest(data),
             },

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+from pydantic import JsonValue
 
 from stenobus_contracts import Segment
 
@@ -11,6 +13,10 @@ from .text import clock
 
 #: An estimate for European languages that errs high; Asian scripts are counted by their bytes.
 CHARACTERS_PER_TOKEN = 3.5
+
+
+#: No chunk is larger, however much a model takes.
+CEILING = 100_000
 
 
 def tokens(text: str) -> int:
@@ -25,6 +31,26 @@ def line(segment: Segment) -> str:
         part for part in (segment.id, None if segment.start is None else clock(segment.start), segment.speaker) if part
     )
     return f"[{head}] {segment.text}"
+
+
+def room(facts: Mapping[str, JsonValue], target: str | None) -> int:
+    """Estimated tokens of transcript that the smallest target which may be asked has room for.
+
+    Half of a context window is left to the prompt around the transcript, its schema and the answer. The ceiling stands
+    where no target says how much it takes.
+
+    Args:
+        facts: what the router says about itself.
+        target: the target that will be asked; any of them when None.
+    """
+    targets = facts.get("targets")
+    windows = [
+        window
+        for offered in (targets if isinstance(targets, list) else [])
+        if isinstance(offered, dict) and target in {None, offered.get("name")}
+        if isinstance(window := offered.get("context_window"), int)
+    ]
+    return max(200, min(windows) // 2) if windows else CEILING
 
 
 def pack(segments: Sequence[Segment], budget: int, overlap: int) -> list[tuple[Segment, ...]]:

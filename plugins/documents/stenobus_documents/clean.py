@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import Counter
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from stenobus_contracts import (
     DocCleaned,
     DocumentSource,
     Media,
+    Model,
     Recognition,
     StageUsage,
     Transcript,
@@ -21,8 +23,11 @@ from stenobus_core import Context, PermanentError, Plugin, PluginSettings
 
 from .noise import mark
 from .text import one_line, title_from_name
-from .transcripts import Limits, Parsed, TranscriptError, read
+from .transcripts import Limits, TranscriptError, read
 from .transcripts.form import language
+
+#: Goes up when the same transcript would come out differently.
+VERSION = 1
 
 
 class Settings(PluginSettings):
@@ -30,6 +35,15 @@ class Settings(PluginSettings):
 
     max_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="largest transcript that is read, in bytes")
     max_segments: int = Field(default=200_000, gt=0, description="most segments a transcript may have")
+
+
+class _Cleaned(Model):
+    """A transcript in the internal form, and what its file said about itself."""
+
+    transcript: Transcript
+    format: str
+    engine: str | None = None
+    warnings: tuple[str, ...] = ()
 
 
 plugin = Plugin("documents-clean", summary="Documents, stage 1: read and clean the transcript", settings=Settings)
@@ -40,31 +54,38 @@ async def clean(event: AsrDone, ctx: Context[Settings, None]) -> DocCleaned:
     """Read the transcript, number its segments, mark what is no content."""
     data = await ctx.read(event.transcript, limit=ctx.settings.max_bytes)
     hint = f"{_name(event.transcript)} {event.transcript.content_type or ''}".strip()
-    try:
-        parsed, transcript = await asyncio.to_thread(_parse, data, hint, ctx.settings.max_segments)
-    except TranscriptError as error:
-        raise PermanentError(str(error)) from None
+
+    async def parse() -> _Cleaned:
+        try:
+            return await asyncio.to_thread(_parse, data, hint, ctx.settings.max_segments)
+        except TranscriptError as error:
+            raise PermanentError(str(error)) from None
+
+    digest = hashlib.sha256(data).hexdigest()
+    cleaned = await ctx.cached(_Cleaned, parse, VERSION, digest, hint, ctx.settings.max_segments)
+    transcript = cleaned.transcript
     kinds = Counter(segment.kind for segment in transcript.segments)
     if kinds["noise"] == len(transcript.segments):
         raise PermanentError("The transcript holds nothing but noise; check that the recording has speech in it.")
     transcript = transcript.model_copy(update={"language": language(event.language) or transcript.language})
     ctx.note(
-        format=parsed.format, segments=len(transcript.segments), noise=kinds["noise"], small_talk=kinds["small_talk"]
+        format=cleaned.format, segments=len(transcript.segments), noise=kinds["noise"], small_talk=kinds["small_talk"]
     )
     return DocCleaned(
-        source=_source(event, parsed, transcript),
+        source=_source(event, cleaned.engine, transcript),
         transcript=await ctx.store_model(transcript),
-        stages=(StageUsage(stage="clean", method="local", warnings=tuple(parsed.warnings)),),
+        stages=(StageUsage(stage="clean", method="local", warnings=cleaned.warnings),),
     )
 
 
-def _parse(data: bytes, hint: str, max_segments: int) -> tuple[Parsed, Transcript]:
+def _parse(data: bytes, hint: str, max_segments: int) -> _Cleaned:
     parsed = read(data, name=hint)
-    return parsed, mark(parsed.transcript(Limits(segments=max_segments)))
+    transcript = mark(parsed.transcript(Limits(segments=max_segments)))
+    return _Cleaned(transcript=transcript, format=parsed.format, engine=parsed.engine, warnings=tuple(parsed.warnings))
 
 
-def _source(event: AsrDone, parsed: Parsed, transcript: Transcript) -> DocumentSource:
-    heard = event.recognition or (Recognition(engine=parsed.engine) if parsed.engine else None)
+def _source(event: AsrDone, engine: str | None, transcript: Transcript) -> DocumentSource:
+    heard = event.recognition or (Recognition(engine=engine) if engine else None)
     duration = event.media.duration_seconds if event.media else None
     return DocumentSource(
         title=title(event),

@@ -14,6 +14,7 @@ from stenobus_contracts import (
     ExtractInputs,
     Extraction,
     Item,
+    LlmRequest,
     Segment,
     StageUsage,
     Transcript,
@@ -21,7 +22,7 @@ from stenobus_contracts import (
 from stenobus_core import Context, Plugin
 
 from .asking import AskingSettings, CutOff, Question, total
-from .chunks import line, pack
+from .chunks import line, pack, room
 from .concurrency import bounded
 from .grounding import ground, merge
 from .handing import advance, counted
@@ -49,7 +50,8 @@ async def extract(event: DocCleaned, ctx: Context[Settings, None]) -> DocExtract
     """Ask about every chunk, verify the evidence, merge what the chunks found."""
     transcript = await ctx.read_model(event.transcript, Transcript)
     speech = [_bare(segment) for segment in transcript.segments if segment.kind == "speech"]
-    chunks = pack(speech, ctx.settings.max_tokens_per_chunk, ctx.settings.overlap_segments)
+    budget = min(ctx.settings.max_tokens_per_chunk, room(await ctx.facts(LlmRequest), ctx.settings.target))
+    chunks = pack(speech, budget, ctx.settings.overlap_segments)
     done = 0
 
     async def one(chunk: tuple[Segment, ...]) -> _Found:

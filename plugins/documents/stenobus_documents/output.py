@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stenobus_contracts import DocDrafted, DocReady, StageUsage
+from stenobus_contracts import BlobRef, DocDrafted, DocReady, Model, StageUsage
 from stenobus_core import Context, PermanentError, Plugin, PluginSettings
 
 from .draft import method_of
@@ -15,11 +15,23 @@ from .draft import method_of
 DOCX_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
+#: Goes up when the same Markdown would be rendered differently.
+VERSION = 1
+
+
 class Settings(PluginSettings):
     """How the DOCX looks."""
 
     page: Literal["A4", "Letter"] = Field(default="A4", description="paper size")
     author: str = Field(default="Stenobus", max_length=200, description="author in the document's properties")
+
+
+class _Rendered(Model):
+    """A stored DOCX."""
+
+    docx: BlobRef
+    title: str
+    warnings: tuple[str, ...] = ()
 
 
 plugin = Plugin("documents-output", summary="Documents, stage 6: store Markdown and DOCX", settings=Settings)
@@ -30,18 +42,22 @@ async def output(event: DocDrafted, ctx: Context[Settings, None]) -> DocReady:
     """Render the draft as DOCX; equal drafts give equal bytes."""
     from .word import render  # python-docx, lxml and pygments take longer to import than the rest of the plugin
 
-    draft = (await ctx.read(event.draft)).decode(errors="replace")
-    if not draft.strip():
-        raise PermanentError("The draft is empty; look at what the write stage answered.")
-    rendered = await asyncio.to_thread(render, draft, page=ctx.settings.page, author=ctx.settings.author)
-    usage = StageUsage(stage="output", method="local", warnings=tuple(rendered.warnings))
-    stages = (*event.stages, usage)
-    ctx.note(docx_bytes=len(rendered.docx))
+    async def rendered() -> _Rendered:
+        draft = (await ctx.read(event.draft)).decode(errors="replace")
+        if not draft.strip():
+            raise PermanentError("The draft is empty; look at what the write stage answered.")
+        done = await asyncio.to_thread(render, draft, page=ctx.settings.page, author=ctx.settings.author)
+        docx = await ctx.store(done.docx, DOCX_TYPE)
+        return _Rendered(docx=docx, title=done.title, warnings=done.warnings)
+
+    result = await ctx.cached(_Rendered, rendered, VERSION, event.draft, ctx.settings.page, ctx.settings.author)
+    stages = (*event.stages, StageUsage(stage="output", method="local", warnings=result.warnings))
+    ctx.note(docx_bytes=result.docx.size)
     return DocReady(
-        title=rendered.title or event.source.title,
+        title=result.title or event.source.title,
         source=event.source,
         markdown=event.draft,
-        docx=await ctx.store(rendered.docx, DOCX_TYPE),
+        docx=result.docx,
         transcript=event.transcript,
         method=method_of(stages),
         stages=stages,

@@ -46,10 +46,11 @@ def doctor(settings: Settings) -> list[Check]:
 def facts(settings: Settings) -> dict[str, JsonValue]:
     """The targets in the order in which they are tried, so that askers fit their prompts and know who will answer."""
     return {
+        "default": settings.default,
         "targets": [
             {"name": target.name, "kind": target.kind, "model": target.model, "context_window": target.context_window}
             for target in settings.all_targets
-        ]
+        ],
     }
 
 
