@@ -94,6 +94,7 @@ def test_targets_come_from_the_file(tmp_path: Path) -> None:
         ('[llm.fallback]\nthrottled = ["nowhere"]', "there is no target nowhere"),
         ('[[llm.targets]]\nname = "a"\n[[llm.targets]]\nname = "a"', "two targets are called a"),
         ('[[llm.targets]]\nname = "a"\nbase_uri = "http://x"', "Extra inputs are not permitted"),
+        ('[[llm.targets]]\nname = "auto"', "cannot be called auto"),
         ("attempts = 0", "greater than or equal to 1"),
     ],
 )

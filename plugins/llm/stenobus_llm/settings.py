@@ -126,6 +126,8 @@ class Settings(PluginSettings):
         names = [target.name for target in self.all_targets]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two targets are called {twice[0]}; every target needs a name of its own")
+        if "auto" in names:
+            raise ValueError("a target cannot be called auto, which means whichever is able; give it another name")
         asked = {name for chain in self.fallback.values() for name in chain} | ({self.default} - {"auto"})
         if unknown := sorted(asked - set(names)):
             raise ValueError(f"there is no target {unknown[0]}; known are {', '.join(names)}")
