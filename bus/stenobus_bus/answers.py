@@ -68,6 +68,8 @@ async def _ask(bus: Bus, event: Event, envelope: Envelope, contract: type[Event]
     # The bucket's writes are plain messages too: listening first makes the answer arrive without polling.
     listening = await bus.nc.subscribe(where, cb=enqueue)
     try:
+        if (found := await _look(bus, contract, where)) is not None:
+            return found  # it came between the last look and the subscription
         await bus.publish(event, envelope)
         async with asyncio.timeout(timeout):
             while True:
@@ -75,8 +77,9 @@ async def _ask(bus: Bus, event: Event, envelope: Envelope, contract: type[Event]
                     async with asyncio.timeout(_LOOK):
                         return await _read(bus, contract, await arrived.get())
                 except TimeoutError:
-                    if (found := await _look(bus, contract, where)) is not None:
-                        return found
+                    with contextlib.suppress(ServerUnavailable):  # an outage shorter than the timeout is none
+                        if (found := await _look(bus, contract, where)) is not None:
+                            return found
     except TimeoutError as error:
         raise RequestTimeout(f"{event.subject}: no answer within {timeout:.0f} s; is its plugin running?") from error
     finally:
