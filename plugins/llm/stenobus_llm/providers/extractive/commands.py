@@ -67,6 +67,9 @@ def find(text: str, language: Language) -> list[Span]:
 
 def _starts(tokens: Sequence[_Token], index: int, text: str, language: Language) -> Iterator[int]:
     """Where a command may begin that is announced at ``index``, or that needs no announcement."""
+    first = tokens[index].folded
+    if not (first in _programs().names or language.verbs.opens(first) or language.nouns.opens(first)):
+        return
     folded = [token.folded for token in tokens[index : index + 6]]
     verb = max((match.end for match in language.verbs.at(folded, 0)), default=0)
     # "run the command d f dash h": whatever follows both a verb and the noun is a command.

@@ -45,6 +45,10 @@ class Phrases(Generic[T]):
             if word[:length] in self._prefix:
                 yield from _matching(self._prefix[word[:length]], words, start)
 
+    def opens(self, word: str) -> bool:
+        """Whether any phrase begins with a word."""
+        return word in self._exact or any(word[:length] in self._prefix for length in self._lengths)
+
     def occur(self, words: Sequence[str]) -> bool:
         """Whether there is any of the phrases."""
         return any(True for _ in self.find(words))
