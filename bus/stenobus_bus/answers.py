@@ -20,7 +20,7 @@ from .errors import BusError, RequestTimeout, ServerUnavailable
 BUCKET: Final = "stenobus_answers"
 #: Seconds an answer can be found.
 TTL: Final = 7 * 86_400.0
-#: Seconds between looks into the bucket, in case the direct message got lost in a reconnect.
+#: Most seconds between looks into the bucket, in case the direct message got lost in a reconnect.
 _LOOK: Final = 5.0
 
 
@@ -68,13 +68,13 @@ async def _ask(bus: Bus, event: Event, envelope: Envelope, contract: type[Event]
     # The bucket's writes are plain messages too: listening first makes the answer arrive without polling.
     listening = await bus.nc.subscribe(where, cb=enqueue)
     try:
-        if (found := await _look(bus, contract, where)) is not None:
-            return found  # it came between the last look and the subscription
         await bus.publish(event, envelope)
+        pause = 0.05  # an answer that came while we began to listen is seen soon
         async with asyncio.timeout(timeout):
             while True:
+                pause = min(2 * pause, _LOOK)
                 try:
-                    async with asyncio.timeout(_LOOK):
+                    async with asyncio.timeout(pause):
                         return await _read(bus, contract, await arrived.get())
                 except TimeoutError:
                     with contextlib.suppress(ServerUnavailable):  # an outage shorter than the timeout is none

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, Literal
 
 from .connection import ApiError, Bus
@@ -20,7 +21,7 @@ _DAY: Final = 86_400 * _SECOND
 _STREAM_NOT_FOUND: Final = 10059
 _CONSUMER_NOT_FOUND: Final = 10014
 #: Settings that the server cannot change on something that exists.
-_FIXED: Final = frozenset({"retention", "storage", "ack_policy", "deliver_policy"})
+_FIXED: Final = frozenset({"retention", "storage", "ack_policy", "deliver_policy", "deliver_subject"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def key_value(name: str, *, ttl: float = 0.0) -> StreamSpec:
             "discard": "new",
             "deny_delete": True,
             "storage": "file",
-            "duplicate_window": 120 * _SECOND,
+            "duplicate_window": int(min(ttl or 120.0, 120.0) * _SECOND),
         },
     )
 
@@ -161,7 +162,9 @@ async def _compare(bus: Bus, spec: Spec) -> Change:
         return Change("create", _label(spec), {k: (None, v) for k, v in wanted.items()}, spec, {**initial, **wanted})
     if isinstance(spec, StreamSpec):
         # Another distribution may have added subjects: keep them.
-        kept = [subject for subject in now.get("subjects", []) if subject not in spec.subjects]
+        kept = [
+            subject for subject in now.get("subjects", []) if not any(map(partial(_covers, subject), spec.subjects))
+        ]
         wanted["subjects"] = [*spec.subjects, *kept]
         if sorted(wanted["subjects"]) == sorted(now.get("subjects", [])):
             wanted["subjects"] = now["subjects"]
@@ -170,6 +173,11 @@ async def _compare(bus: Bus, spec: Spec) -> Change:
         return Change("none", _label(spec), {}, spec, now)
     action: Literal["update", "refused"] = "refused" if _FIXED & differences.keys() else "update"
     return Change(action, _label(spec), differences, spec, {**now, **wanted})
+
+
+def _covers(narrow: str, wide: str) -> bool:
+    """Whether every subject that the one pattern matches is matched by the other."""
+    return wide == narrow or (wide.endswith(".>") and narrow.startswith(wide[:-1]))
 
 
 def _wanted(spec: Spec) -> tuple[Config, Config]:
@@ -185,6 +193,7 @@ def _wanted(spec: Spec) -> tuple[Config, Config]:
             "ack_wait": int(spec.ack_wait * _SECOND),
             "max_deliver": spec.max_deliver,
             "max_ack_pending": spec.max_ack_pending,
+            "deliver_subject": None,  # nothing is pushed
         },
         {"deliver_policy": "all", "replay_policy": "instant", "description": spec.description},
     )

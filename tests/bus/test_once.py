@@ -111,9 +111,7 @@ async def test_outputs_are_stored_once_when_the_worker_dies_between_output_and_a
     assert [message.data for message in await bench.stored(Pong)] == [Pong(number=n).body() for n in (1, 2)]
 
 
-async def test_a_ledger_that_is_out_of_order_costs_no_attempt(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_ledger_that_is_out_of_order_costs_no_attempt(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stenobus_bus.worker._PAUSE", 0.02)
     gate, attempts = Gate(), []
 

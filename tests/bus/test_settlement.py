@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -46,7 +47,7 @@ async def test_a_failed_attempt_is_repeated_with_growing_delay(bench: Bench) -> 
     worker = await bench.work(handle, retry=RetryPolicy(attempts=5, base=0.1))
     await bench.pings(1)
     await eventually(lambda: worker.handled == 1)
-    first, second, third = (later - earlier for earlier, later in zip(times, times[1:], strict=False))
+    first, second, third = (later - earlier for earlier, later in itertools.pairwise(times))
     assert attempts == [1, 2, 3, 4]
     assert 0.05 <= first < second * 2
     assert second >= 0.1
@@ -140,7 +141,9 @@ async def test_garbage_in_headers_harms_nobody(bench: Bench) -> None:
         return (Pong(number=received.event.number),)
 
     worker = await bench.work(handle)
-    header = b"NATS/1.0\r\nce-id: \xff\xfe\xfd\r\nce-time: never\r\ntraceparent: 00-zz\r\nce-correlationid: a b.>*\r\n\r\n"
+    header = (
+        b"NATS/1.0\r\nce-id: \xff\xfe\xfd\r\nce-time: never\r\ntraceparent: 00-zz\r\nce-correlationid: a b.>*\r\n\r\n"
+    )
     body = b'{"number": 1}'
     bus = bench.bus.nc
     await bus._send_command(
