@@ -57,7 +57,7 @@ class Decoder:
             if not container.streams.audio:
                 raise UnusableError(f"{self._name} has no audio track; upload a recording with sound.")
             if container.duration is not None and container.duration / av.time_base > self._limit:
-                raise self._too_long(container.duration / av.time_base)
+                raise self._too_long()
             yield from self._decoded(container)
 
     def _decoded(self, container: Any) -> Iterator[Samples]:
@@ -77,7 +77,7 @@ class Decoder:
                 position += block.size
                 yield block
             if position / RATE > self._limit:
-                raise self._too_long(position / RATE)
+                raise self._too_long()
         yield from self._resampled(resampler, None)
         if not position:
             raise UnusableError(f"{self._name} holds no sound that can be decoded; it may be damaged: upload it again.")
@@ -108,8 +108,8 @@ class Decoder:
             return f"{self._name} cannot be read: permission denied."
         return f"{self._name} is no recording that can be decoded; use WAV, FLAC, MP3, M4A, MP4, MKV, WebM or Ogg."
 
-    def _too_long(self, seconds: float) -> UnusableError:
+    def _too_long(self) -> UnusableError:
         return UnusableError(
-            f"{self._name} is longer than {self._limit / 60:.0f} minutes ({seconds / 60:.0f} min so far); "
+            f"{self._name} is longer than the limit of {self._limit / 60:.0f} minutes; "
             "split it, or raise STENOBUS_ASR_MAX_DURATION."
         )

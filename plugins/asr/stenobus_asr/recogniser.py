@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -87,7 +88,7 @@ class Recogniser:
             progress: told how far it is, from 0 to 1.
 
         Raises:
-            UnusableError: the file cannot be heard, or nobody speaks in it.
+            UnusableError: the file cannot be heard, or nobody is heard to speak in it.
             WorkerError: a worker process died or stalled.
         """
         with tempfile.TemporaryFile(prefix="stenobus-asr-") as scratch:
@@ -97,7 +98,10 @@ class Recogniser:
             if not spoken:
                 raise UnusableError(f"No speech was found in {name} ({seconds:.0f} s of sound).")
             heard = await self._hear(scratch, spoken, language, cached, progress)
-        return self._recognised(spoken, heard, seconds, damaged)
+        result = self._recognised(spoken, heard, seconds, damaged)
+        if not result.transcript.segments:
+            raise UnusableError(f"No words were recognised in {name}, though something in it sounds like a voice.")
+        return result
 
     async def close(self) -> None:
         """End the worker processes."""
@@ -116,6 +120,7 @@ class Recogniser:
                 stretches.append(_Stretch(window.start, window.length, window.spans))
                 damaged = window.damaged
                 await progress(0.0, f"{(window.start + window.length) / RATE / 60:.0f} min decoded")
+        scratch.flush()
         return stretches, damaged
 
     async def _hear(
@@ -201,8 +206,7 @@ class Recogniser:
 
 
 def _read(scratch: IO[bytes], stretch: _Stretch) -> bytes:
-    scratch.seek(stretch.start * 2)
-    return scratch.read(stretch.length * 2)
+    return os.pread(scratch.fileno(), stretch.length * 2, stretch.start * 2)  # several windows are read at once
 
 
 async def _together(jobs: Sequence[Awaitable[HeardWindow]]) -> list[HeardWindow]:

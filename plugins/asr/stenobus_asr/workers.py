@@ -53,7 +53,7 @@ class Workers:
             WorkerError: the job raised something else, stalled, or its process died.
         """
         async with self._slots:
-            worker = self._idle.pop() if self._idle else _Worker(self._threads)
+            worker = await self._free()
             self._busy.add(worker)
             try:
                 async with aclosing(worker.run(job, args, self._stall)) as items:
@@ -65,6 +65,15 @@ class Workers:
                     self._idle.append(worker)
                 else:
                     await worker.kill()
+
+    async def _free(self) -> _Worker:
+        """A process that waits for a job; those that died while they waited are forgotten."""
+        while self._idle:
+            worker = self._idle.pop()
+            if worker.reusable:
+                return worker
+            await worker.kill()
+        return _Worker(self._threads)
 
     async def close(self) -> None:
         """End every process."""

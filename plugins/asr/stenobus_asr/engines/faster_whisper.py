@@ -58,6 +58,8 @@ class FasterWhisper:
 
     def hear(self, sound: Samples, spans: Sequence[Span], language: str | None) -> Iterator[Utterance]:
         """Utterances of the stretches of speech."""
+        if not spans:
+            return  # no clips would mean everything
         try:
             segments, info = self._model.transcribe(
                 sound.astype(np.float32) / 32768.0,
