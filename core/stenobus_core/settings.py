@@ -45,8 +45,10 @@ class PluginSettings(BaseSettings):
             return cls(_env_prefix=prefix, **overrides)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            name = "_".join(map(str, first["loc"])).upper()
-            raise SettingsError(f"{prefix}{name} (or {first['loc']} in [{section}]): {first['msg']}.") from error
+            place = ".".join(map(str, first["loc"]))
+            variable = f"{prefix}{place.partition('.')[0].upper()}"
+            where = f"{variable} (or {place} in [{section}])" if place else f"The settings in [{section}]"
+            raise SettingsError(f"{where}: {first['msg']}.") from error
         finally:
             _section.reset(token)
 

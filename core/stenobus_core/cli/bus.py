@@ -26,7 +26,7 @@ def plan(as_json: bool) -> None:
     """Show what `apply` would change; exits with 2 when there is something."""
     found = settings()
     changes = run(_plan(found))
-    _show(changes, as_json)
+    _show(changes, as_json, "to change")
     raise SystemExit(2 if any(change.action != "none" for change in changes) else 0)
 
 
@@ -35,7 +35,7 @@ def plan(as_json: bool) -> None:
 def apply_(as_json: bool) -> None:
     """Create what is missing and update what differs; settings made by others stay."""
     found = settings()
-    _show(run(_apply(found)), as_json)
+    _show(run(_apply(found)), as_json, "changed")
 
 
 async def _plan(found: CoreSettings) -> list[Change]:
@@ -53,7 +53,7 @@ def _wanted(found: CoreSettings) -> list[Spec]:
     return [*topology(found.bucket), *(handler.consumer(found.ack_wait) for handler in handlers)]
 
 
-def _show(changes: list[Change], as_json: bool) -> None:
+def _show(changes: list[Change], as_json: bool, verb: str) -> None:
     if as_json:
         print_json([{"action": c.action, "what": c.what, "differences": c.differences} for c in changes])
         return
@@ -61,4 +61,4 @@ def _show(changes: list[Change], as_json: bool) -> None:
         if change.action != "none":
             click.echo(str(change))
     same = sum(change.action == "none" for change in changes)
-    click.echo(f"{len(changes) - same} to change, {same} as wanted.")
+    click.echo(f"{len(changes) - same} {verb}, {same} as wanted.")
