@@ -1,7 +1,8 @@
 """The embedded nats-server: started when needed, shared by every process of the user, stopped by the last one.
 
-Each user of the server holds a shared lock on a file; whoever can turn it into an exclusive one is the last. The
-kernel drops the lock of a killed process, so a crash never leaves a count that is wrong.
+Locks on files say who lives, because the kernel drops those of a killed process: a crash never leaves a count that is
+wrong, and a reused process id is never taken for the server. Each user of the server holds a shared lock; whoever can
+turn it into an exclusive one is the last. The server itself inherits a lock: two never write into one folder.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ import socket
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -39,6 +40,7 @@ _WATCH: Final = 0.5
 class _State:
     pid: int
     url: str
+    port: int
 
 
 class EmbeddedServer:
@@ -70,11 +72,12 @@ class EmbeddedServer:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._exclusive():
+            async with self._exclusive():
                 self._use = (self.folder / "users.lock").open("a")
                 fcntl.flock(self._use, fcntl.LOCK_SH)
-                state = self._running()
-                if state is None:
+                if self._alive():
+                    state = await self._answering()
+                else:
                     state = await self._launch()
                     self.started = True
         except OSError as error:
@@ -93,10 +96,9 @@ class EmbeddedServer:
         """Start the server again, on its port, whenever it dies. Runs until cancelled."""
         while True:
             await asyncio.sleep(_WATCH)
-            if self._died():
-                with self._exclusive():
-                    if self._died():  # still: no other user was faster
-                        self._preferred = int(self.url.rpartition(":")[2])
+            if not self._alive():
+                async with self._exclusive():
+                    if not self._alive():  # still: no other user was faster
                         state = await self._launch()
                         log.warning("server.restarted", url=state.url, expected=self.url, log=str(self.log))
 
@@ -104,12 +106,9 @@ class EmbeddedServer:
         """Let go of the server; the last one to do so ends it."""
         if self._use is None:
             return
-        with self._exclusive():
-            last = self._is_last()
-            state = self._running()
-            if last and state is not None:
+        async with self._exclusive():
+            if self._is_last() and self._alive() and (state := self._state()):
                 await self._end(state.pid)
-                self._state_file.unlink(missing_ok=True)
         self._release()
 
     @property
@@ -118,23 +117,25 @@ class EmbeddedServer:
         return self.folder / "nats-server.log"
 
     @property
-    def _state_file(self) -> Path:
-        return self.folder / "server.json"
+    def _ports(self) -> Path:
+        return self.folder / "ports"
 
-    @contextmanager
-    def _exclusive(self) -> Iterator[None]:
+    @asynccontextmanager
+    async def _exclusive(self) -> AsyncIterator[None]:
         """Nobody else starts or stops meanwhile."""
         with (self.folder / "start.lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            while not _locked(lock, fcntl.LOCK_EX):
+                await asyncio.sleep(_POLL)  # the one who has it may be waiting in this very event loop
             yield
 
     def _is_last(self) -> bool:
         assert self._use is not None
-        try:
-            fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+        return _locked(self._use, fcntl.LOCK_EX)
+
+    def _alive(self) -> bool:
+        """A server of this folder lives: its lock is taken. One that is only slow or stopped lives, too."""
+        with (self.folder / "server.lock").open("a") as lock:
+            return not _locked(lock, fcntl.LOCK_SH)
 
     def _release(self) -> None:
         if self._use is not None:
@@ -142,78 +143,76 @@ class EmbeddedServer:
             self._use = None
 
     def _state(self) -> _State | None:
-        """What the one who started the server wrote down."""
-        try:
-            return _State(**json.loads(self._state_file.read_text()))
-        except (FileNotFoundError, ValueError, TypeError):
-            return None
+        """What the server wrote about itself; the last one's words stay when it was killed."""
+        for file in self._ports.glob("nats-server_*.ports"):
+            try:
+                url = json.loads(file.read_text())["nats"][0]
+                return _State(int(file.stem.rpartition("_")[2]), url, int(url.rpartition(":")[2]))
+            except (OSError, ValueError, LookupError, TypeError, AttributeError):
+                continue  # it is about to be written, or to be removed
+        return None
 
-    def _running(self) -> _State | None:
-        """The server of this folder, if it is alive."""
-        state = self._state()
-        if state is None or not self._alive(state.pid):
-            return None
-        # A reused pid is somebody else's process: only our server answers at our address.
-        return state if _answers(state.url) else None
+    async def _answering(self) -> _State:
+        """The living server, once it answers."""
+        try:
+            async with asyncio.timeout(_START_TIMEOUT):
+                while True:
+                    state = self._state()
+                    if state is not None and await asyncio.to_thread(_answers, state.url):
+                        return state
+                    if not self._alive():
+                        raise ServerUnavailable(
+                            f"The embedded nats-server ended at once: {_last_line(self.log)} (log: {self.log})"
+                        )
+                    await asyncio.sleep(_POLL)
+        except TimeoutError as error:
+            raise ServerUnavailable(
+                f"The embedded nats-server does not answer within {_START_TIMEOUT:.0f} s (log: {self.log})."
+            ) from error
 
     async def _launch(self) -> _State:
-        port = self._preferred if _free(self._preferred) else 0
-        ports = self.folder / "ports"
-        shutil.rmtree(ports, ignore_errors=True)
-        ports.mkdir()
+        # Users of a server that was killed wait for it where it was.
+        last = self._state()
+        port = next((port for port in (last.port if last else 0, self._preferred) if _free(port)), 0)
+        try:
+            return await self._launch_at(port)
+        except ServerUnavailable:
+            if port == 0:
+                raise
+            return await self._launch_at(0)  # somebody took the port meanwhile
+
+    async def _launch_at(self, port: int) -> _State:
+        shutil.rmtree(self._ports, ignore_errors=True)
+        self._ports.mkdir()
         config = self.folder / "nats-server.conf"
-        config.write_text(_config(self.folder, port, ports))
-        with self.log.open("ab") as output:
+        config.write_text(_config(self.folder, port, self._ports), encoding="utf-8")
+        with self.log.open("ab") as output, (self.folder / "server.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             self._process = subprocess.Popen(
                 [str(executable()), "-c", str(config)],
                 stdout=output,
                 stderr=output,
                 stdin=subprocess.DEVNULL,
+                pass_fds=[lock.fileno()],  # held for as long as the server lives
                 start_new_session=True,  # Ctrl-C in the terminal is for us: the server must outlive our clean-up
             )
         try:
-            async with asyncio.timeout(_START_TIMEOUT):
-                while True:
-                    if (code := self._process.poll()) is not None:
-                        raise ServerUnavailable(
-                            f"The embedded nats-server ended with code {code}: {_last_line(self.log)} (log: {self.log})"
-                        )
-                    if (url := _announced(ports, self._process.pid)) and _answers(url):
-                        break
-                    await asyncio.sleep(_POLL)
-        except TimeoutError as error:
+            return await self._answering()
+        except BaseException:
             self._process.kill()
-            raise ServerUnavailable(
-                f"The embedded nats-server did not come up within {_START_TIMEOUT:.0f} s (log: {self.log})."
-            ) from error
-        state = _State(self._process.pid, url)
-        self._state_file.write_text(json.dumps({"pid": state.pid, "url": state.url}))
-        return state
+            self._process.wait()
+            raise
 
     async def _end(self, pid: int) -> None:
         os.kill(pid, signal.SIGTERM)
         try:
             async with asyncio.timeout(_STOP_TIMEOUT):
-                while self._alive(pid):
+                while self._alive():
                     await asyncio.sleep(_POLL)
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
-            if self._process is not None:
-                self._process.wait()
-
-    def _died(self) -> bool:
-        """The process is gone. One that is only slow or stopped keeps its streams to itself: never start a second."""
-        state = self._state()
-        return state is None or not self._alive(state.pid)
-
-    def _alive(self, pid: int) -> bool:
         if self._process is not None and self._process.pid == pid:
-            return self._process.poll() is None
-        try:
-            os.kill(pid, 0)
-        except (ProcessLookupError, PermissionError):
-            return False
-        return True
+            self._process.wait()
 
 
 def executable() -> Path:
@@ -245,7 +244,7 @@ def _config(folder: Path, port: int, ports: Path) -> str:
         "jetstream": {"store_dir": str(folder / "jetstream"), "sync_interval": "10s"},
         "max_payload": 1024 * 1024,
     }
-    return json.dumps(settings, indent=2)
+    return json.dumps(settings, indent=2, ensure_ascii=False)  # the server knows no \u
 
 
 def _free(port: int) -> bool:
@@ -260,14 +259,13 @@ def _free(port: int) -> bool:
         return True
 
 
-def _announced(ports: Path, pid: int) -> str | None:
-    """What the server wrote about its own address."""
-    file = ports / f"nats-server_{pid}.ports"
+def _locked(file: IO[str], kind: int) -> bool:
+    """Take a lock if nobody holds it."""
     try:
-        urls = json.loads(file.read_text())["nats"]
-    except (FileNotFoundError, ValueError, KeyError):
-        return None
-    return str(urls[0]) if urls else None
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _answers(url: str) -> bool:

@@ -51,7 +51,7 @@ class Stenobus:
     @property
     def server_runs(self) -> bool:
         """Whether a server was left behind in the data folder."""
-        return (self.folder / "data" / "nats" / "server.json").exists()
+        return any((self.folder / "data" / "nats" / "ports").glob("*.ports"))
 
 
 @pytest.fixture
