@@ -3,6 +3,7 @@
 from .connection import Bus, Stored
 from .envelope import Delivery, Envelope
 from .errors import (
+    AnswerRefused,
     BlobNotFound,
     BusError,
     DeclarationRefused,
@@ -20,6 +21,7 @@ from .topology import Change, ConsumerSpec, StreamSpec, apply, plan
 from .worker import Observer, Received, Worker
 
 __all__ = [
+    "AnswerRefused",
     "BlobNotFound",
     "Bus",
     "BusError",

@@ -36,11 +36,11 @@ async def answer(bus: Bus, event: Event, envelope: Envelope, request_id: str) ->
 
 
 async def request(bus: Bus, event: Event, envelope: Callable[[int], Envelope], timeout: float) -> Event:
-    """Publish a request and wait for its answer; a good answer that exists already is returned at once.
+    """Publish a request and wait for its answer; an answer that exists already is returned at once.
 
     Args:
         envelope: of the n-th time this is asked, from 0. Its id must follow from what is asked and from n, so that
-            asking again after a crash finds the first answer, and asking again after an error asks anew.
+            asking again after a crash finds the first answer, and asking again after an error that may pass asks anew.
         timeout: seconds to wait.
 
     Raises:
@@ -52,7 +52,8 @@ async def request(bus: Bus, event: Event, envelope: Callable[[int], Envelope], t
         raise BusError(f"Nothing answers {event.subject}: no contract declares answers={type(event).__name__}.")
     number = 0
     while (earlier := await _look(bus, contract, subject(envelope(number).id))) is not None:
-        if getattr(earlier, "error", None) is None:
+        error = getattr(earlier, "error", None)
+        if error is None or getattr(error, "final", False):
             return earlier
         number += 1
     return await _ask(bus, event, envelope(number), contract, timeout)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class BusError(Exception):
     """Base of all errors of this distribution. Its text is one sentence for people."""
@@ -53,6 +55,19 @@ class RetryableError(HandlerError):
     def __init__(self, message: str, delay: float | None = None) -> None:
         super().__init__(message)
         self.delay = delay
+
+
+class AnswerRefused(PermanentError):
+    """The answer to a request says why there is none, or why it is no good.
+
+    Args:
+        message: one sentence.
+        answer: the answer, with whatever it holds beside its error.
+    """
+
+    def __init__(self, message: str, answer: Any) -> None:
+        super().__init__(message)
+        self.answer = answer
 
 
 class InvalidPayload(PermanentError):

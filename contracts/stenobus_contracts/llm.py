@@ -58,7 +58,12 @@ class LlmError(Model):
         description="unsupported, throttled, context_too_long, content_filter, auth, bad_request, transport, …"
     )
     message: str
-    retryable: bool = False
+    retryable: bool = Field(default=False, description="the same request may be answered later")
+    final: bool = Field(
+        default=False,
+        description="the same request to the same model would end the same: the prompt is too long, or the answer in "
+        "text is cut off or breaks its schema",
+    )
 
 
 class LlmDone(Event, subject="llm.done", answers=LlmRequest):

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from stenobus_bus import AnswerRefused as AnswerRefused
     from stenobus_bus import BlobNotFound as BlobNotFound
     from stenobus_bus import PermanentError as PermanentError
     from stenobus_bus import RetryableError as RetryableError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 #: Public name → module. Imported on first use: `stenobus --help` must not wait for pydantic and the NATS client.
 _HOMES = {
+    "AnswerRefused": "stenobus_bus",
     "BlobNotFound": "stenobus_bus",
     "PermanentError": "stenobus_bus",
     "RetryPolicy": "stenobus_bus",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import structlog
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from stenobus_bus import BlobNotFound, Envelope, PermanentError, Received, RequestTimeout, RetryableError
+from stenobus_bus import AnswerRefused, BlobNotFound, Envelope, PermanentError, Received, RequestTimeout, RetryableError
 from stenobus_bus import answers as bus_answers
 from stenobus_contracts import BlobRef, Event, LlmDone, Media
 
@@ -148,21 +148,21 @@ class Context(Generic[S, State]):
             timeout: seconds to wait.
 
         Raises:
-            PermanentError: the answer says that it can never work.
+            AnswerRefused: the answer says that it can never work (a PermanentError, with the answer in it).
             RetryableError: the answer says that it may work later, or none came in time.
         """
         body = event.body().decode()
 
         def envelope(number: int) -> Envelope:
-            return self._received.envelope.follow(event, self._handler, "request", body, number)
+            return self._received.envelope.follow(event, self._handler, "request", body, number, self.replay or "")
 
         try:
             answer = await bus_answers.request(self._services.bus, event, envelope, timeout)
         except RequestTimeout as error:
             raise RetryableError(str(error)) from error
         if isinstance(answer, LlmDone) and answer.error is not None:
-            kind = RetryableError if answer.error.retryable else PermanentError
-            raise kind(f"{answer.task}: {answer.error.message}")
+            sentence = f"{answer.task}: {answer.error.message}"
+            raise RetryableError(sentence) if answer.error.retryable else AnswerRefused(sentence, answer)
         return answer
 
     async def publish(self, event: Event) -> None:

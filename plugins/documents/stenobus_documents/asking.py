@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import Field, JsonValue, ValidationError
 
 from stenobus_contracts import LlmDone, LlmRequest, Message, Method, Model, StageUsage, Task, TokenUsage
-from stenobus_core import Context, PermanentError, PluginSettings
+from stenobus_core import AnswerRefused, Context, PermanentError, PluginSettings
 
 from .prompts import Prompt, prompt
 
@@ -20,6 +20,8 @@ M = TypeVar("M", bound=Model)
 
 #: Of an answer that has to be repaired, so much goes back: enough to correct it, not enough to double the cost.
 _SHOWN = 8000
+#: Error codes that less text at a time mends.
+_TOO_LONG = frozenset({"truncated", "context_too_long"})
 
 
 class AskingSettings(PluginSettings):
@@ -40,7 +42,7 @@ class Answer(Model, Generic[M]):
 
 
 class CutOff(PermanentError):
-    """The answer ended at the output limit, so that asking again for the same would end there again."""
+    """Prompt or answer were too long for the model: asking again for the same would end there again."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def total(stage: str, usages: Iterable[StageUsage], warnings: Iterable[str] = ()
 
 
 def closed(schema: JsonValue) -> Any:
-    """The schema with every object closed: a contract carries unknown fields along, a model must not invent them."""
+    """The schema with every object closed and whole: a model must neither invent fields nor leave any out."""
     if isinstance(schema, list):
         return [closed(part) for part in schema]
     if not isinstance(schema, dict):
@@ -169,11 +171,20 @@ def closed(schema: JsonValue) -> Any:
     parts = {key: closed(value) for key, value in schema.items()}
     if parts.get("type") == "object" and "properties" in parts:
         parts["additionalProperties"] = False
+        parts["required"] = list(parts["properties"])  # an empty answer would fit otherwise, and small models give it
     return parts
 
 
 async def _request(ctx: Context[Any, Any], request: LlmRequest, timeout: float) -> LlmDone:
-    done = await ctx.request(request, timeout=timeout)
+    try:
+        done = await ctx.request(request, timeout=timeout)
+    except AnswerRefused as refused:
+        code = refused.answer.error.code
+        if code in _TOO_LONG:
+            raise CutOff(str(refused)) from None
+        if code != "invalid_answer":
+            raise
+        done = refused.answer
     if not isinstance(done, LlmDone):
         raise PermanentError(f"{request.task} was answered with {type(done).__name__}; only llm.done can answer it.")
     return done

@@ -21,6 +21,8 @@ Code = Literal[
 
 #: What may pass by itself: the server asked to wait, is busy, or was not reached.
 TRANSIENT: frozenset[Code] = frozenset({"throttled", "overloaded", "transport"})
+#: What the same request to the same model would end in again.
+FINAL: frozenset[Code] = frozenset({"truncated", "invalid_answer", "context_too_long"})
 
 
 class Failure(Exception):
@@ -64,4 +66,4 @@ class Failure(Exception):
     @property
     def error(self) -> LlmError:
         """The failure as the asker hears of it."""
-        return LlmError(code=self.code, message=self.message, retryable=self.retryable)
+        return LlmError(code=self.code, message=self.message, retryable=self.retryable, final=self.code in FINAL)
