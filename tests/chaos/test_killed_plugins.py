@@ -73,7 +73,7 @@ class Wire:
         self.count = 0
         self._mark, self.reached = -1, asyncio.Event()
 
-    async def __call__(self, _: object) -> None:
+    async def see(self, _: object) -> None:
         self.count += 1
         if self.count == self._mark:
             self.reached.set()
@@ -157,7 +157,7 @@ async def test_a_plugin_killed_anywhere_changes_nothing(bus: Bus, fleet: Fleet, 
     dice = random.Random(SEED)
     media = Media(uri=_clip(tmp_path / "talk.wav").as_uri(), name="talk.wav")
     wire = Wire()
-    listening = await bus.nc.subscribe(">", cb=wire, pending_msgs_limit=0, pending_bytes_limit=0)
+    listening = await bus.nc.subscribe(">", cb=wire.see, pending_msgs_limit=0, pending_bytes_limit=0)
 
     wire.mark(-1)
     await _publish(bus, media, "undisturbed")
