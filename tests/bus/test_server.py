@@ -173,7 +173,7 @@ async def test_a_read_only_folder_is_one_sentence(tmp_path: Path) -> None:
 
 async def test_a_server_that_ends_at_once_says_why(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stenobus_bus.server._config", lambda *_: "no config {")
-    with pytest.raises(ServerUnavailable, match="The embedded nats-server ended at once: .*Parse error"):
+    with pytest.raises(ServerUnavailable, match=r"The embedded nats-server ended at once: .*Parse error"):
         await EmbeddedServer(folder, port=0).start()
 
 
