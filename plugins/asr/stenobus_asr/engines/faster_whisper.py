@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Final
@@ -9,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from faster_whisper import WhisperModel
 from pydantic import JsonValue
+from tqdm import tqdm  # type: ignore[import-untyped]
 
 from ..audio import Samples
 from ..errors import UnusableError, WorkerError
@@ -30,6 +32,8 @@ class FasterWhisper:
     """
 
     def __init__(self, spec: EngineSpec) -> None:
+        # progress bars would share a lock among processes, and a killed worker would leave it behind
+        tqdm.set_lock(threading.RLock())
         try:
             self._model: Any = WhisperModel(
                 spec.source, device=spec.device, compute_type=spec.compute_type, cpu_threads=spec.threads
