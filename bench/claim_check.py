@@ -1,6 +1,6 @@
 """Speed of the object bucket that claim checks and blobs go through, beside nats-py's own ``get``.
 
-    python bench/claim_check.py [--mib 128] [--rounds 5]
+python bench/claim_check.py [--mib 128] [--rounds 5]
 """
 
 from __future__ import annotations

@@ -88,7 +88,9 @@ async def main(total: int, rounds: int) -> None:
     base = statistics.median(rates["raw"])
     for label, values in rates.items():
         middle = statistics.median(values)
-        print(f"{label:<22} {middle:>9,.0f} events/s  ratio to raw {middle / base:.2f}  ({min(values):,.0f}–{max(values):,.0f})")
+        print(
+            f"{label:<22} {middle:>9,.0f} events/s  ratio to raw {middle / base:.2f}  ({min(values):,.0f}–{max(values):,.0f})"
+        )
 
 
 if __name__ == "__main__":
