@@ -1,4 +1,4 @@
-"""Events per second through a typed no-op handler, beside a raw nats-py ``fetch(100)`` loop with the same decode and ack.
+"""Events per second through a typed no-op handler, beside a raw nats-py ``fetch(100)`` loop: same decode, same ack.
 
     python bench/throughput.py [--events 20000] [--rounds 5]
 
@@ -89,7 +89,8 @@ async def main(total: int, rounds: int) -> None:
     for label, values in rates.items():
         middle = statistics.median(values)
         print(
-            f"{label:<22} {middle:>9,.0f} events/s  ratio to raw {middle / base:.2f}  ({min(values):,.0f}–{max(values):,.0f})"
+            f"{label:<22} {middle:>9,.0f} events/s  ratio to raw {middle / base:.2f}"
+            f"  ({min(values):,.0f}–{max(values):,.0f})"
         )
 
 

@@ -1,4 +1,4 @@
-"""Every plugin is its own process and is killed with SIGKILL somewhere in the middle of a run: the result stays the same.
+"""Every plugin is a process of its own and is killed with SIGKILL in the middle of a run: the result stays the same.
 
 The place of the kill is a number of messages on the wire (events, acknowledgements, KV writes, heartbeats), so it falls
 into every gap between two of them. ``STENOBUS_KILL_RUNS`` sets the number of runs, ``STENOBUS_KILL_SEED`` the places.
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from nats.errors import Error as NatsError
+
 from stenobus_bus import Bus, EmbeddedServer, Envelope, apply
 from stenobus_bus.dead_letters import letters
 from stenobus_bus.history import read

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from docx import Document
+
 from stenobus_bus import Bus
 from stenobus_bus.history import read
 
