@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -108,3 +109,29 @@ def test_a_recording_that_does_not_tell_its_length_is_stopped_at_the_limit(tmp_p
     content[4:8] = content[40:44] = b"\xff\xff\xff\xff"  # as a recorder that was switched off leaves it
     path.write_bytes(content)
     assert "is longer than the limit" in refusal(path, limit=60)
+
+
+def test_a_pause_in_the_clock_is_silence_so_that_times_stay_true(tmp_path: Path) -> None:
+    path = tmp_path / "paused.mkv"
+    second = np.full(RATE, 1000, dtype=np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for start in (0, 1, 5):  # the recorder was paused for three seconds
+            frame = av.AudioFrame.from_ndarray(second.reshape(1, -1), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE, start * RATE
+            container.mux(stream.encode(frame))
+    sound = decoded(path)
+    assert sound.size == pytest.approx(6 * RATE, abs=100)
+    assert not sound[3 * RATE : 4 * RATE].any() and sound[int(5.5 * RATE)] == 1000
+
+
+def test_a_clock_that_jumps_for_hours_is_not_believed(tmp_path: Path) -> None:
+    path = tmp_path / "jumped.mkv"
+    second = np.full(RATE, 1000, dtype=np.int16)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        for start in (0, 1, 5000, 5001):
+            frame = av.AudioFrame.from_ndarray(second.reshape(1, -1), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = RATE, start * RATE
+            container.mux(stream.encode(frame))
+    assert decoded(path, limit=6000).size == 4 * RATE
