@@ -35,7 +35,8 @@ def asyncapi(
         server: host and port of the NATS server.
     """
     contracts = list(contracts)
-    components, channels = {}, {}
+    components: dict[str, Any] = {}
+    channels: dict[str, Any] = {}
     for contract in contracts:
         name = contract.__name__
         components[name] = {
@@ -46,11 +47,11 @@ def asyncapi(
             "headers": {"$ref": "#/components/schemas/EventHeaders"},
             "payload": {"$ref": f"#/components/schemas/{name}"},
         }
-        channels[contract.subject] = {
-            "address": contract.subject,
-            "messages": {name: {"$ref": f"#/components/messages/{name}"}},
-            "x-stream": contract.subject.split(".")[0].upper(),
-        }
+        channel = channels.setdefault(
+            contract.subject,
+            {"address": contract.subject, "messages": {}, "x-stream": contract.subject.split(".")[0].upper()},
+        )
+        channel["messages"][name] = {"$ref": f"#/components/messages/{name}"}
     payloads = {
         contract.__name__: _rebase(schemas([contract])[contract.event_type], contract.__name__)
         for contract in contracts

@@ -26,7 +26,7 @@ class StageUsage(Model):
     model: str | None = None
     prompt: str | None = Field(default=None, description="name and version of the prompt, such as extract@1")
     tokens: TokenUsage = TokenUsage()
-    cost_usd: Decimal | None = Field(default=Decimal(0), description="None when a price is not known")
+    cost_usd: Decimal | None = Field(default=None, description="None when a price is not known; 0 for code alone")
     calls: int = Field(default=0, ge=0, description="completions asked for")
     warnings: tuple[str, ...] = Field(default=(), description="what was dropped or is in doubt, a sentence each")
 

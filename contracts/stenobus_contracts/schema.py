@@ -30,8 +30,9 @@ _LIMITS: dict[str, Callable[[Any, Any], bool]] = {
     "exclusiveMaximum": operator.gt,
     "maxLength": operator.gt,
     "maxItems": operator.gt,
+    "multipleOf": operator.ne,
+    "uniqueItems": operator.ne,
     "pattern": operator.ne,
-    "const": operator.ne,
     "format": operator.ne,
 }
 
@@ -114,54 +115,59 @@ def _compare(
     old, new = _resolve(old, old_root), _resolve(new, new_root)
     place = where or "the event"
 
-    if missing := _types(old, old_root) - _types(new, new_root):
+    old_types, new_types = _types(old, old_root), _types(new, new_root)
+    if new_types and (missing := (old_types or {"anything"}) - new_types):
         yield f"{place} no longer accepts {', '.join(sorted(missing))}"
         return
-    if "enum" in new and (gone := set(map(str, old.get("enum", []))) - set(map(str, new["enum"]))):
+    if _alternatives(old) or _alternatives(new):
+        for choice in _alternatives(old) or [old]:  # each must still fit a new one
+            found = [list(_compare(choice, o, old_root, new_root, where, seen)) for o in _alternatives(new) or [new]]
+            yield from min(found, key=len)
+        return
+    old_values, new_values = _values(old), _values(new)
+    if new_values is not None and old_values is None:
+        yield f"{place} is now limited to {', '.join(sorted(new_values))}"
+    elif new_values is not None and old_values is not None and (gone := old_values - new_values):
         yield f"{place} no longer accepts {', '.join(sorted(gone))}"
-    if "enum" in new and "enum" not in old and "const" not in old:
-        yield f"{place} is now limited to {new['enum']}"
     for keyword, tighter in _LIMITS.items():
         if keyword in new and (keyword not in old or tighter(old[keyword], new[keyword])):
             yield f"{place}: {keyword} is now {new[keyword]!r}" + (f", was {old[keyword]!r}" if keyword in old else "")
 
     old_fields, new_fields = old.get("properties", {}), new.get("properties", {})
-    for name in old_fields.keys() - new_fields.keys():
+    for name in sorted(old_fields.keys() - new_fields.keys()):
         yield f"{where}{'.' if where else ''}{name} is gone"
-    for name in set(new.get("required", [])) - set(old.get("required", [])):
+    for name in sorted(set(new.get("required", [])) - set(old.get("required", []))):
         yield f"{where}{'.' if where else ''}{name} is now required"
-    for name in old_fields.keys() & new_fields.keys():
+    for name in sorted(old_fields.keys() & new_fields.keys()):
         path = f"{where}.{name}" if where else name
         yield from _compare(old_fields[name], new_fields[name], old_root, new_root, path, seen)
 
     for keyword in ("items", "additionalProperties"):
-        if isinstance(old.get(keyword), dict) and isinstance(new.get(keyword), dict):
-            yield from _compare(old[keyword], new[keyword], old_root, new_root, f"{where}[]", seen)
-    yield from _compare_alternatives(old, new, old_root, new_root, where, seen)
+        if new.get(keyword) is False and old.get(keyword) is not False:
+            yield f"{place} no longer accepts further fields"
+        elif isinstance(new.get(keyword), dict):
+            inner = old.get(keyword)  # what is missing, or true, is anything
+            yield from _compare(
+                inner if isinstance(inner, dict) else {}, new[keyword], old_root, new_root, f"{where}[]", seen
+            )
 
 
-def _compare_alternatives(
-    old: Schema, new: Schema, old_root: Schema, new_root: Schema, where: str, seen: frozenset[tuple[str, str]]
-) -> Iterator[str]:
-    """Every old alternative must still fit one new alternative of the same kind."""
-    choices = [_resolve(choice, new_root) for choice in new.get("anyOf", [])]
-    for choice in old.get("anyOf", []):
-        resolved = _resolve(choice, old_root)
-        same = [other for other in choices if _label(other) == _label(resolved)]
-        if not same:
-            yield f"{where or 'the event'} no longer accepts {_label(resolved)}"
-        elif not any(not list(_compare(resolved, other, old_root, new_root, where, seen)) for other in same):
-            yield from _compare(resolved, same[0], old_root, new_root, where, seen)
+def _alternatives(schema: Schema) -> list[Schema]:
+    return [*schema.get("anyOf", []), *schema.get("oneOf", [])]
 
 
-def _label(schema: Schema) -> str:
-    return str(schema.get("title") or schema.get("type") or sorted(schema))
+def _values(schema: Schema) -> set[str] | None:
+    """The only values a schema accepts; None when it does not name them."""
+    if "const" in schema:
+        return {str(schema["const"])}
+    return set(map(str, schema["enum"])) if "enum" in schema else None
 
 
 def _types(schema: Schema, root: Schema) -> set[str]:
-    """JSON types a schema accepts, empty when it does not say."""
-    if "anyOf" in schema:
-        return set().union(*(_types(_resolve(choice, root), root) for choice in schema["anyOf"]))
+    """JSON types a schema accepts, empty when it accepts all."""
+    if choices := _alternatives(schema):
+        each = [_types(_resolve(choice, root), root) for choice in choices]
+        return set().union(*each) if all(each) else set()
     kinds = schema.get("type", [])
     found = {kinds} if isinstance(kinds, str) else set(kinds)
     return found | ({"integer"} if "number" in found else set())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import Counter
+from decimal import Decimal
 
 from pydantic import Field
 
@@ -74,7 +75,7 @@ async def clean(event: AsrDone, ctx: Context[Settings, None]) -> DocCleaned:
     return DocCleaned(
         source=_source(event, cleaned.engine, transcript),
         transcript=await ctx.store_model(transcript),
-        stages=(StageUsage(stage="clean", method="local", warnings=cleaned.warnings),),
+        stages=(StageUsage(stage="clean", method="local", cost_usd=Decimal(0), warnings=cleaned.warnings),),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import Field
@@ -51,7 +52,7 @@ async def output(event: DocDrafted, ctx: Context[Settings, None]) -> DocReady:
         return _Rendered(docx=docx, title=done.title, warnings=done.warnings)
 
     result = await ctx.cached(_Rendered, rendered, VERSION, event.draft, ctx.settings.page, ctx.settings.author)
-    stages = (*event.stages, StageUsage(stage="output", method="local", warnings=result.warnings))
+    stages = (*event.stages, StageUsage(stage="output", method="local", cost_usd=Decimal(0), warnings=result.warnings))
     ctx.note(docx_bytes=result.docx.size)
     return DocReady(
         title=result.title or event.source.title,
