@@ -75,7 +75,7 @@ async def _replay(
         console.print(
             f"{event.stream}/{event.sequence}  {event.time:%Y-%m-%d %H:%M:%S}  run {event.run}", soft_wrap=True
         )
-    what = f"{len(events)} events of {subject}"
+    what = f"{len(events)} event{'' if len(events) == 1 else 's'} of {subject}"
     if dry_run:
         console.print(f"{what} would be handed to {handler.name} again.")
     elif replay_id:

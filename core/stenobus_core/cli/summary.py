@@ -23,9 +23,8 @@ def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> N
             console.print(f"           {heard.reason}", soft_wrap=True)
     cached = [step.handler for step in outcome.document_steps if step.cached]
     if cached:
-        console.print(
-            f"Cache      {len(cached)} stages were answered from the cache: {', '.join(cached)}", soft_wrap=True
-        )
+        count = "1 stage was" if len(cached) == 1 else f"{len(cached)} stages were"
+        console.print(f"Cache      {count} answered from the cache: {', '.join(cached)}", soft_wrap=True)
     tokens, cost = ready.tokens_used, ready.cost_usd
     console.print(f"Method     {ready.method}, {tokens.total} tokens, {_money(cost)}")
     for warning in ready.warnings:
