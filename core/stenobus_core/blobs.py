@@ -62,10 +62,12 @@ class FileStore:
         """Blocks of a file. Raises BlobNotFound, or PermanentError outside the allowed folders."""
         path = self.path(uri)
         try:
+            if not path.is_file():  # no pipe and no device either: they may never end
+                raise BlobNotFound(uri)
             with path.open("rb") as file:
                 while block := await asyncio.to_thread(file.read, _BLOCK):
                     yield block
-        except (FileNotFoundError, IsADirectoryError) as error:
+        except FileNotFoundError as error:
             raise BlobNotFound(uri) from error
         except OSError as error:
             raise PermanentError(f"{path} cannot be read: {error.strerror}.") from error

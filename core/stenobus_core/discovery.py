@@ -34,7 +34,11 @@ def discover(settings: CoreSettings, only: Collection[str] = ()) -> Discovered:
     Raises:
         PluginError: a name in ``only`` belongs to no installed plugin.
     """
-    points = {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
+    points: dict[str, EntryPoint] = {}
+    twice: dict[str, str] = {}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+        if points.setdefault(point.name, point).value != point.value:
+            twice[point.name] = f"it is claimed by {points[point.name].value} and {point.value}; uninstall one"
     for wanted in only:
         if not any(_matches(name, wanted) for name in points):
             raise PluginError(f"No plugin is named {wanted}; installed: {', '.join(points) or 'none'}.")
@@ -44,8 +48,10 @@ def discover(settings: CoreSettings, only: Collection[str] = ()) -> Discovered:
             off.append(name)
             continue
         try:
+            if name in twice:
+                raise PluginError(twice[name])
             found[name] = _load(point)
-        except Exception as error:  # a stranger's module can raise anything at import
+        except (Exception, SystemExit) as error:  # a stranger's module can raise anything at import
             broken[name] = f"{type(error).__name__}: {error}"
     return Discovered(found, broken, tuple(off))
 

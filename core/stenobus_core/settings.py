@@ -21,6 +21,7 @@ from pydantic_settings import (
     PydanticBaseSettingsSource,
     SettingsConfigDict,
 )
+from pydantic_settings import SettingsError as UnreadableSetting
 
 from .errors import SettingsError
 
@@ -49,6 +50,8 @@ class PluginSettings(BaseSettings):
             variable = f"{prefix}{place.partition('.')[0].upper()}"
             where = f"{variable} (or {place} in [{section}])" if place else f"The settings in [{section}]"
             raise SettingsError(f"{where}: {first['msg']}.") from error
+        except UnreadableSetting as error:  # a list or table in the environment that is no JSON
+            raise SettingsError(f"A setting {prefix}… is no JSON ({error}).") from error
         finally:
             _section.reset(token)
 
@@ -62,7 +65,10 @@ class PluginSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Code, environment, file, in this order."""
-        table = settings_file().get(_section.get(), {})
+        section = _section.get()
+        table = settings_file().get(section, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"The settings file: {section} must be a table, written as [{section}].")
         return init_settings, env_settings, InitSettingsSource(settings_cls, table)
 
 

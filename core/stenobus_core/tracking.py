@@ -112,9 +112,10 @@ class RunTracker(Tracker):
 
     async def buried(self, envelope: Envelope, delivery: Delivery, reason: Reason, error: BaseException) -> None:
         """The step failed for good."""
-        self._tracks.pop(delivery.sequence, None)
-        step = self._step(envelope, "failed", finished=datetime.now(UTC), reason=reason, message=str(error))
-        await RecordedTrack(self._runs, step).update()
+        track = self._tracks.pop(delivery.sequence, None)
+        if track is None:
+            track = RecordedTrack(self._runs, self._step(envelope, "failed", attempt=delivery.count))
+        await track.update(status="failed", finished=datetime.now(UTC), reason=reason, message=str(error))
 
     def _step(self, envelope: Envelope, status: str, **more: Any) -> Step:
         return Step.model_validate(

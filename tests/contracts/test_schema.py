@@ -22,7 +22,7 @@ def test_the_schemas_that_are_checked_in_are_those_of_today(tmp_path: Path) -> N
     files = export(CORE, tmp_path)
     assert {file.name for file in files} == {file.name for file in SCHEMAS.glob("*.json")}
     for file in files:
-        assert file.read_text() == (SCHEMAS / file.name).read_text(), "export the contracts anew and look at what changed"
+        assert file.read_text() == (SCHEMAS / file.name).read_text(), "export them anew and see what changed"
 
 
 def test_todays_contracts_keep_what_the_checked_in_schemas_promised() -> None:

@@ -25,7 +25,7 @@ def dlq() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def list_(handler: str | None, as_json: bool) -> None:
     """List dead letters, and how many there are of each reason."""
-    entries = run(_find(handler, lambda entry: True))
+    entries = run(_find(handler))
     if as_json:
         print_json(
             [
@@ -52,7 +52,7 @@ def list_(handler: str | None, as_json: bool) -> None:
 @click.argument("number", type=int)
 def show(number: int) -> None:
     """Show one dead letter whole: original bytes, headers, attempts, traceback."""
-    (entry,) = run(_find(None, _numbered((number,))))
+    (entry,) = _choose((number,), False, None, None)
     print_json({"number": entry.sequence, **entry.letter.model_dump(mode="json", exclude_none=True)})
 
 
@@ -65,9 +65,9 @@ def show(number: int) -> None:
 )
 def retry(numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None) -> None:
     """Hand events to the handler that gave up, and to nobody else; the dead letters go."""
-    wanted = _wanted(numbers, everything, handler, reason)
-    done = run(_each(handler, wanted, _retry))
-    click.echo(f"{done} published again.")
+    entries = _choose(numbers, everything, handler, reason)
+    run(_each(entries, retry_letter))
+    click.echo(f"{len(entries)} published again.")
 
 
 @dlq.command()
@@ -80,42 +80,34 @@ def retry(numbers: tuple[int, ...], everything: bool, handler: str | None, reaso
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None, yes: bool) -> None:
     """Delete dead letters for good."""
-    wanted = _wanted(numbers, everything, handler, reason)
-    entries = run(_find(handler, wanted))
+    entries = _choose(numbers, everything, handler, reason)
     if entries and not yes:
         click.confirm(f"Delete {len(entries)} dead letters for good?", abort=True)
-    done = run(_each(handler, wanted, remove))
-    click.echo(f"{done} deleted.")
+    run(_each(entries, remove))
+    click.echo(f"{len(entries)} deleted.")
 
 
-def _wanted(
-    numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None
-) -> Callable[[Entry], bool]:
+def _choose(numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None) -> list[Entry]:
+    """The dead letters that the options name."""
     if not (numbers or everything or handler or reason):
         raise click.UsageError("Name dead letters by number, --handler, --reason or --all.")
-    chosen = _numbered(numbers) if numbers else lambda entry: True
-    return lambda entry: chosen(entry) and (reason is None or entry.letter.reason == reason)
+    entries = [
+        entry
+        for entry in run(_find(handler))
+        if (not numbers or entry.sequence in numbers) and (reason is None or entry.letter.reason == reason)
+    ]
+    if missing := set(numbers) - {entry.sequence for entry in entries}:
+        which = ", ".join(map(str, sorted(missing)))
+        raise click.ClickException(f"There is no such dead letter: {which}; `stenobus dlq list` shows what is there.")
+    return entries
 
 
-def _numbered(numbers: tuple[int, ...]) -> Callable[[Entry], bool]:
-    return lambda entry: entry.sequence in numbers
-
-
-async def _find(handler: str | None, wanted: Callable[[Entry], bool]) -> list[Entry]:
+async def _find(handler: str | None) -> list[Entry]:
     async with services(settings()) as (session, _):
-        return [entry async for entry in letters(session.bus, handler) if wanted(entry)]
+        return [entry async for entry in letters(session.bus, handler)]
 
 
-async def _retry(bus: Bus, entry: Entry) -> None:
-    await retry_letter(bus, entry)
-
-
-async def _each(
-    handler: str | None, wanted: Callable[[Entry], bool], act: Callable[[Bus, Entry], Awaitable[None]]
-) -> int:
-    done = 0
+async def _each(entries: list[Entry], act: Callable[[Bus, Entry], Awaitable[object]]) -> None:
     async with services(settings()) as (session, _):
-        for entry in [entry async for entry in letters(session.bus, handler) if wanted(entry)]:
+        for entry in entries:
             await act(session.bus, entry)
-            done += 1
-    return done

@@ -81,6 +81,8 @@ def doctor(as_json: bool) -> None:
             checks[name] = plugin.check()
         except StenobusError as error:
             checks[name] = [Check("settings", False, str(error))]
+        except Exception as error:  # a stranger's checks can raise anything
+            checks[name] = [Check("doctor", False, f"{type(error).__name__}: {error}")]
     healthy = all(check.ok for results in checks.values() for check in results)
     if as_json:
         print_json(
