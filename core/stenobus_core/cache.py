@@ -6,14 +6,18 @@ import hashlib
 import json
 from typing import Final, TypeVar
 
+import structlog
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from stenobus_bus import BlobNotFound, Bus, PermanentError
+from stenobus_bus import Bus, BusError
 from stenobus_contracts import BlobRef, Model
 
 from .blobs import Blobs
+from .errors import StenobusError
+
+log = structlog.get_logger(__name__)
 
 BUCKET: Final = "stenobus_cache"
 #: Seconds a result is kept.
@@ -35,12 +39,15 @@ class StageCache:
         return cls(await bus.bucket(BUCKET), blobs)
 
     async def get(self, key: str, shape: type[M]) -> M | None:
-        """A kept result; None when there is none, its blob is gone, or it has another shape now."""
+        """A kept result; None when there is none, its blob is gone or out of reach, or it has another shape now."""
         try:
             entry = await self._bucket.get(key)
             ref = BlobRef.model_validate_json(entry.value or b"")
             return shape.model_validate_json(await self._blobs.read(ref))
-        except (KeyNotFoundError, BlobNotFound, PermanentError, ValidationError):
+        except KeyNotFoundError:
+            return None
+        except (BusError, StenobusError, ValidationError) as error:
+            log.info("cache.miss", key=key, reason=str(error).partition("\n")[0])
             return None
 
     async def put(self, key: str, result: BaseModel) -> None:

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from stenobus_bus.envelope import attributes
+from stenobus_bus.envelope import REPLAY, attributes
 from stenobus_bus.history import Remembered, read
 from stenobus_bus.topology import domain
 from stenobus_contracts import registry
@@ -48,17 +48,20 @@ async def _trace(found: CoreSettings, run_id: str, as_json: bool) -> None:
 
 def _tree(run_id: str, events: list[Remembered], steps: list[Step]) -> Tree:
     root = Tree(f"[bold]{escape(run_id)}")
-    nodes: dict[str, Tree] = {}
+    nodes: dict[tuple[str, str | None], Tree] = {}
     first = events[0].time
     for event in events:
-        parent = nodes.get(attributes(event.headers).get("causationid", ""), root)
+        found = attributes(event.headers)
+        replay = found.get(REPLAY)
+        parent = nodes.get((found.get("causationid", ""), replay), root)
         after = (event.time - first).total_seconds()
+        again = f" replay {escape(replay)}" if replay and parent is root else ""
         node = parent.add(
-            f"{event.subject} [dim]+{after:.2f} s, {event.stream}/{event.sequence}, {len(event.data)} bytes"
+            f"{event.subject}{again} [dim]+{after:.2f} s, {event.stream}/{event.sequence}, {len(event.data)} bytes"
         )
-        nodes[event.event_id] = node
+        nodes[event.event_id, replay] = node
         for step in steps:
-            if step.event_id == event.event_id:
+            if (step.event_id, step.replay) == (event.event_id, replay):
                 took = f"{step.seconds:.2f} s" if step.seconds is not None else ""
                 extra = ", ".join(
                     part for part in (took, "from cache" if step.cached else "", step.message or "") if part

@@ -107,17 +107,19 @@ class Settings(PluginSettings):
     )
     openai_api_key: SecretStr | None = Field(
         default=None,
-        validation_alias=AliasChoices("openai_api_key", "OPENAI_API_KEY"),
+        validation_alias=AliasChoices("openai_api_key", "STENOBUS_LLM_OPENAI_API_KEY", "OPENAI_API_KEY"),
         description="adds the target openai",
     )
     openai_base_url: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("openai_base_url", "OPENAI_BASE_URL", "OPENAI_API_BASE"),
+        validation_alias=AliasChoices(
+            "openai_base_url", "STENOBUS_LLM_OPENAI_BASE_URL", "OPENAI_BASE_URL", "OPENAI_API_BASE"
+        ),
         description="adds the target openai, here",
     )
     openai_model: str | None = Field(
         default=None,
-        validation_alias=AliasChoices("openai_model", "OPENAI_MODEL"),
+        validation_alias=AliasChoices("openai_model", "STENOBUS_LLM_OPENAI_MODEL", "OPENAI_MODEL"),
         description=f"model of the target openai; {OPENAI_MODEL} at OpenAI, else the first one the server lists",
     )
 
