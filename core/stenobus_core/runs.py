@@ -1,7 +1,7 @@
 """Runs: what happened to one recording, step by step, in a KV bucket that ``nats kv watch`` can follow.
 
-One key per step (``<run>.<handler>.<event>``, with the replay's id behind it in a replay), written only by whoever works
-on it: no two writers ever meet, and the state of the run is derived from its steps.
+One key per step (``<run>.<handler>.<event>``, and the replay's id behind it in a replay), written only by whoever
+works on it: no two writers ever meet, and the state of the run is derived from its steps.
 """
 
 from __future__ import annotations
