@@ -80,11 +80,11 @@ class Streaming:
         context = subscriber._outer_config.context
 
         async def call(received: Received[Any], ctx: Context[Any, Any]) -> Sequence[Event]:
-            # The body may have waited in the object bucket, or come inside structured CloudEvents JSON.
+            # The body may have waited in the object bucket, come inside structured CloudEvents JSON, or be called text.
             msg = received.msg
-            whole = Msg(
-                msg._client, subject=msg.subject, reply=msg.reply, data=received.event.body(), headers=msg.headers
-            )
+            headers = {name: value for name, value in (msg.headers or {}).items() if name.lower() != "content-type"}
+            headers["content-type"] = "application/json"
+            whole = Msg(msg._client, subject=msg.subject, reply=msg.reply, data=received.event.body(), headers=headers)
             with context.scope(_KEY, ctx):
                 response = await subscriber.process_message(whole)
             return events(handler, response.body)
