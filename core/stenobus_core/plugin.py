@@ -148,7 +148,7 @@ class Plugin:
             track: show each event in the run record. Switch it off for handlers of thousands of events a second.
 
         Raises:
-            PluginError: the function's types do not say what comes in, or the name is taken.
+            PluginError: the function's types do not say what comes in, the name is taken, or a number is not above 0.
         """
 
         def declare(function: F) -> F:
@@ -158,6 +158,13 @@ class Plugin:
                 raise PluginError(
                     f"{self.name}: the handler name {durable!r} must be lower-case letters, digits, hyphens."
                 )
+            policy = retry or RetryPolicy(attempts=attempts)
+            numbers = {"concurrency": concurrency, "attempts": policy.attempts, "timeout": timeout}
+            for what, number in numbers.items():
+                if number <= 0:
+                    raise PluginError(
+                        f"{self.name}: handler {function.__name__}: {what} must be above 0, not {number}."
+                    )
             if any(handler.name == durable for handler in self.handlers):
                 raise PluginError(f"{self.name}: two handlers are named {durable}; give one a name=… of its own.")
             self.handlers.append(
@@ -169,7 +176,7 @@ class Plugin:
                     outputs=outputs,
                     concurrency=concurrency,
                     timeout=timeout,
-                    retry=retry or RetryPolicy(attempts=attempts),
+                    retry=policy,
                     ledger=ledger,
                     track=track,
                     plain=plain and not self.middlewares,

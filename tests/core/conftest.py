@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 
 from stenobus_bus import Bus
+from stenobus_contracts import registry
 from stenobus_core import CoreSettings
 
 from ..support.hosts import Stage
 from ..support.hosts import stage as open_stage
+from ..support.installed import Site
 
 
 @pytest.fixture
 async def stage(bus: Bus, settings: CoreSettings) -> AsyncIterator[Stage]:
     async with open_stage(bus, settings) as opened:
         yield opened
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the machine's own settings."""
+    for name in [name for name in os.environ if name.startswith("STENOBUS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "share"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """Distributions for this test only; their contracts go with them."""
+    known = dict(registry._types)
+    yield Site(tmp_path / "site", monkeypatch)
+    registry._types.clear()
+    registry._types.update(known)
