@@ -33,7 +33,7 @@ def test_people_see_title_section_time_and_passage(run: Run, put: Put) -> None:
     put("talk", TEXT, title="Outage", uri="file:///talk.md")
     result = run("disk", "full")
     assert result.exit_code == 0
-    assert result.stdout == "Outage › Cause  00:01:05\nThe [bold] disk was full.\nfile:///talk.md\n\n"
+    assert result.stdout == "Outage › Cause  00:01:05\nThe [bold] disk was full.\nfile:///talk.md#t=65\n\n"
 
 
 def test_programs_get_one_json_document(run: Run, put: Put) -> None:

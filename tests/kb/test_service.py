@@ -75,7 +75,7 @@ async def test_a_finished_document_can_be_found(producer: Producer, path: Path) 
     assert (changed.collection, changed.sink, changed.added, changed.chunks) == ("documents", "local", 1, 1)
     [hit] = search(path, "disk full", collection="documents")
     assert (hit.document, hit.title, hit.heading, hit.start) == ("file:///talk.wav", "Talk", "Cause", 65.0)
-    assert hit.uri == event.markdown.uri
+    assert hit.uri == event.source.media.uri
 
 
 async def test_the_next_document_of_a_recording_takes_the_place_of_the_last(producer: Producer, path: Path) -> None:

@@ -74,7 +74,8 @@ def _shown(hit: Hit) -> Text:
         snippet.stylize("bold yellow", start, end)
     shown.append("\n").append_text(snippet)
     if hit.uri:
-        shown.append(f"\n{clean(hit.uri)}", style="dim")
+        moment = f"#t={int(hit.start)}" if hit.start is not None else ""  # W3C Media Fragments: players jump there
+        shown.append(f"\n{clean(hit.uri)}{moment}", style="dim")
     return shown.append("\n")
 
 

@@ -76,8 +76,8 @@ def searchable(event: DocReady) -> KbDocument:
         id=origin if len(origin) <= 500 else hashlib.sha256(origin.encode()).hexdigest(),
         title=event.title,
         content=event.markdown,
-        uri=event.markdown.uri,
-        metadata={"source": origin, "language": event.source.language, "method": event.method},
+        uri=origin,
+        metadata={"markdown": event.markdown.uri, "language": event.source.language, "method": event.method},
     )
 
 
