@@ -6,11 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
+from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 from pydantic import JsonValue
 
-from stenobus_bus import Bus
+from stenobus_bus import Bus, ServerUnavailable
 from stenobus_contracts import Event
 
 BUCKET: Final = "stenobus_facts"
@@ -37,5 +38,8 @@ class Facts:
         return found
 
     async def put(self, contract: type[Event], facts: Mapping[str, JsonValue]) -> None:
-        """Say something about the handler of a contract."""
-        await self._bucket.put(contract.subject, json.dumps(facts).encode())
+        """Say something about the handler of a contract. Raises ServerUnavailable."""
+        try:
+            await self._bucket.put(contract.subject, json.dumps(facts).encode())
+        except NatsError as error:
+            raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error

@@ -7,7 +7,6 @@ works on it: no two writers ever meet, and the state of the run is derived from 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Final, Literal
 
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from stenobus_bus import Bus, ServerUnavailable
 from stenobus_bus.envelope import token
+from stenobus_bus.history import read
 
 BUCKET: Final = "stenobus_runs"
 #: Seconds a run is remembered.
@@ -60,13 +60,13 @@ class Step(BaseModel):
 class Runs:
     """The store of all runs."""
 
-    def __init__(self, bucket: KeyValue) -> None:
-        self._bucket = bucket
+    def __init__(self, bus: Bus, bucket: KeyValue) -> None:
+        self._bus, self._bucket = bus, bucket
 
     @classmethod
     async def open(cls, bus: Bus) -> Runs:
         """The run store of a bus."""
-        return cls(await bus.bucket(BUCKET))
+        return cls(bus, await bus.bucket(BUCKET))
 
     async def put(self, step: Step) -> None:
         """Write a step.
@@ -80,18 +80,21 @@ class Runs:
             raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
 
     async def steps(self, run: str | None = None) -> list[Step]:
-        """The steps of one run, or of all, in order of their start."""
-        found = []
-        async with aclosing(self.follow(run)) as updates:
-            async for step in updates:
-                if step is None:
-                    break
-                found.append(step)
+        """The steps of one run, or of all, in order of their start.
+
+        Raises:
+            ServerUnavailable: the bucket does not answer.
+        """
+        # Read without a watcher: each would leave a consumer behind at the server for minutes.
+        keys = f"$KV.{BUCKET}.{f'{token(run)}.>' if run else '>'}"
+        found = [
+            Step.model_validate_json(entry.data) async for entry in read(self._bus, f"KV_{BUCKET}", keys) if entry.data
+        ]
         return sorted(found, key=lambda step: step.started)
 
     async def follow(self, run: str | None = None) -> AsyncGenerator[Step | None, None]:
         """Steps as they are, then None, then every change as it happens."""
-        watcher = await self._bucket.watch(f"{run}.>" if run else ">")
+        watcher = await self._bucket.watch(f"{token(run)}.>" if run else ">")
         try:
             while True:
                 try:

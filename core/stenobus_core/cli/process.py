@@ -12,8 +12,9 @@ import click
 
 from ..discovery import discover
 from ..errors import PluginError
+from ..follow import Outcome, check_chain, deliver, run_job
 from ..host import Host
-from ..job import Job, JobError, Outcome, check_chain, deliver, run_job
+from ..job import Job, JobError
 from ..plugin import Handler
 from ..services import Services
 from ..session import connect

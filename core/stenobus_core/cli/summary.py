@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from ..job import Outcome
+from ..follow import Outcome
 
 
 def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> None:

@@ -1,0 +1,262 @@
+"""Follow a job from its event to its document."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from nats.aio.msg import Msg
+
+from stenobus_bus import Envelope
+from stenobus_bus.history import read
+from stenobus_bus.topology import domain_stream
+from stenobus_contracts import DocReady, Event
+
+from .job import Job, JobError, slug
+from .plugin import Handler
+from .runs import Runs, Step
+from .services import Services
+
+#: Seconds without any change, and with nothing left to do, after which a run is taken for ended.
+IDLE: Final = 15.0
+#: Seconds the readers of the finished document get.
+_AFTERWARDS: Final = 60.0
+_LOOK: Final = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished job."""
+
+    job: Job
+    run: str
+    ready: DocReady
+    steps: list[Step] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def document_steps(self) -> list[Step]:
+        """The steps that made the document, in order; requests to models are counted by their stage."""
+        return [step for step in self.steps if step.subject != "llm.request"]
+
+    def body(self, markdown_uri: str, docx_uri: str) -> dict[str, Any]:
+        """The classic response's body."""
+        ready = self.ready
+        tokens, cost = ready.tokens_used, ready.cost_usd
+        recognition = ready.source.recognition
+        return {
+            "execution_id": self.job.execution_id,
+            "run": self.run,
+            "markdown_uri": markdown_uri,
+            "docx_uri": docx_uri,
+            "tokens_used": {"input": tokens.input, "output": tokens.output, "total": tokens.total},
+            "cost_usd": None if cost is None else float(cost),
+            "duration_seconds": round(self.seconds, 3),
+            "chunks_processed": ready.chunks_processed,
+            "stages_completed": len(ready.stages),
+            "asr": recognition.model_dump(mode="json", exclude_none=True) if recognition else None,
+            "method": ready.method,
+            "title": ready.title,
+            "stages": [stage.model_dump(mode="json", exclude_none=True) for stage in ready.stages],
+            "stages_cached": sorted({step.handler for step in self.steps if step.cached}),
+            "warnings": list(ready.warnings),
+        }
+
+
+def check_chain(handlers: Iterable[Handler], start: type[Event]) -> None:
+    """Make sure that the handlers lead from an event to a document.
+
+    Raises:
+        JobError: they do not; the message names the subject that nobody handles.
+    """
+    by_contract: dict[type[Event], list[Handler]] = {}
+    for handler in handlers:
+        by_contract.setdefault(handler.contract, []).append(handler)
+    todo, seen, dead_ends = [start], {start}, []
+    while todo:
+        contract = todo.pop()
+        if contract is DocReady:
+            return
+        takers = by_contract.get(contract, [])
+        if not takers:
+            dead_ends.append(contract.subject)
+        for output in (output for handler in takers for output in handler.outputs):
+            if output not in seen:
+                seen.add(output)
+                todo.append(output)
+    raise JobError(
+        f"No running plugin handles {', '.join(dead_ends) or start.subject}; switch on the plugin that does.",
+        status=500,
+        error="IncompletePipeline",
+    )
+
+
+async def run_job(
+    job: Job,
+    services: Services,
+    readers: Iterable[str] = (),
+    on_step: Callable[[Step], None] = lambda step: None,
+) -> Outcome:
+    """Publish a job's event and follow its run to the end.
+
+    Args:
+        readers: handlers of ``doc.ready`` whose work on this document is awaited too.
+        on_step: called with every change of a step.
+
+    Raises:
+        JobError: a step failed for good, or the run ended without a document.
+        BusError: the event could not be published.
+    """
+    started = datetime.now(UTC)
+    run = await _free_run(services.runs, job.execution_id)
+    follower = _Follower(services, run, started, set(readers), on_step)
+    async with follower.listening():
+        await services.bus.publish(job.event, Envelope.new(job.event, "stenobus/process", run=run))
+        ready = await follower.finish()
+    seconds = (datetime.now(UTC) - started).total_seconds()
+    steps = sorted(follower.steps.values(), key=lambda step: step.started)
+    return Outcome(job, run, ready, steps, seconds)
+
+
+class _Follower:
+    """Watches one run from two sides: its steps, and the event that ends it."""
+
+    def __init__(
+        self, services: Services, run: str, started: datetime, readers: set[str], on_step: Callable[[Step], None]
+    ) -> None:
+        self._services, self._bus, self._run, self._started = services, services.bus, run, started
+        self._readers, self._on_step = readers, on_step
+        self.steps: dict[str, Step] = {}
+        self._changed = asyncio.Event()
+        self._arrived = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Follow the run from before its first event."""
+
+        async def arrived(_: Msg) -> None:
+            self._arrived.set()
+            self._changed.set()
+
+        subscription = await self._bus.nc.subscribe(DocReady.subject, cb=arrived)
+        watching = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+            if not self._bus.nc.is_closed:
+                await subscription.unsubscribe()
+
+    async def finish(self) -> DocReady:
+        """The finished document. Raises JobError."""
+        loop = asyncio.get_running_loop()
+        quiet = loop.time()
+        ready: DocReady | None = None
+        while True:
+            self._changed.clear()
+            if ready is None:
+                ready = await self._look()
+            if ready is not None and self._settled():
+                return ready
+            self._raise_failure(ready)
+            now = loop.time()
+            if any(step.status in {"running", "retrying"} for step in self.steps.values()):
+                quiet = now
+            if ready is not None and now - quiet > _AFTERWARDS:
+                return ready
+            if ready is None and now - quiet > IDLE:
+                raise JobError(
+                    f"The run {self._run} ended without a document: nothing took the input up as "
+                    "a recording or transcript.",
+                    error="Unsupported",
+                )
+            try:
+                async with asyncio.timeout(_LOOK):
+                    await self._changed.wait()
+                quiet = loop.time()
+            except TimeoutError:
+                self._arrived.set()  # a direct message can get lost in a reconnect: look for ourselves
+
+    async def _watch(self) -> None:
+        async for step in self._services.runs.follow(self._run):
+            if step is not None:
+                self.steps[step.key] = step
+                self._on_step(step)
+                self._changed.set()
+
+    async def _look(self) -> DocReady | None:
+        if not self._arrived.is_set():
+            return None
+        self._arrived.clear()
+        found = read(self._bus, domain_stream(DocReady.subject), DocReady.subject, since=self._started, run=self._run)
+        async for message in found:
+            data = message.data
+            if "stenobus-claim" in message.headers:
+                data = await self._bus.claims.check_out(data)
+            return DocReady.model_validate_json(data)
+        return None
+
+    def _settled(self) -> bool:
+        """Every reader of the document is done with it."""
+        done = {step.handler for step in self.steps.values() if step.status in {"done", "failed"}}
+        return self._readers <= done and not any(step.status == "running" for step in self.steps.values())
+
+    def _raise_failure(self, ready: DocReady | None) -> None:
+        failed = [step for step in self.steps.values() if step.status == "failed"]
+        if ready is not None or not failed:
+            return
+        step = failed[0]
+        at_fault = step.reason in {"permanent", "invalid"}
+        raise JobError(
+            f"{step.message} (stage {step.handler}, run {self._run}; see `stenobus dlq list`)",
+            status=400 if at_fault else 500,
+            error="InvalidInput" if at_fault else "StageFailed",
+        )
+
+
+async def _free_run(runs: Runs, wanted: str) -> str:
+    """The wanted run id, numbered when an earlier run has it."""
+    base = slug(wanted)
+    number, name = 1, base
+    while await runs.steps(name):
+        number += 1
+        name = f"{base}-{number}"
+    return name
+
+
+async def deliver(outcome: Outcome, services: Services, folder: Path) -> dict[str, Path]:
+    """Write a finished document into a folder.
+
+    Returns:
+        Paths by kind: markdown, docx, transcript.
+
+    Raises:
+        JobError: the folder cannot be written.
+    """
+    stem = outcome.job.stem
+    wanted = {
+        "markdown": (outcome.ready.markdown, f"{stem}.md"),
+        "docx": (outcome.ready.docx, f"{stem}.docx"),
+        "transcript": (outcome.ready.transcript, f"{stem}.transcript.json"),
+    }
+    contents = {name: await services.blobs.read(ref) for ref, name in wanted.values()}
+    try:
+        await asyncio.to_thread(_write, folder, contents)
+    except OSError as error:
+        raise JobError(f"{folder} cannot be written: {error.strerror}.", error="OutputUnwritable") from error
+    return {kind: folder / name for kind, (_, name) in wanted.items()}
+
+
+def _write(folder: Path, contents: dict[str, bytes]) -> None:
+    """Write files, each complete or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in contents.items():
+        partial = folder / f".{name}.partial"
+        partial.write_bytes(data)
+        partial.replace(folder / name)
