@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 from weakref import WeakSet
 
@@ -129,7 +130,8 @@ class Bus:
                     await self.nc.flush(timeout=2)
                 except NatsError as error:
                     log.warning("bus.flush_failed", error=str(error) or type(error).__name__)
-            await self.nc.close()
+            with suppress(OSError):  # a connection that is lost cannot be closed
+                await self.nc.close()
 
     async def __aenter__(self) -> Bus:
         return self

@@ -90,7 +90,7 @@ async def read(
                 data=msg.data,
                 headers={name: value for name, value in headers.items() if name not in _DIRECT_HEADERS},
             )
-            if run is None or message.run == run:
+            if run is None or message.run == token(run):
                 yield message
     except (NatsError, TimeoutError) as error:
         raise ServerUnavailable(f"The stream {stream} does not answer ({type(error).__name__}).") from error
