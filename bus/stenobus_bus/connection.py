@@ -84,6 +84,7 @@ class Bus:
             ServerUnavailable: nobody answers there.
         """
         listeners: WeakSet[asyncio.Event] = WeakSet()
+        bus: Bus | None = None
 
         async def reconnected() -> None:
             log.info("bus.reconnected", url=_redacted(url))
@@ -91,11 +92,12 @@ class Bus:
                 event.set()
 
         async def disconnected() -> None:
-            if not nc.is_closed:
+            if bus is not None and not bus.nc.is_closed:
                 log.warning("bus.disconnected", url=_redacted(url))
 
         async def failed(error: Exception) -> None:
-            log.warning("bus.error", error=str(error) or type(error).__name__)
+            if bus is not None:  # until then, the one who connects hears of it
+                log.warning("bus.error", error=str(error) or type(error).__name__)
 
         try:
             async with asyncio.timeout(timeout):

@@ -106,28 +106,28 @@ import asyncio
 from pathlib import Path
 
 from @MODULE@ import @CLASS@Done, plugin
-from stenobus_bus import Bus, EmbeddedServer, Envelope
+from stenobus_bus import Envelope
 from stenobus_contracts import AsrDone, Media
 from stenobus_core import CoreSettings, Host
+from stenobus_core.session import connect
 
 
 async def test_it_counts_the_words_of_a_transcript(tmp_path: Path) -> None:
     talk = tmp_path / "talk.txt"
     talk.write_text("three short words")
-    server = EmbeddedServer(tmp_path / "nats", port=0)
-    async with await Bus.connect(await server.start()) as bus:
+    settings = CoreSettings(data_dir=tmp_path, nats_url=None, nats_port=0)
+    async with connect(settings) as session:
         counted: asyncio.Queue[bytes] = asyncio.Queue()
 
         async def arrived(msg) -> None:
             counted.put_nowait(msg.data)
 
-        await bus.nc.subscribe(@CLASS@Done.subject, cb=arrived)
-        host = Host(CoreSettings(data_dir=tmp_path), bus, [plugin])
+        await session.bus.nc.subscribe(@CLASS@Done.subject, cb=arrived)
+        host = Host(settings, session.bus, [plugin])
         await host.start()
         event = AsrDone(transcript=Media(uri=talk.as_uri()))
-        await bus.publish(event, Envelope.new(event, "test"))
+        await session.bus.publish(event, Envelope.new(event, "test"))
         async with asyncio.timeout(10):
             assert @CLASS@Done.model_validate_json(await counted.get()).words == 3
         await host.stop()
-    await server.stop()
 '''

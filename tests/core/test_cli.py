@@ -1,0 +1,368 @@
+"""The command: what it prints, how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from stenobus_bus import Bus, EmbeddedServer, apply
+from stenobus_core.cli import cli
+from stenobus_core.discovery import discover
+from stenobus_core.host import Host
+from stenobus_core.services import topology
+from stenobus_core.settings import CoreSettings
+
+from ..conftest import empty
+from ..support.installed import ACME, Site
+from ..support.waiting import eventually
+
+COMMAND = [sys.executable, "-c", "from stenobus_core.cli import main; main()"]
+
+
+class Command:
+    """``stenobus …`` in this process, on the session's server."""
+
+    def __call__(self, *arguments: str, input: str | None = None, expect: int = 0) -> Result:
+        result = CliRunner().invoke(cli, arguments, input=input)
+        if result.exception and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == expect, result.output
+        return result
+
+    def json(self, *arguments: str, expect: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", expect=expect).stdout)
+
+    def fails(self, *arguments: str, expect: int = 1, **more: Any) -> str:
+        """The one sentence on stderr, and nothing on stdout."""
+        result = self(*arguments, expect=expect, **more)
+        assert result.stdout == ""
+        assert result.stderr.startswith("Error: ")
+        assert result.stderr.count("\n") == 1
+        return result.stderr.removeprefix("Error: ").strip()
+
+
+@pytest.fixture
+def stenobus(server: EmbeddedServer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
+    async def prepare() -> None:
+        async with await Bus.connect(server.url) as bus:
+            await empty(bus)
+
+    asyncio.run(prepare())
+    site.install("acme", ACME)
+    monkeypatch.setenv("STENOBUS_NATS_URL", server.url)
+    monkeypatch.setenv("STENOBUS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("STENOBUS_PLUGINS", "acme")
+    logs = structlog.get_config()
+    yield Command()
+    structlog.configure(**logs)
+
+
+def work(*, until: int) -> None:
+    """Run the plugin until it is done with so many events."""
+
+    async def run() -> None:
+        settings = CoreSettings.load("core")
+        async with await Bus.connect(settings.nats_url or "") as bus:
+            host = Host(settings, bus, list(discover(settings).plugins.values()))
+            await host.start()
+            worker = host.workers["acme"]
+            await eventually(lambda: worker.handled + worker.failures >= until)
+            await eventually(lambda: not worker.active)
+            await host.stop()
+
+    asyncio.run(run())
+
+
+# --- publish ---------------------------------------------------------------------------------------------------------
+
+
+def test_publish_says_where_the_event_is_stored(stenobus: Command) -> None:
+    first = stenobus.json("publish", "acme.ping", '{"number": 1}', "--run", "r", "--id", "i")
+    assert first == {"event_id": "i", "run": "r", "stream": "ACME", "sequence": 1, "duplicate": False}
+    again = stenobus("publish", "acme.ping", '{"number": 1}', "--id", "i")
+    assert again.stdout == "acme.ping: stored as ACME/1 (it was there already), run i\n"
+
+
+def test_publish_reads_files_and_stdin(stenobus: Command, tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text('{"number": 1}')
+    assert stenobus.json("publish", "acme.ping", f"@{tmp_path}/event.json")["sequence"] == 1
+    assert "ACME/2" in stenobus("publish", "acme.ping", "-", input='{"number": 2}').stdout
+
+
+def test_publish_refuses_what_breaks_the_contract_in_one_sentence(stenobus: Command) -> None:
+    assert stenobus.fails("publish", "acme.ping", "{").startswith("acme.ping: the payload: Invalid JSON")
+    assert stenobus.fails("publish", "acme.ping", "{}") == "acme.ping: number: Field required."
+    unknown = stenobus.fails("publish", "acme.pang", "{}")
+    assert unknown.startswith("No contract has the subject acme.pang; known: acme.ping, acme.pong, asr.done,")
+    assert (
+        stenobus.fails("publish", "acme.ping", "@nowhere.json")
+        == "nowhere.json cannot be read: No such file or directory."
+    )
+
+
+def test_without_a_server_it_is_one_sentence(stenobus: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOBUS_NATS_URL", "nats://127.0.0.1:1")
+    message = stenobus.fails("publish", "acme.ping", '{"number": 1}')
+    assert message.startswith("No NATS server answers at nats://127.0.0.1:1")
+
+
+def test_a_wrong_setting_is_one_sentence(stenobus: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOBUS_ACK_WAIT", "soon")
+    for arguments in (["publish", "acme.ping", "{}"], ["status"], ["up"], ["plugins", "list"]):
+        assert stenobus.fails(*arguments).startswith("STENOBUS_ACK_WAIT (or ack_wait in [core]): ")
+
+
+# --- dead letters ----------------------------------------------------------------------------------------------------
+
+
+def test_dead_letters_are_listed_shown_retried_and_purged(stenobus: Command) -> None:
+    assert stenobus("dlq", "list").stdout == "There are no dead letters.\n"
+    for number in (-1, -2):
+        stenobus("publish", "acme.ping", json.dumps({"number": number}), "--run", f"run{number}")
+    work(until=2)
+    one, two = stenobus.json("dlq", "list")
+    assert (one["handler"], one["reason"], one["message"]) == ("acme", "permanent", "there is no negative ping")
+    assert "2 permanent" in stenobus("dlq", "list", "--handler", "acme").stdout
+    shown = json.loads(stenobus("dlq", "show", str(one["number"])).stdout)
+    assert json.loads(shown["data"]) == {"number": -1}
+    assert "in ping" in shown["traceback"]
+    assert stenobus("dlq", "retry", str(one["number"])).stdout == "1 published again.\n"
+    assert [letter["number"] for letter in stenobus.json("dlq", "list")] == [two["number"]]
+    work(until=1)
+    letters = stenobus.json("dlq", "list")
+    assert [letter["event_id"] for letter in letters] == [two["event_id"], one["event_id"]]
+    stenobus("dlq", "purge", "--all", input="n\n", expect=1)
+    assert len(stenobus.json("dlq", "list")) == 2
+    assert stenobus("dlq", "purge", "--reason", "permanent", "--yes").stdout == "2 deleted.\n"
+    assert stenobus.json("dlq", "list") == []
+
+
+def test_a_dead_letter_that_is_not_there_is_one_sentence(stenobus: Command) -> None:
+    for arguments in (["show", "7"], ["retry", "7"], ["purge", "7", "--yes"]):
+        message = stenobus.fails("dlq", *arguments)
+        assert message == "There is no such dead letter: 7; `stenobus dlq list` shows what is there."
+
+
+def test_dead_letters_must_be_named(stenobus: Command) -> None:
+    for what in ("retry", "purge"):
+        assert "Name dead letters by number" in stenobus("dlq", what, expect=2).stderr
+
+
+# --- replay, trace, status -------------------------------------------------------------------------------------------
+
+
+def test_replay_says_what_it_would_do_and_does_it(stenobus: Command) -> None:
+    for number in (1, 2):
+        stenobus("publish", "acme.ping", json.dumps({"number": number}), "--run", f"run-{number}")
+    work(until=2)
+    plan = stenobus.json("replay", "acme", "--since", "1h", "--dry-run")
+    assert (plan["replay"], plan["dry_run"], len(plan["events"])) == (None, True, 2)
+    assert "2 events of acme.ping would be handed to acme again." in stenobus(
+        "replay", "acme", "--from-seq", "1", "--dry-run"
+    ).stdout  # fmt: skip
+    assert stenobus.json("replay", "acme", "--run", "run-2", "--dry-run")["events"][0]["run"] == "run-2"
+    assert "No event of acme.ping matches" in stenobus("replay", "acme", "--run", "no such run").stdout
+    done = stenobus.json("replay", "acme", "--run", "run-2")
+    assert done["replay"]
+    work(until=1)
+    events = stenobus.json("trace", "run-2")["events"]
+    assert [event["subject"] for event in events] == ["acme.ping", "acme.pong", "acme.ping", "acme.pong"]
+    again = stenobus.json("replay", "acme", "--since", "1h", "--dry-run")
+    assert len(again["events"]) == 2  # an earlier replay is no further event
+
+
+def test_a_replay_needs_a_handler_and_a_choice(stenobus: Command) -> None:
+    assert stenobus.fails("replay", "acne", "--since", "1h") == "No handler is named acne; known: acme."
+    assert "Say which events" in stenobus("replay", "acme", expect=2).stderr
+    assert "'soon' is no duration" in stenobus("replay", "acme", "--since", "soon", expect=2).stderr
+
+
+def test_a_run_can_be_traced_and_its_status_seen(stenobus: Command) -> None:
+    stenobus("publish", "acme.ping", '{"number": 1}', "--run", "my run")
+    work(until=1)
+    overview = stenobus.json("status")
+    assert [(run["status"], run["steps"]) for run in overview["runs"]] == [("done", 1)]
+    run = overview["runs"][0]["run"]
+    for name in (run, "my run"):
+        (step,) = stenobus.json("status", name)["steps"]
+        assert (step["handler"], step["status"], step["subject"]) == ("acme", "done", "acme.ping")
+        ping, pong = stenobus.json("trace", name)["events"]
+        assert pong["causation"] == ping["id"]
+    tree = stenobus("trace", run).stdout
+    assert tree.index("acme.ping") < tree.index("acme.pong")
+    assert "no event of a run nothing" in stenobus.fails("trace", "nothing")
+    assert "no run nothing" in stenobus.fails("status", "nothing")
+    assert "no run a b.*" in stenobus.fails("status", "a b.*")
+
+
+def test_a_bare_event_is_part_of_its_own_trace(stenobus: Command, server: EmbeddedServer) -> None:
+    async def publish() -> None:
+        async with await Bus.connect(server.url) as bus:
+            await apply(bus, topology("stenobus"))
+            await bus.store("acme.ping", b'{"number": 1}', {})
+
+    stenobus("bus", "apply")
+    asyncio.run(publish())
+    work(until=1)
+    run = stenobus.json("status")["runs"][0]["run"]
+    assert [event["subject"] for event in stenobus.json("trace", run)["events"]] == ["acme.ping", "acme.pong"]
+
+
+# --- bus, plugins, schema --------------------------------------------------------------------------------------------
+
+
+def test_the_bus_is_planned_and_applied(stenobus: Command) -> None:
+    plan = stenobus.json("bus", "plan", expect=2)
+    assert {"action": "create", "what": "consumer ACME/acme"}.items() <= plan[-1].items()
+    stenobus("bus", "apply")
+    assert {change["action"] for change in stenobus.json("bus", "plan")} == {"none"}
+
+
+def test_plugins_are_listed_with_those_that_are_broken_or_off(stenobus: Command, site: Site) -> None:
+    site.install("acme-broken", "raise RuntimeError('no licence')")
+    listed = stenobus.json("plugins", "list")
+    (acme,) = listed["plugins"]
+    assert (acme["plugin"], acme["handlers"][0]["receives"], acme["handlers"][0]["sends"]) == (
+        "acme", "acme.ping", ["acme.pong"],
+    )  # fmt: skip
+    assert acme["settings"][0]["name"] == "STENOBUS_ACME_VOLUME"
+    assert listed["broken"] == {"acme-broken": "RuntimeError: no licence"}
+    assert "asr" in listed["off"] or listed["off"] == []
+    assert "broken acme-broken: RuntimeError: no licence" in stenobus("plugins", "list").stdout
+
+
+def test_the_doctor_tells_what_is_wrong_and_exits_with_one(
+    stenobus: Command, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert stenobus.json("plugins", "doctor")["ok"] is True
+    monkeypatch.setenv("STENOBUS_ACME_VOLUME", "11")
+    checks = stenobus.json("plugins", "doctor", expect=1)["plugins"]["acme"]
+    assert {"name": "volume", "ok": False, "detail": "it goes to 11"} in checks
+    monkeypatch.setenv("STENOBUS_ACME_VOLUME", "loud")
+    (check,) = stenobus.json("plugins", "doctor", expect=1)["plugins"]["acme"]
+    assert check["detail"].startswith("STENOBUS_ACME_VOLUME (or volume in [acme]): ")
+    monkeypatch.delenv("STENOBUS_ACME_VOLUME")
+    site.install("acme-sick", ACME.replace("acme", "acme-sick").replace("return [Check(", "return [1 / 0, Check("))
+    (check,) = stenobus.json("plugins", "doctor", expect=1)["plugins"]["acme-sick"]
+    assert check == {"name": "doctor", "ok": False, "detail": "ZeroDivisionError: division by zero"}
+
+
+def test_schemas_are_exported_and_checked(stenobus: Command, tmp_path: Path) -> None:
+    stenobus("schema", "export", str(tmp_path / "schemas"))
+    assert stenobus("schema", "check", str(tmp_path / "schemas")).stdout == "No breaking change.\n"
+    file = tmp_path / "schemas" / "stenobus.acme.ping.v1.json"
+    schema = json.loads(file.read_text())
+    schema["properties"]["volume"] = {"type": "integer"}
+    file.write_text(json.dumps(schema))
+    result = stenobus("schema", "check", str(tmp_path / "schemas"), expect=1)
+    assert result.stderr == "stenobus.acme.ping.v1: volume is gone\n"
+
+
+def test_the_asyncapi_document_has_the_installed_handlers(stenobus: Command) -> None:
+    document = json.loads(stenobus("asyncapi").stdout)
+    assert {"acme.receive", "acme.send.acme.pong"} <= set(document["operations"])
+
+
+# --- new plugin ------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_plugin_passes_its_own_test(stenobus: Command, tmp_path: Path) -> None:
+    target = tmp_path / "acme-words"
+    output = stenobus("new", "plugin", "acme-words").stdout
+    assert str(Path("acme-words") / "stenobus_acme_words" / "__init__.py") in output
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=target, env=os.environ | {"PYTHONPATH": str(target)}, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert stenobus.fails("new", "plugin", "acme-words") == "acme-words is not empty."
+
+
+@pytest.mark.parametrize("name", ["Acme", "1acme", "acme_words", "acme-", "class", "../acme", "a b"])
+def test_a_new_plugin_needs_a_name(stenobus: Command, name: str) -> None:
+    assert "must be lower-case words joined by hyphens" in stenobus.fails("new", "plugin", name)
+    assert sorted(path.name for path in Path().iterdir()) in (["site"], ["data", "site"])
+
+
+# --- processes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def process_environment(site: Site, tmp_path: Path) -> dict[str, str]:
+    """An embedded server of its own, and the plugin of the test."""
+    site.install("acme", ACME)
+    return os.environ | {
+        "PYTHONPATH": str(site.folder), "STENOBUS_DATA_DIR": str(tmp_path / "data"), "STENOBUS_NATS_PORT": "0",
+        "STENOBUS_PLUGINS": "acme",
+    }  # fmt: skip
+
+
+def servers(folder: Path) -> list[str]:
+    return [str(path) for path in (folder / "data" / "nats" / "ports").glob("*.ports")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_up_drains_on_a_signal_and_leaves_no_server_behind(
+    process_environment: dict[str, str], tmp_path: Path, number: signal.Signals
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "up", env=process_environment, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+    )
+    assert process.stderr
+    async with asyncio.timeout(20):
+        async for line in process.stderr:
+            if b'"event": "up"' in line:
+                break
+    assert servers(tmp_path)
+    started = time.monotonic()
+    process.send_signal(number)
+    async with asyncio.timeout(10):
+        _, rest = await process.communicate()
+    assert process.returncode == 0
+    assert time.monotonic() - started < 5
+    assert b"Traceback" not in rest
+    assert rest.endswith(b"Stopped.\n")
+    assert servers(tmp_path) == []
+
+
+def test_help_answers_at_once_and_imports_nothing_heavy(process_environment: dict[str, str]) -> None:
+    code = (
+        "import sys, time; started = time.perf_counter(); from stenobus_core.cli import cli\n"
+        "cli.main(['--help'], standalone_mode=False); took = time.perf_counter() - started\n"
+        "print([m for m in ('pydantic', 'nats', 'faststream', 'rich') if m in sys.modules], took, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=process_environment, capture_output=True, text=True, check=True
+    )
+    assert "Turn recordings into technical documents" in done.stdout
+    assert done.stderr.startswith("[] ")
+
+
+def test_an_unknown_command_is_a_usage_error(process_environment: dict[str, str]) -> None:
+    done = subprocess.run([*COMMAND, "sing"], env=process_environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "No such command 'sing'" in done.stderr
+
+
+def test_a_broken_command_of_a_plugin_is_reported_and_breaks_no_help(
+    process_environment: dict[str, str], site: Site
+) -> None:
+    site.install("sing", "raise RuntimeError('no voice')", group="stenobus.commands", dist="singer")
+    done = subprocess.run([*COMMAND, "--help"], env=process_environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "no voice" in " ".join(done.stdout.split())
+    done = subprocess.run([*COMMAND, "sing"], env=process_environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "Error: The command sing (installed_singer:plugin) cannot be loaded: no voice\n"
