@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 from stenobus_contracts import Event, registry
 
 from .connection import Bus
-from .envelope import CLAIM, Envelope, attributes, token
+from .envelope import Envelope, token
 from .errors import BusError, RequestTimeout, ServerUnavailable
 
 BUCKET: Final = "stenobus_answers"
@@ -99,5 +99,4 @@ async def _look(bus: Bus, contract: type[Event], where: str) -> Event | None:
 
 
 async def _read(bus: Bus, contract: type[Event], msg: Msg) -> Event:
-    claimed = CLAIM in attributes(msg.headers)
-    return contract.model_validate_json(await bus.claims.check_out(msg.data) if claimed else msg.data)
+    return contract.model_validate_json(await bus.claims.whole(msg.data, msg.headers))

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from stenobus_contracts import DeadLetter, Reason
 
 from .connection import Bus, Stored
-from .envelope import CLAIM, MSG_ID, ONLY, REPLAY, Delivery, Envelope, attributes
+from .envelope import MSG_ID, ONLY, REPLAY, Delivery, Envelope
 from .errors import BlobNotFound, PermanentError
 from .history import read
 
@@ -74,8 +74,7 @@ async def letters(bus: Bus, handler: str | None = None) -> AsyncIterator[Entry]:
     """Dead letters in the order they came, of one handler or of all."""
     async for message in read(bus, STREAM, f"dlq.{handler}" if handler else "dlq.>"):
         try:
-            claimed = CLAIM in attributes(message.headers)
-            body = await bus.claims.check_out(message.data) if claimed else message.data
+            body = await bus.claims.whole(message.data, message.headers)
             yield Entry(message.sequence, DeadLetter.model_validate_json(body))
         except (ValueError, BlobNotFound, PermanentError) as error:
             # Anybody can publish there. One that is none must not hide the others.

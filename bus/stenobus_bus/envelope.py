@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -148,7 +149,7 @@ class Envelope:
         return headers
 
 
-def attributes(headers: dict[str, str] | None) -> dict[str, str]:
+def attributes(headers: Mapping[str, str] | None) -> dict[str, str]:
     """CloudEvents attributes (without their ``ce-`` prefix), trace and replay marks of a message's headers."""
     found: dict[str, str] = {}
     for name, value in (headers or {}).items():

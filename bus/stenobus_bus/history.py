@@ -29,8 +29,9 @@ class Remembered:
 
     @property
     def time(self) -> datetime:
-        """When the server stored it."""
-        return datetime.fromtimestamp(self.timestamp / 1e9, UTC)
+        """When the server stored it, rounded down: what is read since then includes it."""
+        seconds, rest = divmod(self.timestamp, 1_000_000_000)
+        return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest // 1000)
 
     @property
     def event_id(self) -> str:

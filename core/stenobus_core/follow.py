@@ -6,14 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from nats.aio.msg import Msg
-
 from stenobus_bus import Envelope
-from stenobus_bus.history import read
+from stenobus_bus.history import Remembered, read
 from stenobus_bus.topology import domain_stream
 from stenobus_contracts import DocReady, Event
 
@@ -22,11 +20,13 @@ from .plugin import Handler
 from .runs import Runs, Step
 from .services import Services
 
-#: Seconds without any change, and with nothing left to do, after which a run is taken for ended.
-IDLE: Final = 15.0
+#: Seconds without any change after which a run is looked at whether it has ended.
+_QUIET: Final = 1.5
 #: Seconds the readers of the finished document get.
 _AFTERWARDS: Final = 60.0
-_LOOK: Final = 2.0
+_LOOK: Final = 1.0
+#: How far the clock of the server may be behind ours.
+_SKEW: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +99,13 @@ def check_chain(handlers: Iterable[Handler], start: type[Event]) -> None:
 async def run_job(
     job: Job,
     services: Services,
-    readers: Iterable[str] = (),
+    handlers: Iterable[Handler],
     on_step: Callable[[Step], None] = lambda step: None,
 ) -> Outcome:
     """Publish a job's event and follow its run to the end.
 
     Args:
-        readers: handlers of ``doc.ready`` whose work on this document is awaited too.
+        handlers: those that work on the run. The ones that read the finished document are awaited too.
         on_step: called with every change of a step.
 
     Raises:
@@ -114,7 +114,7 @@ async def run_job(
     """
     started = datetime.now(UTC)
     run = await _free_run(services.runs, job.execution_id)
-    follower = _Follower(services, run, started, set(readers), on_step)
+    follower = _Follower(services, job, run, [handler for handler in handlers if handler.track], on_step)
     async with follower.listening():
         await services.bus.publish(job.event, Envelope.new(job.event, "stenobus/process", run=run))
         ready = await follower.finish()
@@ -127,91 +127,89 @@ class _Follower:
     """Watches one run from two sides: its steps, and the event that ends it."""
 
     def __init__(
-        self, services: Services, run: str, started: datetime, readers: set[str], on_step: Callable[[Step], None]
+        self, services: Services, job: Job, run: str, handlers: list[Handler], on_step: Callable[[Step], None]
     ) -> None:
-        self._services, self._bus, self._run, self._started = services, services.bus, run, started
-        self._readers, self._on_step = readers, on_step
+        self._services, self._bus, self._job, self._run = services, services.bus, job, run
+        self._handlers, self._on_step = handlers, on_step
+        self._since = datetime.now(UTC) - _SKEW
         self.steps: dict[str, Step] = {}
         self._changed = asyncio.Event()
-        self._arrived = asyncio.Event()
 
     @contextlib.asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Follow the run from before its first event."""
-
-        async def arrived(_: Msg) -> None:
-            self._arrived.set()
-            self._changed.set()
-
-        subscription = await self._bus.nc.subscribe(DocReady.subject, cb=arrived)
-        watching = asyncio.create_task(self._watch())
+        self._watching = asyncio.create_task(self._watch())
         try:
             yield
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
-            if not self._bus.nc.is_closed:
-                await subscription.unsubscribe()
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
 
     async def finish(self) -> DocReady:
-        """The finished document. Raises JobError."""
+        """The finished document.
+
+        Raises:
+            JobError: a step failed for good, or the run ended without a document.
+        """
         loop = asyncio.get_running_loop()
-        quiet = loop.time()
-        ready: DocReady | None = None
+        changed, ready = loop.time(), None
         while True:
+            if self._watching.done():
+                self._watching.result()  # raises what ended it
             self._changed.clear()
+            ready = ready or await self._look()
+            if ready is not None and self._read(ready):
+                return ready
             if ready is None:
-                ready = await self._look()
-            if ready is not None and self._settled():
+                self._raise_failure()
+            quiet = loop.time() - changed
+            if ready is not None and quiet > _AFTERWARDS:
                 return ready
-            self._raise_failure(ready)
-            now = loop.time()
-            if any(step.status in {"running", "retrying"} for step in self.steps.values()):
-                quiet = now
-            if ready is not None and now - quiet > _AFTERWARDS:
-                return ready
-            if ready is None and now - quiet > IDLE:
+            if ready is None and quiet > _QUIET and await self._ended():
                 raise JobError(
-                    f"The run {self._run} ended without a document: nothing took the input up as "
-                    "a recording or transcript.",
+                    f"No plugin took {self._job.name} up as a recording or transcript (run {self._run}).",
                     error="Unsupported",
                 )
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK):
                     await self._changed.wait()
-                quiet = loop.time()
-            except TimeoutError:
-                self._arrived.set()  # a direct message can get lost in a reconnect: look for ourselves
+                changed = loop.time()
 
     async def _watch(self) -> None:
         async for step in self._services.runs.follow(self._run):
-            if step is not None:
-                self.steps[step.key] = step
-                self._on_step(step)
-                self._changed.set()
+            self.steps[step.key] = step
+            self._on_step(step)
+            self._changed.set()
 
     async def _look(self) -> DocReady | None:
-        if not self._arrived.is_set():
+        if not any(step.status == "done" for step in self.steps.values()):
             return None
-        self._arrived.clear()
-        found = read(self._bus, domain_stream(DocReady.subject), DocReady.subject, since=self._started, run=self._run)
-        async for message in found:
-            data = message.data
-            if "stenobus-claim" in message.headers:
-                data = await self._bus.claims.check_out(data)
-            return DocReady.model_validate_json(data)
+        async for message in self._events(DocReady):
+            return DocReady.model_validate_json(await self._bus.claims.whole(message.data, message.headers))
         return None
 
-    def _settled(self) -> bool:
-        """Every reader of the document is done with it."""
-        done = {step.handler for step in self.steps.values() if step.status in {"done", "failed"}}
-        return self._readers <= done and not any(step.status == "running" for step in self.steps.values())
+    def _events(self, contract: type[Event]) -> AsyncIterator[Remembered]:
+        stream = domain_stream(contract.subject)
+        return read(self._bus, stream, contract.subject, since=self._since, run=self._run)
 
-    def _raise_failure(self, ready: DocReady | None) -> None:
-        failed = [step for step in self.steps.values() if step.status == "failed"]
-        if ready is not None or not failed:
+    def _read(self, ready: DocReady) -> bool:
+        """Every reader of the document is done with it."""
+        readers = {handler.name for handler in self._handlers if handler.contract is type(ready)}
+        return readers <= {step.handler for step in self.steps.values() if step.status in {"done", "failed"}}
+
+    async def _ended(self) -> bool:
+        """Every event of the run has been through every handler that listens to it."""
+        done = {(step.handler, step.event_id) for step in self.steps.values() if step.status in {"done", "failed"}}
+        for handler in self._handlers:
+            async for event in self._events(handler.contract):
+                if (handler.name, event.event_id) not in done:
+                    return False
+        return True
+
+    def _raise_failure(self) -> None:
+        step = next((step for step in self.steps.values() if step.status == "failed"), None)
+        if step is None:
             return
-        step = failed[0]
         at_fault = step.reason in {"permanent", "invalid"}
         raise JobError(
             f"{step.message} (stage {step.handler}, run {self._run}; see `stenobus dlq list`)",

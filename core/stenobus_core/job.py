@@ -60,12 +60,15 @@ class Job:
     event: Event
 
     @property
+    def name(self) -> str:
+        """What people call the input."""
+        media = getattr(self.event, "media", None) or getattr(self.event, "transcript", None)
+        return media.title if isinstance(media, Media) else self.execution_id
+
+    @property
     def stem(self) -> str:
         """Name for the files of the result: the input's own, without its extension."""
-        media = self.event.media if isinstance(self.event, MediaUploaded) else None
-        if isinstance(self.event, AsrDone):
-            media = self.event.media or Media(uri=self.event.transcript.uri)
-        return slug(Path(unquote(media.title)).stem if media else self.execution_id)
+        return slug(Path(unquote(self.name)).stem)
 
     @classmethod
     def from_file(cls, path: Path, *, title: str | None = None, language: str | None = None) -> Job:
@@ -75,6 +78,8 @@ class Job:
             JobError: there is no such file, it is empty, or it cannot be read.
         """
         try:
+            if path.exists() and not (path.is_file() or path.is_dir()):
+                raise JobError(f"{path} is no regular file; write its content into one.")
             with path.open("rb") as file:
                 if not file.read(1):
                     raise JobError(f"{path} is empty.")

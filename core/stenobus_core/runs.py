@@ -6,22 +6,26 @@ works on it: no two writers ever meet, and the state of the run is derived from 
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeout
 from nats.js.kv import KeyValue
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from stenobus_bus import Bus, ServerUnavailable
+from stenobus_bus import Bus, ServerUnavailable, direct
 from stenobus_bus.envelope import token
-from stenobus_bus.history import read
 
 BUCKET: Final = "stenobus_runs"
 #: Seconds a run is remembered.
 TTL: Final = 30 * 86_400.0
+
+#: Seconds between two looks at a run that is followed, should no message say that it changed.
+_LOOK: Final = 5.0
 
 Status = Literal["running", "retrying", "done", "failed"]
 
@@ -61,7 +65,7 @@ class Runs:
     """The store of all runs."""
 
     def __init__(self, bus: Bus, bucket: KeyValue) -> None:
-        self._bus, self._bucket = bus, bucket
+        self._nc, self._bucket = bus.nc, bucket
 
     @classmethod
     async def open(cls, bus: Bus) -> Runs:
@@ -85,25 +89,38 @@ class Runs:
         Raises:
             ServerUnavailable: the bucket does not answer.
         """
-        # Read without a watcher: each would leave a consumer behind at the server for minutes.
-        keys = f"$KV.{BUCKET}.{f'{token(run)}.>' if run else '>'}"
-        found = [
-            Step.model_validate_json(entry.data) async for entry in read(self._bus, f"KV_{BUCKET}", keys) if entry.data
-        ]
+        try:
+            stored = [msg.data async for msg in direct.messages(self._nc, f"KV_{BUCKET}", _subject(run))]
+        except (NatsError, TimeoutError) as error:
+            raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
+        found = [Step.model_validate_json(data) for data in stored if data]  # a deleted key is empty
         return sorted(found, key=lambda step: step.started)
 
-    async def follow(self, run: str | None = None) -> AsyncGenerator[Step | None, None]:
-        """Steps as they are, then None, then every change as it happens."""
-        watcher = await self._bucket.watch(f"{token(run)}.>" if run else ">")
+    async def follow(self, run: str) -> AsyncGenerator[Step, None]:
+        """The steps of a run as they are, then every change as it happens, without end."""
+        changed = asyncio.Event()
+
+        async def change(_: Msg) -> None:
+            changed.set()
+
+        known: dict[str, Step] = {}
+        # The bucket's writes are plain messages too. They only say that there is something to read: the bucket has the
+        # last word, so that no message that comes late or gets lost in a reconnect can tell an old story.
+        subscription = await self._nc.subscribe(_subject(run), cb=change)
         try:
             while True:
-                try:
-                    entry = await watcher.updates(timeout=3600)  # type: ignore[no-untyped-call]
-                except NatsTimeout:
-                    continue
-                if entry is None:
-                    yield None
-                elif entry.value:
-                    yield Step.model_validate_json(entry.value)
+                changed.clear()
+                for step in await self.steps(run):
+                    if known.get(step.key) != step:
+                        known[step.key] = step
+                        yield step
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_LOOK):
+                        await changed.wait()
         finally:
-            await watcher.stop()  # type: ignore[no-untyped-call]
+            if not self._nc.is_closed:
+                await subscription.unsubscribe()
+
+
+def _subject(run: str | None) -> str:
+    return f"$KV.{BUCKET}.{token(run)}.>" if run else f"$KV.{BUCKET}.>"

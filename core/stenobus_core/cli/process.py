@@ -105,7 +105,7 @@ async def _process(found: CoreSettings, job: Job, out: Path | None, *, quiet: bo
             if session.server is None:
                 job = await job.uploaded(services)  # workers elsewhere cannot read this machine's files
             with Progress(_expected(handlers, type(job.event)), enabled=not quiet) as progress:
-                outcome = await run_job(job, services, _readers(handlers), progress.update)
+                outcome = await run_job(job, services, handlers, progress.update)
             return await _report(outcome, services, out, quiet=quiet)
         except asyncio.CancelledError:
             await host.stop(grace=1)
@@ -144,7 +144,3 @@ def _expected(handlers: list[Handler], start: type[Any]) -> list[str]:
                 todo += [output for output in handler.outputs if output not in seen]
                 seen |= set(handler.outputs)
     return names
-
-
-def _readers(handlers: list[Handler]) -> list[str]:
-    return [handler.name for handler in handlers if handler.contract.subject == "doc.ready" and handler.track]
