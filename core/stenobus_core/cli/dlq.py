@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar, get_args
 
 import click
 from rich.console import Console
@@ -11,8 +12,19 @@ from rich.console import Console
 from stenobus_bus import Bus
 from stenobus_bus.dead_letters import Entry, letters, remove
 from stenobus_bus.dead_letters import retry as retry_letter
+from stenobus_contracts import Reason
 
 from .running import print_json, run, services, settings
+
+C = TypeVar("C", bound=Callable[..., Any])
+
+
+def _choice(command: C) -> C:
+    """The ways to say which dead letters."""
+    command = click.option("--reason", type=click.Choice(get_args(Reason)), help="Every one of this reason.")(command)
+    command = click.option("--handler", help="Every dead letter of this handler.")(command)
+    command = click.option("--all", "everything", is_flag=True, help="Every dead letter.")(command)
+    return click.argument("numbers", type=int, nargs=-1)(command)
 
 
 @click.group()
@@ -57,12 +69,7 @@ def show(number: int) -> None:
 
 
 @dlq.command()
-@click.argument("numbers", type=int, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every dead letter.")
-@click.option("--handler", help="Every dead letter of this handler.")
-@click.option(
-    "--reason", type=click.Choice(["invalid", "permanent", "exhausted", "crashed"]), help="Every one of this reason."
-)
+@_choice
 def retry(numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None) -> None:
     """Hand events to the handler that gave up, and to nobody else; the dead letters go."""
     entries = _choose(numbers, everything, handler, reason)
@@ -71,12 +78,7 @@ def retry(numbers: tuple[int, ...], everything: bool, handler: str | None, reaso
 
 
 @dlq.command()
-@click.argument("numbers", type=int, nargs=-1)
-@click.option("--all", "everything", is_flag=True, help="Every dead letter.")
-@click.option("--handler", help="Every dead letter of this handler.")
-@click.option(
-    "--reason", type=click.Choice(["invalid", "permanent", "exhausted", "crashed"]), help="Every one of this reason."
-)
+@_choice
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def purge(numbers: tuple[int, ...], everything: bool, handler: str | None, reason: str | None, yes: bool) -> None:
     """Delete dead letters for good."""
