@@ -78,7 +78,7 @@ class Bench:
     async def settled(self, name: str | None = None) -> bool:
         """Nothing waits for the consumer, and nothing is in its hands."""
         info = await self.info(name)
-        return info["num_pending"] == info["num_ack_pending"] == 0
+        return bool(info["num_pending"] == info["num_ack_pending"] == 0)
 
 
 @pytest.fixture

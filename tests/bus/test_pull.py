@@ -36,6 +36,19 @@ async def test_it_never_holds_more_than_it_has_hands(bench: Bench) -> None:
     assert (await bench.info())["num_redelivered"] == 0
 
 
+async def test_it_asks_for_no_more_than_its_free_hands_all_along(bench: Bench) -> None:
+    held: list[int] = []
+
+    async def handle(_: Received[Ping]) -> None:
+        held.append(worker.active)
+        await asyncio.sleep(0)  # others may receive meanwhile
+
+    worker = await bench.work(handle, concurrency=3)
+    await bench.pings(*range(60))
+    await eventually(lambda: worker.handled == 60)
+    assert max(held) <= 3
+
+
 async def test_a_slow_handler_does_not_block_a_fast_one(bench: Bench) -> None:
     gate, quick = Gate(), []
 
@@ -52,23 +65,47 @@ async def test_a_slow_handler_does_not_block_a_fast_one(bench: Bench) -> None:
     await eventually(lambda: quick[-1] == 0)
 
 
-async def test_work_longer_than_ack_wait_is_done_once_even_while_it_queues(bench: Bench) -> None:
+async def test_work_longer_than_ack_wait_is_done_once(bench: Bench, server: EmbeddedServer) -> None:
     gate, runs = Gate(), []
 
     async def handle(received: Received[Ping]) -> None:
         runs.append(received.event.number)
         await gate()
 
-    # Two requests of one event each are under way before the first arrives: the second then waits in the queue.
     worker = await bench.work(handle, concurrency=2)
     await bench.pings(1, 2)
     await eventually(lambda: gate.waiting == 2)
-    await still(lambda: len(runs) == 2, 2.2)  # more than twice the ack_wait
-    gate.open()
-    await eventually(lambda: worker.handled == 2)
-    await eventually(bench.settled)
+    async with await Bus.connect(server.url) as elsewhere:
+        idle = await bench.work(handle, concurrency=2, bus=elsewhere)  # whom a redelivery would reach
+        await still(lambda: len(runs) == 2, 2.2)  # more than twice the ack_wait
+        gate.open()
+        await eventually(lambda: worker.handled == 2)
+        await eventually(bench.settled)
+        await idle.stop(grace=0)
     assert sorted(runs) == [1, 2]
     assert (await bench.info())["delivered"]["consumer_seq"] == 2
+
+
+async def test_signs_of_life_begin_at_receipt_and_not_when_a_handler_begins(
+    bench: Bench, server: EmbeddedServer
+) -> None:
+    """An event that waits for its handler must not run out of time either."""
+    worker = await bench.work(_nothing)
+    loop = worker._loop
+    for task in loop._workers:
+        task.cancel()
+    await asyncio.gather(*loop._workers, return_exceptions=True)  # nobody takes it from the queue
+    await bench.pings(1)
+    await eventually(lambda: loop.active == 1)
+    async with await Bus.connect(server.url) as elsewhere:
+        idle = await bench.work(_nothing, bus=elsewhere)  # whom a redelivery would reach
+        await still(lambda: idle.handled == 0, 2.2)
+        await idle.stop(grace=0)
+    assert (await bench.info())["num_ack_pending"] == 1
+
+
+async def _nothing(_: Received[Ping]) -> None:
+    return None
 
 
 async def test_a_redelivery_of_what_is_in_hand_is_not_begun_anew(bench: Bench) -> None:
