@@ -46,9 +46,9 @@ def plugin(name: str, folder: Path | None) -> None:
 
 
 def _fill(text: str, name: str, module: str) -> str:
-    domain = name.split("-")[0]
+    subject = name.replace("-", ".")
     class_name = "".join(word.capitalize() for word in name.split("-"))
-    for mark, value in {"@NAME@": name, "@MODULE@": module, "@DOMAIN@": domain, "@CLASS@": class_name}.items():
+    for mark, value in {"@NAME@": name, "@MODULE@": module, "@SUBJECT@": subject, "@CLASS@": class_name}.items():
         text = text.replace(mark, value)
     return text
 
@@ -84,7 +84,7 @@ from stenobus_contracts import AsrDone, Event
 from stenobus_core import Context, Plugin
 
 
-class @CLASS@Done(Event, subject="@DOMAIN@.counted"):
+class @CLASS@Done(Event, subject="@SUBJECT@.counted"):
     """The number of words of a transcript."""
 
     words: int
