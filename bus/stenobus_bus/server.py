@@ -36,6 +36,10 @@ _POLL: Final = 0.02
 _WATCH: Final = 0.5
 
 
+class _Ended(ServerUnavailable):
+    """The server's process is gone."""
+
+
 @dataclass(frozen=True, slots=True)
 class _State:
     pid: int
@@ -75,9 +79,8 @@ class EmbeddedServer:
             async with self._exclusive():
                 self._use = (self.folder / "users.lock").open("a")
                 fcntl.flock(self._use, fcntl.LOCK_SH)
-                if self._alive():
-                    state = await self._answering()
-                else:
+                state = await self._running()
+                if state is None:
                     state = await self._launch()
                     self.started = True
         except OSError as error:
@@ -152,6 +155,15 @@ class EmbeddedServer:
                 continue  # it is about to be written, or to be removed
         return None
 
+    async def _running(self) -> _State | None:
+        """The living server, once it answers; None when there is none, or when it was just dying."""
+        if not self._alive():
+            return None
+        try:
+            return await self._answering()
+        except _Ended:
+            return None
+
     async def _answering(self) -> _State:
         """The living server, once it answers."""
         try:
@@ -161,7 +173,7 @@ class EmbeddedServer:
                     if state is not None and await asyncio.to_thread(_answers, state.url):
                         return state
                     if not self._alive():
-                        raise ServerUnavailable(
+                        raise _Ended(
                             f"The embedded nats-server ended at once: {_last_line(self.log)} (log: {self.log})"
                         )
                     await asyncio.sleep(_POLL)
