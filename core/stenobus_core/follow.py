@@ -199,6 +199,8 @@ class _Follower:
 
     async def _ended(self) -> bool:
         """Every event of the run has been through every handler that listens to it."""
+        if any(step.status in {"running", "retrying"} for step in self.steps.values()):
+            return False
         done = {(step.handler, step.event_id) for step in self.steps.values() if step.status in {"done", "failed"}}
         for handler in self._handlers:
             async for event in self._events(handler.contract):

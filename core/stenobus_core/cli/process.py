@@ -54,27 +54,28 @@ def process(
         raise click.UsageError("Name a FILE, or --event EVENT.json.")
     found = settings("error")
     try:
-        try:
-            job = Job.from_file(file, title=title, language=language) if file else _classic(event_file, title, language)
-            result = run(_process(found, job, out, quiet=as_json))
-        except click.Abort as stop:
-            click.echo(
-                "Interrupted. Nothing is lost: the run goes on with the next `stenobus process` or `up`.", err=True
-            )
-            raise SystemExit(130) from stop
-        except click.ClickException as error:
-            cause = error.__cause__
-            raise (
-                cause if isinstance(cause, JobError) else JobError(error.message, status=500, error="Failed")
-            ) from error
-    except JobError as error:
+        job = Job.from_file(file, title=title, language=language) if file else _classic(event_file, title, language)
+        result = run(_process(found, job, out, quiet=as_json))
+    except (JobError, click.ClickException, click.Abort) as error:
+        failure, code = _failure(error)
         if as_json:
-            print_json({"statusCode": error.status, "body": {"error": error.error, "message": str(error)}})
+            print_json({"statusCode": failure.status, "body": {"error": failure.error, "message": str(failure)}})
         else:
-            click.echo(f"Error: {error}", err=True)
-        raise SystemExit(2 if error.status == 400 else 1) from error
+            click.echo(f"Error: {failure}", err=True)
+        raise SystemExit(code) from error
     if as_json:
         print_json(result)
+
+
+def _failure(error: JobError | click.ClickException | click.Abort) -> tuple[JobError, int]:
+    """What to tell of an error, and the exit code."""
+    cause = error if isinstance(error, JobError) else error.__cause__
+    if isinstance(cause, JobError):
+        return cause, 2 if cause.status == 400 else 1
+    if isinstance(error, click.ClickException):
+        return JobError(error.message, status=500, error="Failed"), 1
+    kept = "Interrupted; nothing is lost: the run goes on with the next `stenobus process` or `up`."
+    return JobError(kept, status=500, error="Interrupted"), 130
 
 
 def _classic(path: Path | None, title: str | None, language: str | None) -> Job:
