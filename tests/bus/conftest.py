@@ -75,6 +75,10 @@ class Bench:
         found: dict[str, Any] = await self.bus.api(f"CONSUMER.INFO.TEST.{name or self.name}")
         return found
 
+    async def unacknowledged(self) -> int:
+        """Deliveries that the server takes for unsettled; it counts acknowledgements a moment after they came."""
+        return int((await self.info())["num_ack_pending"])
+
     async def settled(self, name: str | None = None) -> bool:
         """Nothing waits for the consumer, and nothing is in its hands."""
         info = await self.info(name)
