@@ -1,6 +1,6 @@
 """Stenobus on NATS JetStream: nothing lost, nothing twice, everything replayable."""
 
-from .connection import Bus, Stored
+from .connection import Bus
 from .envelope import Delivery, Envelope
 from .errors import (
     AnswerRefused,
@@ -15,6 +15,7 @@ from .errors import (
     RetryableError,
     ServerUnavailable,
 )
+from .post import Post, Stored
 from .server import EmbeddedServer
 from .settle import RetryPolicy
 from .topology import Change, ConsumerSpec, StreamSpec, apply, plan
@@ -35,6 +36,7 @@ __all__ = [
     "Observer",
     "PayloadTooLarge",
     "PermanentError",
+    "Post",
     "PublishFailed",
     "Received",
     "RequestTimeout",

@@ -4,35 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import WeakSet
 
 import nats
 import structlog
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.errors import MaxPayloadError, NoRespondersError
-from nats.errors import TimeoutError as NatsTimeout
+from nats.errors import NoRespondersError
 from nats.js.client import JetStreamContext
 from nats.js.kv import KeyValue
 
 from stenobus_contracts import Event
 
+from .acks import Acks
 from .claim import ClaimCheck
 from .envelope import Envelope
-from .errors import PayloadTooLarge, PublishFailed, ServerUnavailable
+from .errors import PayloadTooLarge, ServerUnavailable
+from .lookup import Lookup
 from .objects import ObjectBucket
+from .post import ACK_TIMEOUT, DEADLINE, Post, Stored
 
 log = structlog.get_logger(__name__)
 
-#: Seconds one PubAck may take before the publish is repeated under the same message id.
-ACK_TIMEOUT: Final = 5.0
-#: Seconds after which a publish gives up. Longer than a server restart, shorter than a human's patience.
-PUBLISH_DEADLINE: Final = 60.0
-#: JetStream error code for a stream that refuses new messages because a limit is reached.
-_STREAM_FULL: Final = frozenset({10077, 10047, 10122})
 #: Room for headers when a body is measured against max_payload.
 _HEADER_ROOM: Final = 16 * 1024
 
@@ -44,15 +41,6 @@ class ApiError(ServerUnavailable):
         self.code = int(error.get("code", 0))
         self.err_code = int(error.get("err_code", 0))
         super().__init__(f"{subject}: {error.get('description', 'unknown error')} ({self.err_code or self.code})")
-
-
-class Stored(NamedTuple):
-    """Where the server put a message."""
-
-    stream: str
-    sequence: int
-    #: The server had a message with this id already; nothing was added.
-    duplicate: bool
 
 
 class Bus:
@@ -67,6 +55,8 @@ class Bus:
         #: The object bucket of blobs and claim checks.
         self.objects = ObjectBucket(nc, bucket)
         self.claims = ClaimCheck(self.objects, limit=nc.max_payload - _HEADER_ROOM)
+        self.acks = Acks(nc)
+        self._lookups: dict[str, Lookup] = {}
         self._reconnected: WeakSet[asyncio.Event] = WeakSet()
         self._buckets: dict[str, KeyValue] = {}
 
@@ -94,6 +84,7 @@ class Bus:
         async def disconnected() -> None:
             if bus is not None and not bus.nc.is_closed:
                 log.warning("bus.disconnected", url=_redacted(url))
+                bus._lost()
 
         async def failed(error: Exception) -> None:
             if bus is not None:  # until then, the one who connects hears of it
@@ -122,6 +113,7 @@ class Bus:
             ) from error
         bus = cls(nc, bucket)
         bus._reconnected = listeners
+        await bus.acks.open()
         return bus
 
     async def close(self) -> None:
@@ -160,6 +152,20 @@ class Bus:
                 ) from error
         return self._buckets[name]
 
+    async def lookup(self, stream: str) -> Lookup:
+        """Grouped questions whether a stream holds a subject."""
+        if stream not in self._lookups:
+            lookup = Lookup(self.nc, stream)
+            await lookup.open()
+            self._lookups.setdefault(stream, lookup)
+        return self._lookups[stream]
+
+    def _lost(self) -> None:
+        """The connection broke: whoever waits for an answer asks again, and is heard once it is back."""
+        self.acks.lost()
+        for lookup in self._lookups.values():
+            lookup.lost()
+
     # --- publishing --------------------------------------------------------------------------------------------------
 
     async def publish(
@@ -168,7 +174,7 @@ class Bus:
         envelope: Envelope,
         *,
         headers: Mapping[str, str] | None = None,
-        deadline: float = PUBLISH_DEADLINE,
+        deadline: float = DEADLINE,
     ) -> Stored:
         """Store an event and wait for the server's word that it has it.
 
@@ -188,8 +194,29 @@ class Bus:
             event.subject, body, {**envelope.headers(), **claim, **(headers or {})}, deadline=deadline
         )
 
+    async def publish_all(
+        self, events: Iterable[tuple[Event, Envelope]], *, window: int = 256, deadline: float = DEADLINE
+    ) -> list[Stored]:
+        """Store many events with many on the way at once. Their order stays, unless one must be sent again.
+
+        Args:
+            window: events on the way at once.
+            deadline: seconds until it gives up on one of them.
+
+        Raises:
+            PublishFailed: one was not stored; those before it are, of those behind it some may be.
+        """
+        stored: list[Stored] = []
+        waiting: deque[Post] = deque()
+        for event, envelope in events:
+            if len(waiting) >= window:
+                stored.append(await waiting.popleft().stored())
+            body, claim = await self.claims.check_in(event.body())
+            waiting.append(await self.post(event.subject, body, {**envelope.headers(), **claim}, deadline=deadline))
+        return stored + [await post.stored() for post in waiting]
+
     async def store(
-        self, subject: str, body: bytes, headers: Mapping[str, str], *, deadline: float = PUBLISH_DEADLINE
+        self, subject: str, body: bytes, headers: Mapping[str, str], *, deadline: float = DEADLINE
     ) -> Stored:
         """Publish raw bytes to a stream: PubAck awaited, repeated under the same message id, bounded in time.
 
@@ -197,38 +224,18 @@ class Bus:
             PayloadTooLarge: body and headers together exceed the server's limit.
             PublishFailed: no PubAck before the deadline.
         """
-        message = dict(headers)
-        size = len(body) + sum(len(name) + len(value) + 4 for name, value in message.items()) + 12
+        return await (await self.post(subject, body, headers, deadline=deadline)).stored()
+
+    async def post(self, subject: str, body: bytes, headers: Mapping[str, str], *, deadline: float = DEADLINE) -> Post:
+        """Send raw bytes to a stream, and let the caller await the PubAck when it wants to.
+
+        Raises:
+            PayloadTooLarge: body and headers together exceed the server's limit.
+        """
+        size = len(body) + sum(len(name) + len(value) + 4 for name, value in headers.items()) + 12
         if size > self.nc.max_payload:
             raise PayloadTooLarge(f"{subject}: {size} bytes exceed the server's limit of {self.nc.max_payload}.")
-        loop = asyncio.get_running_loop()
-        end, pause, full = loop.time() + deadline, 0.05, False
-        while True:
-            left = end - loop.time()
-            try:
-                answer = await self.nc.request(subject, body, timeout=max(0.1, min(ACK_TIMEOUT, left)), headers=message)
-                stored = json.loads(answer.data)
-                refusal = stored.get("error")
-                if refusal is None:
-                    return Stored(stored["stream"], stored["seq"], stored.get("duplicate", False))
-                reason = str(refusal.get("description"))
-                if refusal.get("code") != 503 and refusal.get("err_code") not in _STREAM_FULL:
-                    raise PublishFailed(f"{subject}: the server refused the event: {reason}.")
-                if refusal.get("err_code") in _STREAM_FULL and not full:
-                    full = True
-                    log.warning("publish.stream_full", subject=subject, reason=reason)
-            except MaxPayloadError as error:
-                raise PayloadTooLarge(f"{subject}: the body exceeds the server's limit.") from error
-            except NoRespondersError:
-                reason = "no stream takes this subject, or JetStream is starting"
-            except NatsTimeout:
-                reason = "no PubAck came"
-            except (NatsError, OSError) as error:
-                reason = str(error) or type(error).__name__
-            if loop.time() + pause >= end:
-                raise PublishFailed(f"{subject}: not stored within {deadline:.0f} s: {reason}.")
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, 2.0)
+        return await Post(self.acks, subject, body, headers, deadline).send()
 
     # --- the JetStream API -------------------------------------------------------------------------------------------
 

@@ -13,10 +13,11 @@ from nats.aio.msg import Msg
 
 from stenobus_contracts import DeadLetter, Reason
 
-from .connection import Bus, Stored
+from .connection import Bus
 from .envelope import MSG_ID, ONLY, REPLAY, Delivery, Envelope
 from .errors import BlobNotFound, PermanentError
 from .history import read
+from .post import Stored
 
 STREAM: Final = "DLQ"
 _TRACEBACK_LIMIT: Final = 16_384

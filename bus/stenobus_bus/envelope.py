@@ -124,8 +124,8 @@ class Envelope:
 
     @property
     def transport_id(self) -> str:
-        """What the server deduplicates by."""
-        return f"{self.id}/{self.replay}" if self.replay else self.id
+        """What the server deduplicates by. Equal ids of two sources are two events."""
+        return derived_id(self.source, self.id, self.replay)
 
     def headers(self) -> dict[str, str]:
         """The envelope as message headers (CloudEvents binary mode)."""

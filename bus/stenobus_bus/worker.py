@@ -28,7 +28,6 @@ from .topology import ConsumerSpec, apply
 log = structlog.get_logger(__name__)
 
 E = TypeVar("E", bound=Event)
-A = TypeVar("A")
 T = TypeVar("T")
 
 #: Seconds until an event that a stopping process hands back is delivered to another one.
@@ -60,6 +59,9 @@ class Observer:
 
     async def succeeded(self, received: Received[Any], seconds: float) -> None:
         """Outputs are stored; the event is about to be acknowledged."""
+
+    async def skipped(self, envelope: Envelope, delivery: Delivery) -> None:
+        """The ledger knows the event: its effects are in place, and it is about to be acknowledged."""
 
     async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
         """The attempt failed; the next one comes after ``delay`` seconds."""
@@ -101,6 +103,8 @@ class Worker(Generic[E]):
         self._retry = retry or RetryPolicy()
         self._remember = ledger
         self._ledger: Ledger | None = None
+        #: Events that are being worked on, by their key in the ledger; set when one is done with.
+        self._at_work: dict[str, asyncio.Event] = {}
         self._observer = observer or Observer()
         self._loop = PullLoop(
             bus,
@@ -159,27 +163,45 @@ class Worker(Generic[E]):
                 msg, delivery, envelope, "invalid", InvalidPayload(_explain(error, self._contract)), delivery.count
             )
             return
-        attempt = delivery.count
-        if self._ledger is not None:
-            if await self._patiently(self._ledger.completed, envelope):
+        if self._ledger is None:
+            await self._attempt(Received(event, envelope, delivery, delivery.count, msg), None)
+        else:
+            await self._once(self._ledger, event, envelope, delivery, msg)
+
+    async def _once(self, ledger: Ledger, event: E, envelope: Envelope, delivery: Delivery, msg: Msg) -> None:
+        """Work on an event unless its effects are in place."""
+        key, first = ledger.key(envelope), delivery.count == 1
+        while (copy := self._at_work.get(key)) is not None:  # once that one is done with, the ledger knows
+            await copy.wait()
+            first = False
+        self._at_work[key] = done = asyncio.Event()
+        try:
+            if await self._patiently(lambda: ledger.completed(key, first=first)):
+                await self._tell(self._observer.skipped(envelope, delivery))
                 await settle.acknowledge(self._nc, msg.reply)
                 return
-            if delivery.count > 1:
-                attempt = max(1, attempt - await self._patiently(self._ledger.handed_back, delivery))
-        if attempt > self._retry.attempts:
-            crash = RuntimeError(f"the process ended {attempt - 1} times while it handled this event")
-            await self._bury(msg, delivery, envelope, "crashed", crash, attempt - 1)
-            return
-        await self._run(Received(event, envelope, delivery, attempt, msg))
+            attempt = delivery.count
+            if attempt > 1:
+                attempt = max(1, attempt - await self._patiently(lambda: ledger.handed_back(delivery)))
+            await self._attempt(Received(event, envelope, delivery, attempt, msg), key)
+        finally:
+            del self._at_work[key]
+            done.set()
 
-    async def _run(self, received: Received[E]) -> None:
+    async def _attempt(self, received: Received[E], key: str | None) -> None:
+        if received.attempt > self._retry.attempts:
+            crash = RuntimeError(f"the process ended {received.attempt - 1} times while it handled this event")
+            await self._bury(received.msg, received.delivery, received.envelope, "crashed", crash, received.attempt - 1)
+            return
         started = time.perf_counter()
         try:
             await self._tell(self._observer.before(received))
             await self._publish(received, await self._outputs(received))
-            if self._ledger is not None:
-                await self._patiently(self._ledger.complete, received.envelope)
+            remembered = await self._ledger.complete(key) if self._ledger and key else None
+            # The run record is written while the ledger's entry is on its way.
             await self._tell(self._observer.succeeded(received, time.perf_counter() - started))
+            if remembered is not None:
+                await remembered.stored()
             await settle.acknowledge(self._nc, received.msg.reply)
             self.handled += 1
         except PermanentError as error:
@@ -256,14 +278,16 @@ class Worker(Generic[E]):
         await settle.terminate(self._nc, msg.reply, f"{reason}: see dlq.{self.name}")
 
     async def _body(self, msg: Msg, found: dict[str, str]) -> bytes:
-        return await self._patiently(self._bus.claims.check_out, msg.data) if CLAIM in found else msg.data
+        if CLAIM not in found:
+            return msg.data
+        return await self._patiently(lambda: self._bus.claims.check_out(msg.data))
 
-    async def _patiently(self, ask: Callable[[A], Awaitable[T]], about: A) -> T:
+    async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What the bus answers, however long it is out of order. The event stays in hand: settling it, or letting its
         time run out, would use up its attempts without a single one."""
         while True:
             try:
-                return await ask(about)
+                return await ask()
             except ServerUnavailable as trouble:
                 log.warning("handler.bus_trouble", handler=self.name, error=str(trouble))
             await asyncio.sleep(_PAUSE)

@@ -115,7 +115,8 @@ async def test_outputs_carry_cause_run_and_trace(bench: Bench) -> None:
     assert found["source"] == f"stenobus/{bench.name}"
     assert found["type"] == "stenobus.test.pong.v1"
     assert found["content-type"] == "application/json"
-    assert found["id"] == first.envelope.follow(Pong(number=1), bench.name, 0).id == pong.headers["Nats-Msg-Id"]
+    follow = first.envelope.follow(Pong(number=1), bench.name, 0)
+    assert (found["id"], pong.headers["Nats-Msg-Id"]) == (follow.id, follow.transport_id)
     _, trace, span, _ = found["traceparent"].split("-")
     assert trace == "0af7651916cd43dd8448eb211c80319c"
     assert span != "b7ad6b7169203331"

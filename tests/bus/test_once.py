@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from stenobus_bus import Envelope, Received, Stored
+from stenobus_bus import Envelope, PermanentError, Received, Stored
 from stenobus_bus.ledger import BUCKET
 from stenobus_bus.topology import key_value
 
@@ -132,6 +132,90 @@ async def test_a_ledger_that_is_out_of_order_costs_no_attempt(bench: Bench, monk
     await eventually(lambda: worker.handled == 1)
     assert attempts == [(1, 1)]
     assert not await bench.letters()
+
+
+async def test_copies_that_are_in_hand_together_run_once(bench: Bench) -> None:
+    gate, numbers = Gate(), []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+        await gate()
+
+    worker = await bench.work(handle, concurrency=3)
+    await again(bench, 1, "first")
+    await again(bench, 2, "second")
+    await bench.pings(3)
+    await eventually(lambda: worker.active == 3 and gate.waiting == 2)
+    gate.open()
+    await eventually(bench.settled)
+    assert sorted(numbers) == [1, 3]
+
+
+async def test_a_copy_of_a_failed_event_is_tried_in_its_place(bench: Bench) -> None:
+    gate, numbers = Gate(), []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+        await gate()
+        if received.event.number == 1:
+            raise PermanentError("never")
+
+    worker = await bench.work(handle, concurrency=2)
+    await again(bench, 1, "first")
+    await again(bench, 2, "second")
+    await eventually(lambda: worker.active == 2 and gate.waiting == 1)
+    gate.open()
+    await eventually(bench.settled)
+    assert numbers == [1, 2]
+
+
+async def test_a_crowd_of_known_events_is_skipped_among_new_ones(bench: Bench) -> None:
+    """Their look-ups share requests, more than one request can hold."""
+    numbers: list[int] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    async def publish(transport: str, *chosen: int) -> None:
+        for number in chosen:
+            envelope = Envelope.new(Ping(number=number), "test", id=f"id-{number}")
+            await bench.bus.publish(Ping(number=number), envelope, headers={"Nats-Msg-Id": f"{transport}-{number}"})
+
+    worker = await bench.work(handle, concurrency=600)
+    await publish("first", *range(0, 600, 2))
+    await eventually(bench.settled)
+    await worker.stop()
+    await publish("second", *range(600))
+    await bench.work(handle, concurrency=600)
+    await eventually(bench.settled)
+    assert sorted(numbers) == list(range(600))
+
+
+async def test_a_redelivery_asks_the_leader_of_the_ledger(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any replica answers a direct get, and one that lags does not know what was completed a moment ago."""
+    numbers: list[int] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    def lagging(_: Any, subject: str) -> asyncio.Future[bool]:
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        answer.set_result(False)
+        return answer
+
+    async def forget(*_: object) -> None:
+        """The process dies before it acknowledges."""
+
+    first = await bench.work(handle)
+    with monkeypatch.context() as dying:
+        dying.setattr("stenobus_bus.settle.acknowledge", forget)
+        await bench.pings(1)
+        await eventually(lambda: first.handled == 1)
+        await first.stop(grace=0)
+    monkeypatch.setattr("stenobus_bus.lookup.Lookup.holds", lagging)
+    await bench.work(handle)
+    await eventually(bench.settled)
+    assert numbers == [1]
 
 
 def test_the_ledger_remembers_longer_than_streams_keep_events() -> None:

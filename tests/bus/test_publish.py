@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, Envelope, PayloadTooLarge, PublishFailed, ServerUnavailable, apply
+from stenobus_bus.post import ACK_TIMEOUT
 from stenobus_bus.server import executable
 from stenobus_bus.topology import domain
 from stenobus_contracts import Event
@@ -37,6 +38,46 @@ async def test_the_same_id_is_stored_once(bench: Bench) -> None:
     assert again.duplicate
     assert again.sequence == first.sequence
     assert len(await bench.stored(Ping)) == 1
+
+
+async def test_equal_ids_of_two_sources_are_two_events(bench: Bench) -> None:
+    event = Ping(number=1)
+    for source in ("one", "two"):
+        await bench.bus.publish(event, Envelope.new(event, source, id="same"))
+    assert len(await bench.stored(Ping)) == 2
+
+
+async def test_many_events_are_published_in_their_order(bench: Bench) -> None:
+    events = [Ping(number=number, text="x" * (2_000_000 if number == 5 else 1)) for number in range(40)]
+    stored = await bench.bus.publish_all(((event, Envelope.new(event, "test")) for event in events), window=8)
+    assert [place.sequence for place in stored] == list(range(1, 41))
+    assert [json.loads(message.data).get("number") for message in await bench.stored(Ping)] == [
+        None if number == 5 else number for number in range(40)
+    ]
+
+
+async def test_what_waits_for_its_acknowledgement_is_sent_again_when_the_connection_is_back(tmp_path: Path) -> None:
+    """Not when its time is over, which is seconds later."""
+    heard = asyncio.Event()
+
+    async def hear(_: object) -> None:
+        heard.set()
+
+    server = EmbeddedServer(tmp_path, port=0)
+    url = await server.start()
+    async with await Bus.connect(url) as bus, await Bus.connect(url) as other:
+        await other.nc.subscribe("test.ping", cb=hear)  # somebody listens, but no stream answers
+        await other.nc.flush()
+        event, started = Ping(number=1), time.monotonic()
+        publishing = asyncio.create_task(bus.publish(event, Envelope.new(event, "test")))
+        await heard.wait()
+        await apply(bus, [domain("test")])
+        await server.stop()
+        again = EmbeddedServer(tmp_path, port=int(url.rpartition(":")[2]))
+        await again.start()
+        await publishing
+        assert time.monotonic() - started < ACK_TIMEOUT
+    await again.stop()
 
 
 async def test_without_a_stream_it_says_so_in_bounded_time(bench: Bench) -> None:

@@ -1,0 +1,105 @@
+"""A message on its way into a stream: the server's word awaited, the sending repeated, the time bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import structlog
+from nats.errors import Error as NatsError
+from nats.errors import MaxPayloadError, NoRespondersError
+from nats.errors import TimeoutError as NatsTimeout
+
+from .acks import Acks
+from .errors import PayloadTooLarge, PublishFailed
+
+log = structlog.get_logger(__name__)
+
+#: Seconds one PubAck may take before the message is sent again under the same message id.
+ACK_TIMEOUT: Final = 5.0
+#: Seconds after which a publish gives up. Longer than a server restart, shorter than a human's patience.
+DEADLINE: Final = 60.0
+#: JetStream error codes of a stream that refuses new messages because a limit is reached.
+_STREAM_FULL: Final = frozenset({10077, 10047, 10122})
+
+
+class Stored(NamedTuple):
+    """Where the server put a message."""
+
+    stream: str
+    sequence: int
+    #: The server had a message with this id already; nothing was added.
+    duplicate: bool
+
+
+class Post:
+    """One message. :meth:`send` it, do something else, and await :meth:`stored`.
+
+    Args:
+        deadline: seconds until it gives up, from the first sending.
+    """
+
+    __slots__ = ("_ack", "_acks", "_body", "_deadline", "_end", "_headers", "_reason", "_subject")
+
+    def __init__(
+        self, acks: Acks, subject: str, body: bytes, headers: Mapping[str, str], deadline: float = DEADLINE
+    ) -> None:
+        self._acks, self._subject, self._body, self._headers = acks, subject, body, headers
+        self._deadline, self._end = deadline, 0.0
+        self._ack: asyncio.Future[bytes] | None = None
+        self._reason = ""
+
+    async def send(self) -> Post:
+        """Hand the message to the connection; what goes wrong shows in :meth:`stored`.
+
+        Raises:
+            PayloadTooLarge: the body exceeds the server's limit.
+        """
+        now = asyncio.get_running_loop().time()
+        if not self._end:
+            self._end = now + self._deadline
+        timeout = max(0.1, min(ACK_TIMEOUT, self._end - now))
+        try:
+            self._ack = await self._acks.send(self._subject, self._body, self._headers, timeout=timeout)
+        except MaxPayloadError as error:
+            raise PayloadTooLarge(f"{self._subject}: the body exceeds the server's limit.") from error
+        except (NatsError, OSError) as error:
+            self._reason = str(error) or type(error).__name__
+        return self
+
+    async def stored(self) -> Stored:
+        """Wait for the server's word that it has the message; send it again as long as it does not come.
+
+        Raises:
+            PayloadTooLarge: the body exceeds the server's limit.
+            PublishFailed: no PubAck before the deadline, or no stream takes the subject.
+        """
+        pause, full = 0.05, False
+        while True:
+            if self._ack is not None:
+                try:
+                    answer = json.loads(await self._ack)
+                    refusal = answer.get("error")
+                    if refusal is None:
+                        return Stored(answer["stream"], answer["seq"], answer.get("duplicate", False))
+                    self._reason = str(refusal.get("description"))
+                    if refusal.get("err_code") in _STREAM_FULL:
+                        if not full:
+                            log.warning("publish.stream_full", subject=self._subject, reason=self._reason)
+                        full = True
+                    elif refusal.get("code") != 503:
+                        raise PublishFailed(f"{self._subject}: the server refused the event: {self._reason}.")
+                except NoRespondersError:
+                    self._reason = "no stream takes this subject, or JetStream is starting"
+                except NatsTimeout:
+                    self._reason = "no PubAck came"
+                except NatsError as error:
+                    self._reason = str(error) or type(error).__name__
+            if asyncio.get_running_loop().time() + pause >= self._end:
+                raise PublishFailed(f"{self._subject}: not stored within {self._deadline:.0f} s: {self._reason}.")
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 2.0)
+            self._ack = None
+            await self.send()
