@@ -18,6 +18,7 @@ from .errors import (
 from .post import Post, Stored
 from .server import EmbeddedServer
 from .settle import RetryPolicy
+from .stats import Stats
 from .topology import Change, ConsumerSpec, StreamSpec, apply, plan
 from .worker import Observer, Received, Worker
 
@@ -43,6 +44,7 @@ __all__ = [
     "RetryPolicy",
     "RetryableError",
     "ServerUnavailable",
+    "Stats",
     "Stored",
     "StreamSpec",
     "Worker",

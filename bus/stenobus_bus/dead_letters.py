@@ -82,6 +82,12 @@ async def letters(bus: Bus, handler: str | None = None) -> AsyncIterator[Entry]:
             log.warning("dead_letter.unreadable", stream=STREAM, sequence=message.sequence, error=str(error))
 
 
+async def counts(bus: Bus) -> dict[str, int]:
+    """How many dead letters there are of each handler. Raises BusError."""
+    info = await bus.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": "dlq.>"})
+    return {subject.partition(".")[2]: count for subject, count in (info["state"].get("subjects") or {}).items()}
+
+
 async def retry(bus: Bus, entry: Entry) -> Stored:
     """Publish the original again, for the handler that gave up and for nobody else, then remove the dead letter.
 

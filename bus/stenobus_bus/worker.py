@@ -23,6 +23,7 @@ from .errors import BusError, InvalidPayload, PermanentError, RetryableError, Se
 from .ledger import Ledger
 from .pull import PullLoop
 from .settle import RetryPolicy
+from .stats import Stats
 from .topology import ConsumerSpec, apply
 
 log = structlog.get_logger(__name__)
@@ -62,6 +63,9 @@ class Observer:
 
     async def skipped(self, envelope: Envelope, delivery: Delivery) -> None:
         """The ledger knows the event: its effects are in place, and it is about to be acknowledged."""
+
+    async def interrupted(self, received: Received[Any]) -> None:
+        """The process stops in the middle of the handler; the event is about to be handed back."""
 
     async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
         """The attempt failed; the next one comes after ``delay`` seconds."""
@@ -115,8 +119,9 @@ class Worker(Generic[E]):
             ensure=lambda: apply(bus, [consumer]),
             concurrency=concurrency,
         )
-        #: Events handled, failed attempts and seconds spent, for the service statistics.
-        self.handled, self.failures, self.seconds = 0, 0, 0.0
+        #: Events that may be in hand at once.
+        self.slots = concurrency
+        self.stats = Stats()
 
     async def start(self) -> None:
         """Begin to handle events.
@@ -145,6 +150,16 @@ class Worker(Generic[E]):
     def active(self) -> int:
         """Events in hand."""
         return self._loop.active
+
+    @property
+    def handled(self) -> int:
+        """Events handled since the start."""
+        return self.stats.handled
+
+    @property
+    def failures(self) -> int:
+        """Failed attempts since the start."""
+        return self.stats.failures
 
     # --- one event ---------------------------------------------------------------------------------------------------
 
@@ -177,6 +192,7 @@ class Worker(Generic[E]):
         self._at_work[key] = done = asyncio.Event()
         try:
             if await self._patiently(lambda: ledger.completed(key, first=first)):
+                self.stats.skipped += 1
                 await self._tell(self._observer.skipped(envelope, delivery))
                 await settle.acknowledge(self._nc, msg.reply)
                 return
@@ -203,19 +219,23 @@ class Worker(Generic[E]):
             if remembered is not None:
                 await remembered.stored()
             await settle.acknowledge(self._nc, received.msg.reply)
-            self.handled += 1
+            self.stats.handled += 1
+        except asyncio.CancelledError:
+            await self._tell(self._observer.interrupted(received))
+            raise
         except PermanentError as error:
-            self.failures += 1
+            self.stats.failures += 1
             await self._give_up(received, "permanent", error)
         except Exception as error:
-            self.failures += 1
+            self.stats.failures += 1
             await self._try_again(received, error)
         finally:
-            self.seconds += time.perf_counter() - started
+            self.stats.seconds += time.perf_counter() - started
 
     async def _outputs(self, received: Received[E]) -> Sequence[Event]:
         """What the handler makes of the event. Whatever it does to end itself is an error of this attempt alone."""
         limit = asyncio.timeout(self._timeout)
+        started = time.perf_counter()
         try:
             async with limit:
                 return await self._call(received)
@@ -228,13 +248,19 @@ class Worker(Generic[E]):
             if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
                 raise  # we are being stopped
             raise RuntimeError(f"the handler ended with {type(error).__name__}") from error
+        finally:
+            self.stats.work.observe(time.perf_counter() - started)
 
     async def _publish(self, received: Received[E], outputs: Sequence[Event]) -> None:
+        if not outputs:
+            return
+        started = time.perf_counter()
         for ordinal, output in enumerate(outputs):
             envelope = received.envelope.follow(output, self.name, ordinal)
             await self._bus.publish(output, envelope)
             if type(output).answers is self._contract:
                 await answers.answer(self._bus, output, envelope, received.envelope.id)
+        self.stats.publish.observe(time.perf_counter() - started)
 
     async def _try_again(self, received: Received[E], error: Exception) -> None:
         if received.attempt >= self._retry.attempts:
@@ -250,6 +276,7 @@ class Worker(Generic[E]):
             delay=round(delay, 2),
             error=f"{type(error).__name__}: {error}",
         )
+        self.stats.retried += 1
         await self._tell(self._observer.failed(received, error, delay))
         await settle.later(self._nc, received.msg.reply, delay)
 
@@ -274,6 +301,7 @@ class Worker(Generic[E]):
             log.error("handler.dead_letter_failed", handler=self.name, error=str(trouble))
             await settle.later(self._nc, msg.reply, _BUS_TROUBLE_DELAY)
             return
+        self.stats.dead[reason] += 1
         await self._tell(self._observer.buried(envelope, delivery, reason, error))
         await settle.terminate(self._nc, msg.reply, f"{reason}: see dlq.{self.name}")
 

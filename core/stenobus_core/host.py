@@ -96,8 +96,9 @@ class Host:
 
     @property
     def ready(self) -> bool:
-        """Every consumer exists and its loop hears from the server."""
-        return bool(self.workers) and not self.failed and all(worker.healthy for worker in self.workers.values())
+        """Connected, every consumer exists and its loop hears from the server."""
+        healthy = all(worker.healthy for worker in self.workers.values())
+        return self.bus.nc.is_connected and bool(self.workers) and not self.failed and healthy
 
     async def _start(self, plugin: Plugin, services: Services) -> None:
         settings = plugin.load_settings()

@@ -79,10 +79,15 @@ class Handler:
         """First line of the function's docstring."""
         return (self.function.__doc__ or "").strip().partition("\n")[0]
 
+    @property
+    def stream(self) -> str:
+        """The stream its events are in."""
+        return domain_stream(self.contract.subject)
+
     def consumer(self, ack_wait: float) -> ConsumerSpec:
         """The durable consumer it needs."""
         return ConsumerSpec(
-            stream=domain_stream(self.contract.subject),
+            stream=self.stream,
             name=self.name,
             subject=self.contract.subject,
             ack_wait=ack_wait,

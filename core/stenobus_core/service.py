@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from nats import micro
 from nats.aio.client import Client
+from nats.errors import TimeoutError as NatsTimeout
 from nats.micro.request import Request
 from nats.micro.service import EndpointConfig, EndpointStats, ServiceConfig
 
-from stenobus_bus import Worker
+from stenobus_bus import Bus, Worker
 
 from .plugin import Plugin
+
+#: Seconds services get to answer.
+_WAIT: Final = 0.5
 
 
 async def register(nc: Client, plugin: Plugin, workers: Mapping[str, Worker[Any]]) -> Callable[[], Awaitable[None]]:
@@ -24,16 +30,7 @@ async def register(nc: Client, plugin: Plugin, workers: Mapping[str, Worker[Any]
     """
 
     def stats(_: EndpointStats) -> dict[str, Any]:
-        return {
-            name: {
-                "handled": worker.handled,
-                "failures": worker.failures,
-                "active": worker.active,
-                "seconds": round(worker.seconds, 3),
-                "ready": worker.healthy,
-            }
-            for name, worker in workers.items()
-        }
+        return {name: figures(worker) for name, worker in workers.items()}
 
     async def ready(request: Request) -> None:
         state = {name: worker.healthy for name, worker in workers.items()}
@@ -56,3 +53,63 @@ async def register(nc: Client, plugin: Plugin, workers: Mapping[str, Worker[Any]
             await service.stop()
 
     return withdraw
+
+
+def figures(worker: Worker[Any]) -> dict[str, Any]:
+    """What a handler tells about itself, counted since its process began."""
+    stats = worker.stats
+    return {
+        "handled": stats.handled,
+        "failures": stats.failures,
+        "retried": stats.retried,
+        "skipped": stats.skipped,
+        "dead": dict(stats.dead),
+        "active": worker.active,
+        "slots": worker.slots,
+        "seconds": round(stats.seconds, 3),
+        "work": list(stats.work.counts),  # per bound of stenobus_bus.stats.BOUNDS
+        "ready": worker.healthy,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """A plugin in one process that answered."""
+
+    plugin: str
+    #: Of this process's service; another one after a restart.
+    id: str
+    #: Figures by handler, see :func:`figures`.
+    handlers: Mapping[str, dict[str, Any]]
+
+
+async def alive(bus: Bus, wait: float = _WAIT) -> list[Alive]:
+    """Services that answer the NATS micro protocol in time.
+
+    Args:
+        wait: seconds they get.
+    """
+    inbox = bus.nc.new_inbox()
+    answers = await bus.nc.subscribe(inbox)
+    await bus.nc.publish("$SRV.STATS", reply=inbox)
+    found = []
+    try:
+        async with asyncio.timeout(wait):
+            while True:
+                message = await answers.next_msg(timeout=wait)
+                if not message.data:
+                    break  # 503: nobody serves
+                stats = json.loads(message.data)
+                told: Any = next((point["data"] for point in stats.get("endpoints") or () if point.get("data")), {})
+                found.append(Alive(stats["name"], stats["id"], _handlers(told)))
+    except (TimeoutError, NatsTimeout):
+        pass  # whoever is alive has answered
+    await answers.unsubscribe()
+    return sorted(found, key=lambda service: (service.plugin, service.id))
+
+
+def _handlers(told: Any) -> dict[str, dict[str, Any]]:
+    """The figures of our handlers: other services on the server may tell anything."""
+    if not isinstance(told, dict):
+        return {}
+    return {name: data for name, data in told.items() if isinstance(data, dict) and "handled" in data}

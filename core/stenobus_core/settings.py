@@ -101,6 +101,10 @@ class CoreSettings(PluginSettings):
     )
     grace: float = Field(default=20.0, ge=0, description="seconds running handlers get at a stop")
     cache: bool = Field(default=True, description="reuse stage results with equal inputs")
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 picks one, off when absent"
+    )
+    metrics_host: str = Field(default="127.0.0.1", description="address that the metrics port listens on")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log level"
     )

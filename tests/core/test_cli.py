@@ -304,7 +304,8 @@ def process_environment(site: Site, tmp_path: Path) -> dict[str, str]:
     """An embedded server of its own, and the plugin of the test."""
     site.install("acme", ACME)
     return os.environ | {
-        "PYTHONPATH": str(site.folder), "STENOBUS_DATA_DIR": str(tmp_path / "data"), "STENOBUS_NATS_PORT": "0",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(site.folder), os.environ.get("PYTHONPATH")])),
+        "STENOBUS_DATA_DIR": str(tmp_path / "data"), "STENOBUS_NATS_PORT": "0",
         "STENOBUS_PLUGINS": "acme",
     }  # fmt: skip
 
@@ -335,6 +336,29 @@ async def test_up_drains_on_a_signal_and_leaves_no_server_behind(
     assert b"Traceback" not in rest
     assert rest.endswith(b"Stopped.\n")
     assert servers(tmp_path) == []
+
+
+async def test_up_serves_metrics_where_it_is_told_to(process_environment: dict[str, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *COMMAND, "up", "--metrics-port", "0", env=process_environment, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr
+    url = ""
+    async with asyncio.timeout(20):
+        async for line in process.stderr:
+            url = json.loads(line).get("url", url) if b"metrics.listening" in line else url
+            if b'"event": "up"' in line:
+                break
+    address, path = url.removeprefix("http://").split("/")
+    host, port = address.split(":")
+    assert (host, path) == ("127.0.0.1", "metrics")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
+    assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+    process.terminate()
+    await process.communicate()
+    assert process.returncode == 0
 
 
 def test_help_answers_at_once_and_imports_nothing_heavy(process_environment: dict[str, str]) -> None:

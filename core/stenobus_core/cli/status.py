@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 from typing import Any
 
 import click
-from nats.errors import TimeoutError as NatsTimeout
 from rich.console import Console
 from rich.table import Table
 
-from stenobus_bus import Bus
-
 from ..runs import Step
+from ..service import Alive, alive
 from ..settings import CoreSettings
 from .running import print_json, run, services, settings
-
-#: Seconds services get to answer.
-_WAIT = 0.5
 
 
 @click.command()
@@ -45,35 +38,13 @@ async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> Non
             else:
                 Console(highlight=False, markup=False).print(_steps(steps))
             return
-        alive = await _alive(session.bus)
+        answered = await alive(session.bus)
         runs = _runs(steps)
         if as_json:
-            print_json({"server": session.url, "services": alive, "runs": runs})
+            found_services = [{"service": a.plugin, "id": a.id, "handlers": a.handlers} for a in answered]
+            print_json({"server": session.url, "services": found_services, "runs": runs})
         else:
-            _overview(session.url, alive, runs)
-
-
-async def _alive(bus: Bus) -> list[dict[str, Any]]:
-    """Services that answer the NATS micro protocol within half a second."""
-    inbox = bus.nc.new_inbox()
-    answers = await bus.nc.subscribe(inbox)
-    await bus.nc.publish("$SRV.STATS", reply=inbox)
-    found = []
-    try:
-        async with asyncio.timeout(_WAIT):
-            while True:
-                message = await answers.next_msg(timeout=_WAIT)
-                if not message.data:
-                    break  # 503: nobody serves
-                stats = json.loads(message.data)
-                handlers: dict[str, Any] = next(
-                    (point.get("data") for point in stats.get("endpoints", []) if point.get("data")), {}
-                )
-                found.append({"service": stats["name"], "id": stats["id"], "handlers": handlers})
-    except (TimeoutError, NatsTimeout):
-        pass  # whoever is alive has answered
-    await answers.unsubscribe()
-    return sorted(found, key=lambda service: str(service["service"]))
+            _overview(session.url, answered, runs)
 
 
 def _runs(steps: list[Step], limit: int = 20) -> list[dict[str, Any]]:
@@ -105,13 +76,13 @@ def _steps(steps: list[Step]) -> Table:
     return table
 
 
-def _overview(url: str, alive: list[dict[str, Any]], runs: list[dict[str, Any]]) -> None:
+def _overview(url: str, answered: list[Alive], runs: list[dict[str, Any]]) -> None:
     console = Console(highlight=False, markup=False)
     console.print(f"Server {url}")
-    if not alive:
+    if not answered:
         console.print("No service is running; start them with `stenobus up`.")
-    for service in alive:
-        for name, stats in service["handlers"].items():
+    for service in answered:
+        for name, stats in service.handlers.items():
             ready = "ready" if stats["ready"] else "not ready"
             console.print(f"  {name:<22} {ready}, {stats['handled']} handled, {stats['failures']} failed attempts")
     if runs:

@@ -3,27 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import click
 import structlog
 
 from ..discovery import discover
-from ..errors import PluginError
+from ..errors import PluginError, SettingsError
 from ..host import Host
 from ..session import connect
 from ..settings import CoreSettings
 from .running import run, settings
 
+if TYPE_CHECKING:
+    from ..metrics import MetricsServer
+
 
 @click.command()
 @click.argument("names", metavar="[PLUGIN]...", nargs=-1)
-def up(names: tuple[str, ...]) -> None:
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /healthz and /readyz there.")
+def up(names: tuple[str, ...], metrics_port: int | None) -> None:
     """Run plugins in the foreground until interrupted: all of them, or those named.
 
     `documents` means every `documents-…` plugin. One plugin per process is how production runs; any number of
     processes may run the same plugin and share its work.
     """
-    found = settings(None)
+    found = settings(None, **({} if metrics_port is None else {"metrics_port": metrics_port}))
     try:
         run(_up(found, names))
     except click.Abort:
@@ -39,7 +44,10 @@ async def _up(found: CoreSettings, names: tuple[str, ...]) -> None:
         raise PluginError("There is no plugin to run; see `stenobus plugins list`.")
     async with connect(found, f"stenobus up {' '.join(names)}".strip()) as session:
         host = Host(found, session.bus, list(discovered.plugins.values()))
+        metrics = None if found.metrics_port is None else _metrics(host, found.metrics_host, found.metrics_port)
         try:
+            if metrics:  # first, so that whoever asks meanwhile hears that it is not ready yet
+                await metrics.start()
             await host.start()
             log.info("up", url=session.url, embedded=session.server is not None, plugins=list(discovered.plugins))
             if session.server and found.nats_port and not session.url.endswith(f":{found.nats_port}"):
@@ -50,3 +58,15 @@ async def _up(found: CoreSettings, names: tuple[str, ...]) -> None:
             await asyncio.Event().wait()
         finally:
             await host.stop()
+            if metrics:
+                await metrics.stop()
+
+
+def _metrics(host: Host, address: str, port: int) -> MetricsServer:
+    try:
+        from ..metrics import MetricsServer
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "STENOBUS_METRICS_PORT needs prometheus_client; install it with `pip install 'stenobus-core[metrics]'`."
+        ) from error
+    return MetricsServer(host, address, port)
