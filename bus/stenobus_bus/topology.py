@@ -81,6 +81,11 @@ def domain_stream(subject: str) -> str:
     return subject.split(".")[0].upper()
 
 
+def handler_of(consumer: str) -> str:
+    """The handler of a consumer. That of a lane is named ``<handler>_<lane>``, and no handler has a ``_``."""
+    return consumer.partition("_")[0]
+
+
 def domain(name: str) -> StreamSpec:
     """The stream of one domain. Limits retention, so that history can be replayed."""
     return StreamSpec(

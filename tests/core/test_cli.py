@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,35 @@ def test_a_dead_letter_that_is_not_there_is_one_sentence(stenobus: Command) -> N
 def test_dead_letters_must_be_named(stenobus: Command) -> None:
     for what in ("retry", "purge"):
         assert "Name dead letters by number" in stenobus("dlq", what, expect=2).stderr
+
+
+# --- pause, resume ---------------------------------------------------------------------------------------------------
+
+
+def test_a_handler_is_paused_and_resumed(stenobus: Command) -> None:
+    stenobus("bus", "apply")
+    stenobus("publish", "acme.ping", '{"number": 1}')
+    said = stenobus("pause", "acme").stdout
+    assert said.startswith("acme is paused until 20")
+    assert said.endswith(", 1 waiting; `stenobus resume acme` ends it.\n")
+    until = datetime.fromisoformat(stenobus.json("pause", "acme", "15m")["paused_until"])
+    assert timedelta(minutes=14) < until - datetime.now(UTC) < timedelta(minutes=16)
+    assert "Paused: acme until 20" in stenobus("status").stdout
+    (held,) = stenobus.json("status")["paused"]
+    assert (held["stream"], held["consumer"], held["pending"]) == ("ACME", "acme", 1)
+    assert stenobus("resume", "acme").stdout == "acme goes on, 1 waiting.\n"
+    assert stenobus("resume", "acme").stdout == "acme was not paused, 1 waiting.\n"
+    assert "Paused" not in stenobus("status").stdout
+
+
+def test_a_pause_needs_a_handler_and_a_time_to_come(stenobus: Command) -> None:
+    assert stenobus.fails("pause", "acme") == (
+        "The server has no handler acme; known: none yet; `stenobus up` declares them."
+    )
+    stenobus("bus", "apply")
+    assert stenobus.fails("pause", "acne") == "The server has no handler acne; known: acme."
+    assert "is over already" in stenobus("pause", "acme", "2020-01-01", expect=2).stderr
+    assert "'soon' is no duration" in stenobus("pause", "acme", "soon", expect=2).stderr
 
 
 # --- replay, trace, status -------------------------------------------------------------------------------------------

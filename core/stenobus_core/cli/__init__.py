@@ -17,6 +17,8 @@ COMMANDS = {
     "status": ("status", "Show the running services, or one run."),
     "trace": ("trace", "Show what followed from what in a run."),
     "replay": ("replay", "Hand past events to a handler again."),
+    "pause": ("pause", "Hold a handler's events back for a while."),
+    "resume": ("pause", "Deliver a paused handler's events again."),
     "dlq": ("dlq", "List, show, retry or purge dead letters."),
     "bus": ("bus", "Plan or apply streams, consumers and buckets."),
     "schema": ("schema", "Export JSON Schemas, or check for breaking changes."),

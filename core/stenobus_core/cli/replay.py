@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import click
 from rich.console import Console
@@ -16,8 +15,7 @@ from ..discovery import discover
 from ..plugin import Handler
 from ..settings import CoreSettings
 from .running import print_json, run, services, settings
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+from .times import ago
 
 
 @click.command()
@@ -41,7 +39,7 @@ def replay(
     handlers = {known.name: known for plugin in discover(found).plugins.values() for known in plugin.handlers}
     if handler not in handlers:
         raise click.ClickException(f"No handler is named {handler}; known: {', '.join(sorted(handlers))}.")
-    begin = _time(since) if since else None
+    begin = ago(since) if since else None
     run(_replay(found, handlers[handler], begin, from_seq or 1, run_id, dry_run, as_json))
 
 
@@ -88,12 +86,3 @@ def _originals(events: list[Remembered]) -> list[Remembered]:
     """Each event once: an earlier replay stored it again under the same source and id."""
     by_id = {(event.attributes.get("source"), event.event_id): event for event in reversed(events)}
     return list(by_id.values())[::-1]
-
-
-def _time(text: str) -> datetime:
-    if match := re.fullmatch(r"(\d+)([smhdw])", text.strip()):
-        return datetime.now(UTC) - timedelta(seconds=int(match[1]) * _UNITS[match[2]])
-    try:
-        return datetime.fromisoformat(text).astimezone(UTC)
-    except ValueError as error:
-        raise click.BadParameter(f"{text!r} is no duration (90s, 15m, 2h, 7d) and no ISO 8601 time") from error

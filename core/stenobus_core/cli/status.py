@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+
+from stenobus_bus.pause import Place, places
 
 from ..runs import Step
 from ..service import Alive, alive
@@ -40,11 +43,14 @@ async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> Non
             return
         answered = await alive(session.bus)
         runs = _runs(steps)
+        paused = [place for place in await places(session.bus) if place.paused_until]
         if as_json:
             found_services = [{"service": a.plugin, "id": a.id, "handlers": a.handlers} for a in answered]
-            print_json({"server": session.url, "services": found_services, "runs": runs})
+            held = [asdict(place) for place in paused]
+            print_json({"server": session.url, "services": found_services, "paused": held, "runs": runs})
         else:
             _overview(session.url, answered, runs)
+            _held_back(paused)
 
 
 def _runs(steps: list[Step], limit: int = 20) -> list[dict[str, Any]]:
@@ -91,3 +97,10 @@ def _overview(url: str, answered: list[Alive], runs: list[dict[str, Any]]) -> No
         console.print(
             f"  {entry['run']:<40} {entry['status']:<9} {entry['steps']} steps, {entry['started']:%Y-%m-%d %H:%M}"
         )
+
+
+def _held_back(paused: list[Place]) -> None:
+    for place in paused:
+        assert place.paused_until is not None
+        until = f"{place.paused_until.astimezone():%Y-%m-%d %H:%M:%S}"
+        click.echo(f"Paused: {place.consumer} until {until}, {place.pending} waiting")
