@@ -15,23 +15,17 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError, UnexpectedEOF
 from nats.errors import TimeoutError as NatsTimeout
 
+from .inbox import Inbox
+
 _NOBODY: Final = "503"
 
 
-class Acks:
+class Acks(Inbox):
     """Sends requests and hands each its answer."""
 
     def __init__(self, nc: Client) -> None:
-        self._nc = nc
-        self._inbox = ""
-        self._count = 0
+        super().__init__(nc)
         self._waiting: dict[str, tuple[asyncio.Future[bytes], asyncio.TimerHandle]] = {}
-
-    async def open(self) -> None:
-        """Listen for answers. Called once, before the first request."""
-        inbox = self._nc.new_inbox()
-        await self._nc.subscribe(f"{inbox}.*", cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._inbox = f"{inbox}."
 
     async def send(
         self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, timeout: float
@@ -49,24 +43,22 @@ class Acks:
             nats.errors.Error: it could not be sent.
         """
         loop = asyncio.get_running_loop()
-        self._count += 1
-        number = str(self._count)
+        number = self._number()
         future: asyncio.Future[bytes] = loop.create_future()
         self._waiting[number] = future, loop.call_later(timeout, self._fail, number, NatsTimeout)
         try:
-            await self._nc.publish(subject, body, self._inbox + number, dict(headers) if headers else None)
+            await self._nc.publish(subject, body, self._reply + number, dict(headers) if headers else None)
         except BaseException:
             self._take(number)
             raise
         return future
 
     def lost(self) -> None:
-        """The connection broke: what was on the way, or its answer, may be lost."""
+        """Let everybody know who waits for an answer."""
         for number in list(self._waiting):
             self._fail(number, UnexpectedEOF)
 
-    async def _receive(self, msg: Msg) -> None:
-        number = msg.subject[len(self._inbox) :]
+    def _receive(self, number: str, msg: Msg) -> None:
         if msg.headers and msg.headers.get("Status") == _NOBODY:
             self._fail(number, NoRespondersError)
         elif (future := self._take(number)) is not None:

@@ -22,8 +22,10 @@ from stenobus_contracts import Event
 
 from .acks import Acks
 from .claim import ClaimCheck
+from .entries import Entries
 from .envelope import Envelope
 from .errors import PayloadTooLarge, ServerUnavailable
+from .inbox import Inbox
 from .lookup import Lookup
 from .objects import ObjectBucket
 from .post import ACK_TIMEOUT, DEADLINE, Post, Stored
@@ -56,7 +58,9 @@ class Bus:
         self.objects = ObjectBucket(nc, bucket)
         self.claims = ClaimCheck(self.objects, limit=nc.max_payload - _HEADER_ROOM)
         self.acks = Acks(nc)
+        self.entries = Entries(nc)
         self._lookups: dict[str, Lookup] = {}
+        self._inboxes: WeakSet[Inbox] = WeakSet()
         self._reconnected: WeakSet[asyncio.Event] = WeakSet()
         self._buckets: dict[str, KeyValue] = {}
 
@@ -84,7 +88,8 @@ class Bus:
         async def disconnected() -> None:
             if bus is not None and not bus.nc.is_closed:
                 log.warning("bus.disconnected", url=_redacted(url))
-                bus._lost()
+                for inbox in bus._inboxes:
+                    inbox.lost()  # whoever waits asks again, and is heard once the connection is back
 
         async def failed(error: Exception) -> None:
             if bus is not None:  # until then, the one who connects hears of it
@@ -113,7 +118,8 @@ class Bus:
             ) from error
         bus = cls(nc, bucket)
         bus._reconnected = listeners
-        await bus.acks.open()
+        await bus.open(bus.acks)
+        await bus.open(bus.entries)
         return bus
 
     async def close(self) -> None:
@@ -156,15 +162,14 @@ class Bus:
         """Grouped questions whether a stream holds a subject."""
         if stream not in self._lookups:
             lookup = Lookup(self.nc, stream)
-            await lookup.open()
+            await self.open(lookup)
             self._lookups.setdefault(stream, lookup)
         return self._lookups[stream]
 
-    def _lost(self) -> None:
-        """The connection broke: whoever waits for an answer asks again, and is heard once it is back."""
-        self.acks.lost()
-        for lookup in self._lookups.values():
-            lookup.lost()
+    async def open(self, inbox: Inbox) -> None:
+        """Let an inbox listen, and know when the connection breaks."""
+        await inbox.open()
+        self._inboxes.add(inbox)
 
     # --- publishing --------------------------------------------------------------------------------------------------
 

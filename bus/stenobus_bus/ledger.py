@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
-import math
 from typing import Final
 
 from nats.errors import Error as NatsError
@@ -12,7 +12,6 @@ from .connection import ApiError, Bus
 from .envelope import Delivery, Envelope, derived_id
 from .errors import ServerUnavailable
 from .lookup import Lookup
-from .post import Post
 
 BUCKET: Final = "stenobus_ledger"
 #: Seconds a completed event is remembered: longer than streams keep it by default, so that a consumer that has to be
@@ -60,9 +59,9 @@ class Ledger:
         except NatsError as error:
             raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
 
-    async def complete(self, key: str) -> Post:
-        """Write that an event's effects are in place: it is remembered once it is stored, however long that takes."""
-        return await self._bus.post(key, b"done", {}, deadline=math.inf)
+    def complete(self, key: str) -> asyncio.Future[bool]:
+        """Write that an event's effects are in place; done once it is remembered, however long that takes."""
+        return self._bus.entries.put(key, b"done")
 
     async def handed_back(self, delivery: Delivery) -> int:
         """How many deliveries of a message ended by a stop, which is no failed attempt. Raises ServerUnavailable."""

@@ -11,6 +11,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import TimeoutError as NatsTimeout
 
+from .inbox import Inbox
+
 #: Seconds an answer may take.
 _TIMEOUT: Final = 5.0
 #: Most keys in one request; the server takes 1,024.
@@ -18,26 +20,18 @@ _MOST: Final = 256
 _END, _NOTHING = "204", "404"
 
 
-class Lookup:
+class Lookup(Inbox):
     """Asks one stream for the last message of exact subjects, by the direct-get API.
 
     Any replica may answer, so a key written a moment ago by another process can be missing from the answer.
     """
 
     def __init__(self, nc: Client, stream: str) -> None:
-        self._nc = nc
+        super().__init__(nc)
         self._api = f"$JS.API.DIRECT.GET.{stream}"
-        self._inbox = ""
-        self._count = 0
         self._next: dict[str, asyncio.Future[bool]] = {}
         self._asked: dict[str, tuple[dict[str, asyncio.Future[bool]], asyncio.TimerHandle]] = {}
         self._sending: set[asyncio.Task[None]] = set()
-
-    async def open(self) -> None:
-        """Listen for answers. Called once, before the first question."""
-        inbox = self._nc.new_inbox()
-        await self._nc.subscribe(f"{inbox}.*", cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0)
-        self._inbox = f"{inbox}."
 
     def holds(self, subject: str) -> asyncio.Future[bool]:
         """Whether there is a message of this subject. The future raises nats' errors when nobody answers."""
@@ -50,7 +44,7 @@ class Lookup:
         return future
 
     def lost(self) -> None:
-        """The connection broke: answers may be lost."""
+        """Let everybody know who waits for an answer."""
         for number in list(self._asked):
             self._fail(number, NatsTimeout())
 
@@ -63,19 +57,18 @@ class Lookup:
             task.add_done_callback(self._sending.discard)
 
     async def _ask(self, group: dict[str, asyncio.Future[bool]]) -> None:
-        self._count += 1
-        number = str(self._count)
+        number = self._number()
         self._asked[number] = (
             group,
             asyncio.get_running_loop().call_later(_TIMEOUT, self._fail, number, NatsTimeout()),
         )
         try:
-            await self._nc.publish(self._api, json.dumps({"multi_last": list(group)}).encode(), self._inbox + number)
+            await self._nc.publish(self._api, json.dumps({"multi_last": list(group)}).encode(), self._reply + number)
         except NatsError as error:
             self._fail(number, error)
 
-    async def _receive(self, msg: Msg) -> None:
-        number, headers = msg.subject[len(self._inbox) :], msg.headers or {}
+    def _receive(self, number: str, msg: Msg) -> None:
+        headers = msg.headers or {}
         status = headers.get("Status")
         if status is None:
             if number in self._asked:

@@ -39,7 +39,7 @@ _BUS_TROUBLE_DELAY: Final = 10.0
 _PAUSE: Final = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, for the sake of speed
 class Received(Generic[E]):
     """An event in a handler's hands."""
 
@@ -213,11 +213,11 @@ class Worker(Generic[E]):
         try:
             await self._tell(self._observer.before(received))
             await self._publish(received, await self._outputs(received))
-            remembered = await self._ledger.complete(key) if self._ledger and key else None
+            remembered = self._ledger.complete(key) if self._ledger and key else None
             # The run record is written while the ledger's entry is on its way.
             await self._tell(self._observer.succeeded(received, time.perf_counter() - started))
             if remembered is not None:
-                await remembered.stored()
+                await remembered
             await settle.acknowledge(self._nc, received.msg.reply)
             self.stats.handled += 1
         except asyncio.CancelledError:

@@ -14,16 +14,18 @@ from typing import Final, Literal
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.kv import KeyValue
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from stenobus_bus import Bus, ServerUnavailable, direct
+from stenobus_bus.entries import Entries
 from stenobus_bus.envelope import token
 
 BUCKET: Final = "stenobus_runs"
 #: Seconds a run is remembered.
 TTL: Final = 30 * 86_400.0
 
+#: Seconds a step may wait for a bucket that does not take it: the run record is for people, events go on without it.
+_PATIENCE: Final = 5.0
 #: Seconds between two looks at a run that is followed, should no message say that it changed.
 _LOOK: Final = 5.0
 
@@ -64,24 +66,25 @@ class Step(BaseModel):
 class Runs:
     """The store of all runs."""
 
-    def __init__(self, bus: Bus, bucket: KeyValue) -> None:
-        self._nc, self._bucket = bus.nc, bucket
+    def __init__(self, bus: Bus) -> None:
+        self._nc = bus.nc
+        self._entries = Entries(bus.nc, _PATIENCE)
 
     @classmethod
     async def open(cls, bus: Bus) -> Runs:
-        """The run store of a bus."""
-        return cls(bus, await bus.bucket(BUCKET))
-
-    async def put(self, step: Step) -> None:
-        """Write a step.
+        """The run store of a bus.
 
         Raises:
-            ServerUnavailable: the bucket does not answer.
+            ServerUnavailable: its bucket is missing.
         """
-        try:
-            await self._bucket.put(step.key, step.model_dump_json(exclude_none=True).encode())
-        except NatsError as error:
-            raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
+        await bus.bucket(BUCKET)
+        runs = cls(bus)
+        await bus.open(runs._entries)
+        return runs
+
+    def put(self, step: Step) -> asyncio.Future[bool]:
+        """Write a step; the future says whether it is stored, after a few seconds of trouble that it is not."""
+        return self._entries.put(f"$KV.{BUCKET}.{step.key}", step.model_dump_json(exclude_none=True).encode())
 
     async def steps(self, run: str | None = None) -> list[Step]:
         """The steps of one run, or of all, in order of their start.

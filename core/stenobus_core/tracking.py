@@ -12,10 +12,12 @@ from pydantic import JsonValue
 from stenobus_bus import Delivery, Envelope, Observer, Received
 from stenobus_contracts import Reason
 
-from .runs import Runs, Step
+from .runs import Runs, Status, Step
 
 #: Seconds between two progress writes of one step: a picture for people, not a log.
 _PACE: Final = 0.5
+#: Seconds after which a step is said to be running: one that is done by then is written once.
+_MOMENT: Final = 0.05
 
 
 class Track:
@@ -34,28 +36,44 @@ class Track:
 class RecordedTrack(Track):
     """One step of the run record, while it runs."""
 
-    def __init__(self, runs: Runs, step: Step) -> None:
-        self._runs = runs
-        self.step = step
+    def __init__(self, runs: Runs, handler: str, envelope: Envelope, attempt: int) -> None:
+        self._runs, self._handler, self._envelope, self._attempt = runs, handler, envelope, attempt
+        self._started = datetime.now(UTC)
+        self._progress, self._message = 0.0, ""
+        self._facts: dict[str, JsonValue] = {}
         self._hits, self._misses = 0, 0
-        self._written = 0.0
+        #: When the step was last written, in the loop's time; 0 is never.
+        self.written = 0.0
 
-    async def update(self, **changes: Any) -> None:
-        """Change the step and write it."""
-        self.step = self.step.model_copy(update=changes)
-        self._written = asyncio.get_running_loop().time()
-        await self._runs.put(self.step)
+    def write(self, status: Status, **more: Any) -> asyncio.Future[bool]:
+        """Write the step as it is now."""
+        self.written = asyncio.get_running_loop().time()
+        envelope = self._envelope
+        step = {
+            "run": envelope.run,
+            "handler": self._handler,
+            "event_id": envelope.id,
+            "subject": envelope.subject,
+            "status": status,
+            "attempt": self._attempt,
+            "started": self._started,
+            "progress": self._progress,
+            "message": self._message or None,
+            "replay": envelope.replay,
+            "causation": envelope.causation,
+            "facts": self._facts,
+        }
+        return self._runs.put(Step.model_validate(step | more))
 
     async def progress(self, fraction: float, message: str) -> None:
         """Raise the progress; written at most twice a second."""
-        fraction = min(1.0, max(self.step.progress, fraction))
-        self.step = self.step.model_copy(update={"progress": fraction, "message": message or self.step.message})
-        if asyncio.get_running_loop().time() - self._written >= _PACE:
-            await self.update()
+        self._progress, self._message = min(1.0, max(self._progress, fraction)), message or self._message
+        if asyncio.get_running_loop().time() - self.written >= _PACE:
+            await self.write("running")
 
     def note(self, facts: Mapping[str, JsonValue]) -> None:
         """Add facts."""
-        self.step = self.step.model_copy(update={"facts": {**self.step.facts, **facts}})
+        self._facts.update(facts)
 
     def cached(self, *, hit: bool) -> None:
         """Count a look into the stage cache."""
@@ -83,50 +101,52 @@ class RunTracker(Tracker):
     def __init__(self, runs: Runs, handler: str) -> None:
         self._runs, self._handler = runs, handler
         self._tracks: dict[int, RecordedTrack] = {}  # by place in the stream
+        self._announcing: asyncio.TimerHandle | None = None
 
     def track(self, received: Received[Any]) -> Track:
         """The step of an event in hand."""
         return self._tracks[received.delivery.sequence]
 
     async def before(self, received: Received[Any]) -> None:
-        """The step is running."""
-        step = self._step(received.envelope, "running", attempt=received.attempt)
-        track = self._tracks[received.delivery.sequence] = RecordedTrack(self._runs, step)
-        await track.update()
+        """The step is running; written only if it still does after a moment."""
+        self._tracks[received.delivery.sequence] = RecordedTrack(
+            self._runs, self._handler, received.envelope, received.attempt
+        )
+        if self._announcing is None:
+            self._announcing = asyncio.get_running_loop().call_later(_MOMENT, self._announce)
 
     async def succeeded(self, received: Received[Any], seconds: float) -> None:
         """The step is done."""
         track = self._tracks.pop(received.delivery.sequence)
-        await track.update(
-            status="done",
-            finished=datetime.now(UTC),
-            seconds=round(seconds, 3),
-            progress=1.0,
-            cached=track.from_cache,
+        await track.write(
+            "done", finished=datetime.now(UTC), seconds=round(seconds, 3), progress=1.0, cached=track.from_cache
         )
+
+    async def skipped(self, envelope: Envelope, delivery: Delivery) -> None:
+        """The step was done before; a process that died in between may not have said so."""
+        if delivery.count == 1:
+            return
+        for step in await self._runs.steps(envelope.run):
+            if (step.handler, step.event_id, step.replay) == (self._handler, envelope.id, envelope.replay):
+                if step.status != "done":
+                    await self._runs.put(step.model_copy(update={"status": "done", "progress": 1.0}))
+                return
 
     async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
         """The step waits for its next attempt."""
         track = self._tracks.pop(received.delivery.sequence)
-        await track.update(status="retrying", message=f"{error or type(error).__name__} (again in {delay:.0f} s)")
+        await track.write("retrying", message=f"{error or type(error).__name__} (again in {delay:.0f} s)")
 
     async def buried(self, envelope: Envelope, delivery: Delivery, reason: Reason, error: BaseException) -> None:
         """The step failed for good."""
         track = self._tracks.pop(delivery.sequence, None)
         if track is None:
-            track = RecordedTrack(self._runs, self._step(envelope, "failed", attempt=delivery.count))
-        await track.update(status="failed", finished=datetime.now(UTC), reason=reason, message=str(error))
+            track = RecordedTrack(self._runs, self._handler, envelope, delivery.count)
+        await track.write("failed", finished=datetime.now(UTC), reason=reason, message=str(error))
 
-    def _step(self, envelope: Envelope, status: str, **more: Any) -> Step:
-        return Step.model_validate(
-            {
-                "run": envelope.run,
-                "handler": self._handler,
-                "event_id": envelope.id,
-                "subject": envelope.subject,
-                "status": status,
-                "replay": envelope.replay,
-                "causation": envelope.causation,
-                **more,
-            }
-        )
+    def _announce(self) -> None:
+        """Write which steps are running, of those that nobody heard of yet."""
+        self._announcing = None
+        for track in self._tracks.values():
+            if not track.written:
+                track.write("running")

@@ -217,7 +217,7 @@ async def test_progress_never_goes_back_nor_beyond_its_end(stage: Stage) -> None
     async def work(event: Ping, ctx: Context[Any, Any]) -> None:
         for fraction in (0.3, -1, 7, 0.1):
             await ctx.progress(fraction)
-        ctx._track._written = float("-inf")  # type: ignore[attr-defined] # the next one is written at once
+        ctx._track.written = float("-inf")  # type: ignore[attr-defined] # the next one is written at once
         await ctx.progress(0.4, "now")
         await gate()
 
@@ -227,6 +227,51 @@ async def test_progress_never_goes_back_nor_beyond_its_end(stage: Stage) -> None
     (step,) = await stage.steps("run-1")
     assert (step.progress, step.message) == (1.0, "now")
     gate.open()
+
+
+async def test_a_step_whose_process_died_before_it_could_say_so_is_done(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin, runs = Plugin(unique()), []
+
+    @plugin.handler()
+    async def work(event: Ping, ctx: Context[Any, Any]) -> None:
+        runs.append(ctx.attempt)
+        await ctx.progress(0.5, "half")
+
+    async def nothing(*_: object) -> None:
+        """The process dies behind the ledger's entry."""
+
+    with monkeypatch.context() as dying:
+        dying.setattr("stenobus_core.tracking.RunTracker.succeeded", nothing)
+        dying.setattr("stenobus_bus.settle.acknowledge", nothing)
+        first = await stage.run(plugin)
+        await stage.publish(Ping(number=1), run="run-1")
+        await eventually(lambda: first.workers[plugin.name].handled == 1)
+        assert [step.status for step in await stage.steps("run-1")] == ["running"]
+        await first.stop(grace=0)
+    await stage.run(plugin)
+    (step,) = await eventually(lambda: _done(stage, "run-1"))
+    assert (step.status, step.progress, runs) == ("done", 1.0, [1])
+
+
+async def test_a_quick_step_is_written_once(stage: Stage) -> None:
+    plugin, writes = Plugin(unique()), []
+
+    @plugin.handler()
+    async def work(event: Ping) -> None:
+        """Is done at once."""
+
+    async def write(msg: Any) -> None:
+        writes.append(msg.data)
+
+    await stage.bus.nc.subscribe("$KV.stenobus_runs.>", cb=write)
+    await stage.run(plugin)
+    await stage.publish(Ping(number=1), run="run-1")
+    (step,) = await eventually(lambda: _done(stage, "run-1"))
+    await stage.bus.nc.flush()
+    assert step.status == "done"
+    assert len(writes) == 1
 
 
 async def test_a_step_that_failed_and_comes_back_from_its_dead_letter_is_a_step_of_its_own(stage: Stage) -> None:
