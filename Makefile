@@ -3,7 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plugins/llm plugins/s3
+DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plugins/llm plugins/s3 \
+	tests/kit examples/word-count-plugin
 RECORDING := examples/recording/disk-full.ogg
 
 .PHONY: setup demo test lint test-vllm kill-test bench clean
@@ -30,7 +31,8 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy contracts/stenobus_contracts bus/stenobus_bus core/stenobus_core \
 		plugins/asr/stenobus_asr plugins/documents/stenobus_documents plugins/kb/stenobus_kb \
-		plugins/llm/stenobus_llm plugins/s3/stenobus_s3
+		plugins/llm/stenobus_llm plugins/s3/stenobus_s3 \
+		tests/kit/stenobus_testing examples/word-count-plugin/stenobus_wordcount
 	$(BIN)/lint-imports --no-logo
 
 test: lint

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from stenobus_bus import Bus
 from stenobus_contracts import registry
-from stenobus_core import CoreSettings
 
-from ..support.hosts import Stage
-from ..support.hosts import stage as open_stage
 from ..support.installed import Site
-
-
-@pytest.fixture
-async def stage(bus: Bus, settings: CoreSettings) -> AsyncIterator[Stage]:
-    async with open_stage(bus, settings) as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ from stenobus_core.discovery import discover
 from stenobus_core.host import Host
 from stenobus_core.services import topology
 from stenobus_core.settings import CoreSettings
+from stenobus_testing.servers import empty
 
-from ..conftest import empty
 from ..support.installed import ACME, Site
 from ..support.waiting import eventually
 
