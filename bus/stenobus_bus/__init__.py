@@ -20,7 +20,7 @@ from .server import EmbeddedServer
 from .settle import RetryPolicy
 from .stats import Stats
 from .topology import Change, ConsumerSpec, StreamSpec, apply, plan
-from .worker import Observer, Received, Worker
+from .worker import Observer, Observers, Received, Worker
 
 __all__ = [
     "AnswerRefused",
@@ -35,6 +35,7 @@ __all__ = [
     "Envelope",
     "HandlerError",
     "Observer",
+    "Observers",
     "PayloadTooLarge",
     "PermanentError",
     "Post",

@@ -15,6 +15,8 @@ from nats.aio.msg import Msg
 
 from stenobus_contracts import Event
 
+from .traceparent import Trace, placeholder, trace_of, working
+
 MSG_ID: Final = "Nats-Msg-Id"
 #: The message is for this handler alone; every other handler acknowledges it unseen (dead-letter retry, replay).
 ONLY: Final = "stenobus-only"
@@ -24,7 +26,6 @@ REPLAY: Final = "stenobus-replay"
 CLAIM: Final = "stenobus-claim"
 
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_=-]{1,128}")
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def derived_id(*parts: object) -> str:
@@ -91,7 +92,7 @@ class Envelope:
             subject=event.subject,
             time=_now(),
             run=run,
-            traceparent=_traceparent(run, event_id),
+            traceparent=placeholder(run, event_id),
         )
 
     @classmethod
@@ -122,8 +123,13 @@ class Envelope:
             subject=event.subject,
             time=_now(),
             causation=self.id,
-            traceparent=_traceparent(self.run, event_id, self.traceparent),
+            traceparent=working.get() or placeholder(self.run, event_id, self.traceparent),
         )
+
+    @property
+    def trace(self) -> Trace:
+        """The trace it belongs to, and the span that published it."""
+        return trace_of(self.run, self.id, self.traceparent)
 
     @property
     def transport_id(self) -> str:
@@ -186,10 +192,3 @@ def unwrap(data: bytes, found: dict[str, str]) -> tuple[bytes, dict[str, str]]:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def _traceparent(run: str, event_id: str, parent: str | None = None) -> str:
-    """W3C Trace Context: one trace per run, one span per event."""
-    match = _TRACEPARENT.fullmatch(parent or "")
-    trace = match[1] if match else hashlib.sha256(run.encode()).hexdigest()[:32]
-    return f"00-{trace}-{hashlib.sha256(event_id.encode()).hexdigest()[:16]}-01"

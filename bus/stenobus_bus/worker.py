@@ -74,6 +74,47 @@ class Observer:
         """The event went to the dead letters."""
 
 
+class Observers(Observer):
+    """Several observers as one. The trouble of one is kept from the others."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    async def before(self, received: Received[Any]) -> None:
+        """Told in the order given."""
+        await self._each(lambda observer: observer.before(received))
+
+    async def succeeded(self, received: Received[Any], seconds: float) -> None:
+        """Told in the order given."""
+        await self._each(lambda observer: observer.succeeded(received, seconds))
+
+    async def skipped(self, envelope: Envelope, delivery: Delivery) -> None:
+        """Told in the order given."""
+        await self._each(lambda observer: observer.skipped(envelope, delivery))
+
+    async def interrupted(self, received: Received[Any]) -> None:
+        """Told in the order given."""
+        await self._each(lambda observer: observer.interrupted(received))
+
+    async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
+        """Told in the order given."""
+        await self._each(lambda observer: observer.failed(received, error, delay))
+
+    async def buried(self, envelope: Envelope, delivery: Delivery, reason: Reason, error: BaseException) -> None:
+        """Told in the order given."""
+        await self._each(lambda observer: observer.buried(envelope, delivery, reason, error))
+
+    async def _each(self, tell: Callable[[Observer], Awaitable[None]]) -> None:
+        troubles: list[Exception] = []
+        for observer in self._observers:
+            try:
+                await tell(observer)
+            except Exception as trouble:
+                troubles.append(trouble)
+        if troubles:
+            raise ExceptionGroup("; ".join(map(str, troubles)), troubles)
+
+
 class Worker(Generic[E]):
     """Runs a function for every event of one durable consumer.
 

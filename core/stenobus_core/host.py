@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
 
-from stenobus_bus import Bus, Change, Received, Worker, apply, plan
+from stenobus_bus import Bus, Change, Observer, Observers, Received, Worker, apply, plan
 from stenobus_bus.topology import Spec
 from stenobus_contracts import Event
 
@@ -31,10 +31,19 @@ class Host:
     Args:
         bus: the connection; whoever opened it closes it.
         plugins: what to run.
+        observe: makes a further observer for each handler, such as one that records traces.
     """
 
-    def __init__(self, settings: CoreSettings, bus: Bus, plugins: Sequence[Plugin]) -> None:
+    def __init__(
+        self,
+        settings: CoreSettings,
+        bus: Bus,
+        plugins: Sequence[Plugin],
+        *,
+        observe: Callable[[Handler], Observer] | None = None,
+    ) -> None:
         self.settings, self.bus, self.plugins = settings, bus, list(plugins)
+        self._observe = observe
         self.workers: dict[str, Worker[Any]] = {}
         #: Plugins that could not start, and why.
         self.failed: dict[str, str] = {}
@@ -134,7 +143,7 @@ class Host:
             timeout=handler.timeout,
             retry=handler.retry,
             ledger=handler.ledger,
-            observer=tracker,
+            observer=Observers(tracker, self._observe(handler)) if self._observe else tracker,
         )
 
     def _call(self, handler: Handler) -> Call:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from stenobus_bus import Observer, PermanentError, Received, RetryableError, RetryPolicy
+from stenobus_bus import Observer, Observers, PermanentError, Received, RetryableError, RetryPolicy
 from stenobus_bus.dead_letters import data
 
 from ..support.contracts import Ping, Pong
@@ -298,6 +298,34 @@ async def test_a_broken_observer_decides_over_no_event(bench: Bench) -> None:
     assert (letter.reason, letter.message) == ("exhausted", "no")
     await eventually(bench.settled)
     assert len(await bench.stored(Pong)) == 1
+
+
+class Listening(Observer):
+    """An observer that writes down what it hears."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    async def before(self, received: Received[Any]) -> None:
+        self.heard.append(f"before {received.attempt}")
+
+    async def succeeded(self, received: Received[Any], seconds: float) -> None:
+        self.heard.append("succeeded")
+
+    async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
+        self.heard.append("failed")
+
+
+async def test_several_observers_hear_everything_even_behind_a_broken_one(bench: Bench) -> None:
+    async def handle(received: Received[Ping]) -> None:
+        if received.attempt == 1:
+            raise ValueError("no")
+
+    first, last = Listening(), Listening()
+    worker = await bench.work(handle, observer=Observers(first, Broken(), last))
+    await bench.pings(1)
+    await eventually(lambda: worker.handled == 1)
+    assert first.heard == last.heard == ["before 1", "failed", "before 2", "succeeded"]
 
 
 CRASHER = """

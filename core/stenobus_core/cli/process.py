@@ -19,6 +19,7 @@ from ..plugin import Handler
 from ..services import Services
 from ..session import connect
 from ..settings import CoreSettings
+from ..tracing import tracing
 from .progress import Progress
 from .running import print_json, run, settings
 
@@ -93,11 +94,11 @@ async def _process(found: CoreSettings, job: Job, out: Path | None, *, quiet: bo
     plugins = list(discovered.plugins.values())
     handlers = [handler for plugin in plugins for handler in plugin.handlers]
     check_chain(handlers, type(job.event))
-    async with connect(found) as session:
+    async with connect(found) as session, tracing() as observe:
         if not quiet:
             where = "embedded nats-server" if session.server else "nats-server"
             click.echo(f"{where} at {session.url}", err=True)
-        host = Host(found, session.bus, plugins)
+        host = Host(found, session.bus, plugins, observe=observe)
         await host.start()
         services = await Services.open(found, session.bus)
         try:

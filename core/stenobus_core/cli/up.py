@@ -13,6 +13,7 @@ from ..errors import PluginError, SettingsError
 from ..host import Host
 from ..session import connect
 from ..settings import CoreSettings
+from ..tracing import tracing
 from .running import run, settings
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ async def _up(found: CoreSettings, names: tuple[str, ...]) -> None:
         log.error("plugin.broken", plugin=name, error=why)
     if not discovered.plugins:
         raise PluginError("There is no plugin to run; see `stenobus plugins list`.")
-    async with connect(found, f"stenobus up {' '.join(names)}".strip()) as session:
-        host = Host(found, session.bus, list(discovered.plugins.values()))
+    async with connect(found, f"stenobus up {' '.join(names)}".strip()) as session, tracing() as observe:
+        host = Host(found, session.bus, list(discovered.plugins.values()), observe=observe)
         metrics = None if found.metrics_port is None else _metrics(host, found.metrics_host, found.metrics_port)
         try:
             if metrics:  # first, so that whoever asks meanwhile hears that it is not ready yet
