@@ -6,7 +6,7 @@ import pytest
 import structlog
 
 from stenobus_bus import answers as bus_answers
-from stenobus_bus import dead_letters, ledger
+from stenobus_bus import cell, dead_letters, ledger
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_core import CoreSettings
 from stenobus_testing import NatsServer
@@ -44,5 +44,6 @@ def bus_topology() -> list[Spec]:
         domain(dead_letters.STREAM.lower()),
         key_value(ledger.BUCKET),
         key_value(bus_answers.BUCKET),
+        key_value(cell.BUCKET),
         object_bucket("stenobus"),
     ]

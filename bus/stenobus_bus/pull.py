@@ -10,7 +10,7 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import structlog
 from nats.aio.msg import Msg
@@ -37,6 +37,17 @@ _PATIENCE: Final = 5.0
 _NS: Final = 1_000_000_000
 
 
+class Allowance(Protocol):
+    """Bounds what a pull loop asks for, beside its own hands."""
+
+    #: Seconds a request may stay open.
+    expires: float
+
+    def free(self) -> int:
+        """Events the loop may ask for now. Whoever raises it wakes the loop."""
+        ...
+
+
 class PullLoop:
     """Delivers one durable consumer's events to a function, at most ``concurrency`` at a time.
 
@@ -44,6 +55,7 @@ class PullLoop:
         handle: called with each message in a worker of its own; settles it, and never raises for a bad event.
         hand_back: called for what was delivered but not started, or not finished in time, at a stop.
         ensure: (re)creates the consumer; called when it turns out to be missing.
+        allowance: bounds what is asked for; None for the hands alone.
     """
 
     def __init__(
@@ -56,17 +68,20 @@ class PullLoop:
         hand_back: Callable[[Msg, Delivery], Awaitable[None]],
         ensure: Callable[[], Awaitable[Any]],
         concurrency: int = 1,
+        allowance: Allowance | None = None,
     ) -> None:
         self._bus = bus
         self._nc = bus.nc
         self._stream, self._consumer = stream, consumer
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
         self._handle, self._hand_back, self._ensure = handle, hand_back, ensure
-        self._concurrency = concurrency
+        self._concurrency, self._allowance = concurrency, allowance
         self._queue: asyncio.Queue[tuple[Msg, Delivery]] = asyncio.Queue()
         #: Every message between receipt and settlement, by its place in the stream.
         self._held: dict[int, tuple[Msg, Delivery]] = {}
         self._asked = 0  # events asked for and not yet received
+        #: Events that waited behind the one that came last, 0 once a request went unserved.
+        self.pending = 0
         self._largest, self._expires = concurrency, _EXPIRES
         self._wake = asyncio.Event()
         self._trouble = ""
@@ -133,6 +148,15 @@ class PullLoop:
         """Events in hand."""
         return len(self._held)
 
+    @property
+    def asked(self) -> int:
+        """Events asked for and not yet received."""
+        return self._asked
+
+    def wake(self) -> None:
+        """Look again whether to ask for more."""
+        self._wake.set()
+
     async def _all_settled(self) -> None:
         while self._held:
             self._wake.clear()
@@ -147,6 +171,7 @@ class PullLoop:
             return
         self._asked = max(0, self._asked - 1)
         delivery = Delivery.of(msg.reply)
+        self.pending = delivery.pending
         if delivery.sequence in self._held:
             # A stalled event loop let its time run out while it is in hand: working on it twice would help nobody.
             await settle.keep(self._nc, msg.reply)
@@ -163,6 +188,7 @@ class PullLoop:
         code, description = headers["Status"], headers.get("Description", "")
         if code == "100":
             return
+        self.pending = 0
         unserved = headers.get("Nats-Pending-Messages")
         self._asked = max(0, self._asked - int(unserved or self._asked))
         if unserved is None or "Deleted" in description:  # no request that ended, but one that was never taken
@@ -196,12 +222,13 @@ class PullLoop:
     # --- asking ------------------------------------------------------------------------------------------------------
 
     def _free(self) -> int:
-        return self._concurrency - len(self._held) - self._asked
+        free = self._concurrency - len(self._held) - self._asked
+        return free if self._allowance is None else min(free, self._allowance.free())
 
     @property
     def _batch(self) -> int:
         """Free hands worth a request of their own: half of them when there are many, so that requests stay rare."""
-        return max(1, self._concurrency // 2) if self._asked else 1
+        return max(1, self._concurrency // 2) if self._asked and self._allowance is None else 1
 
     async def _ask(self) -> None:
         loop = asyncio.get_running_loop()
@@ -234,7 +261,9 @@ class PullLoop:
         if not self._asked:
             self._heard = asyncio.get_running_loop().time()
         self._asked += count
-        query = {"batch": count, "expires": int(self._expires * _NS), "idle_heartbeat": int(_HEARTBEAT * _NS)}
+        expires = self._expires if self._allowance is None else min(self._expires, self._allowance.expires)
+        heartbeat = min(_HEARTBEAT, expires / 2)  # the server takes no longer one
+        query = {"batch": count, "expires": int(expires * _NS), "idle_heartbeat": int(heartbeat * _NS)}
         try:
             assert self._subscription is not None
             await self._nc.publish(self._next, json.dumps(query).encode(), reply=self._subscription.subject)

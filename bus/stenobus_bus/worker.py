@@ -20,6 +20,7 @@ from .connection import Bus
 from .dead_letters import bury
 from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes, unwrap
 from .errors import BusError, InvalidPayload, PermanentError, RetryableError, ServerUnavailable
+from .flow import Flow
 from .ledger import Ledger
 from .pull import PullLoop
 from .settle import RetryPolicy
@@ -124,6 +125,9 @@ class Worker(Generic[E]):
         concurrency: events in hand at once.
         timeout: seconds one attempt may take.
         ledger: remember completed events, so that a duplicate is skipped even long after the server forgot it.
+        lanes: further consumers of the same handler, the one to prefer first, each with the number of its events
+            that are begun per event of the plain consumer while both have events waiting.
+        fleet_concurrency: events in work at once over all processes; None for no such limit.
     """
 
     def __init__(
@@ -138,6 +142,8 @@ class Worker(Generic[E]):
         retry: RetryPolicy | None = None,
         ledger: bool = True,
         observer: Observer | None = None,
+        lanes: Sequence[tuple[ConsumerSpec, int]] = (),
+        fleet_concurrency: int | None = None,
     ) -> None:
         self.name = consumer.name
         self._bus, self._nc = bus, bus.nc
@@ -151,15 +157,12 @@ class Worker(Generic[E]):
         #: Events that are being worked on, by their key in the ledger; set when one is done with.
         self._at_work: dict[str, asyncio.Event] = {}
         self._observer = observer or Observer()
-        self._loop = PullLoop(
-            bus,
-            consumer.stream,
-            consumer.name,
-            self._handle,
-            hand_back=self._hand_back,
-            ensure=lambda: apply(bus, [consumer]),
-            concurrency=concurrency,
-        )
+        self._flow: Flow | None = None
+        if lanes or fleet_concurrency:
+            self._flow = Flow(
+                bus, self.name, self._handle, concurrency=concurrency, fleet=fleet_concurrency, lease=consumer.ack_wait
+            )
+        self._loops = [self._pull(spec, concurrency, weight) for spec, weight in (*lanes, (consumer, 1))]
         #: Events that may be in hand at once.
         self.slots = concurrency
         self.stats = Stats()
@@ -172,7 +175,10 @@ class Worker(Generic[E]):
         """
         if self._remember:
             self._ledger = await Ledger.open(self._bus, self.name)
-        await self._loop.start()
+        if self._flow:
+            await self._flow.open()
+        for loop in self._loops:
+            await loop.start()
 
     async def stop(self, grace: float = 20.0) -> None:
         """Finish or hand back what is in hand.
@@ -180,17 +186,19 @@ class Worker(Generic[E]):
         Args:
             grace: seconds running handlers get.
         """
-        await self._loop.stop(grace)
+        await asyncio.gather(*(loop.stop(grace) for loop in self._loops))
+        if self._flow:
+            await self._flow.close()
 
     @property
     def healthy(self) -> bool:
-        """The consumer exists and the loop hears from the server."""
-        return self._loop.healthy
+        """Its consumers exist, and the loops hear from the server."""
+        return all(loop.healthy for loop in self._loops)
 
     @property
     def active(self) -> int:
         """Events in hand."""
-        return self._loop.active
+        return sum(loop.active for loop in self._loops)
 
     @property
     def handled(self) -> int:
@@ -201,6 +209,22 @@ class Worker(Generic[E]):
     def failures(self) -> int:
         """Failed attempts since the start."""
         return self.stats.failures
+
+    def _pull(self, consumer: ConsumerSpec, concurrency: int, weight: int) -> PullLoop:
+        lane = self._flow.lane(weight) if self._flow else None
+        loop = PullLoop(
+            self._bus,
+            consumer.stream,
+            consumer.name,
+            lane.handle if lane else self._handle,
+            hand_back=self._hand_back,
+            ensure=lambda: apply(self._bus, [consumer]),
+            concurrency=concurrency,
+            allowance=lane,
+        )
+        if lane:
+            lane.loop = loop
+        return loop
 
     # --- one event ---------------------------------------------------------------------------------------------------
 

@@ -140,6 +140,7 @@ class Host:
             handler.contract,
             handle,
             concurrency=handler.concurrency,
+            fleet_concurrency=handler.fleet_concurrency,
             timeout=handler.timeout,
             retry=handler.retry,
             ledger=handler.ledger,

@@ -65,6 +65,7 @@ class Handler:
     contract: type[Event]
     outputs: tuple[type[Event], ...]
     concurrency: int
+    fleet_concurrency: int | None
     timeout: float
     retry: RetryPolicy
     ledger: bool
@@ -132,6 +133,7 @@ class Plugin:
         *,
         name: str | None = None,
         concurrency: int = 4,
+        fleet_concurrency: int | None = None,
         timeout: float = 300.0,
         attempts: int = 5,
         retry: RetryPolicy | None = None,
@@ -145,6 +147,7 @@ class Plugin:
         Args:
             name: durable name; the plugin's own name by default, so a second handler needs one.
             concurrency: events in hand at once, per process.
+            fleet_concurrency: events in work at once over all processes; None for no such limit.
             timeout: seconds one attempt may take.
             attempts: attempts before the dead letter.
             retry: the whole policy, instead of ``attempts``.
@@ -164,9 +167,14 @@ class Plugin:
                     f"{self.name}: the handler name {durable!r} must be lower-case letters, digits, hyphens."
                 )
             policy = retry or RetryPolicy(attempts=attempts)
-            numbers = {"concurrency": concurrency, "attempts": policy.attempts, "timeout": timeout}
+            numbers = {
+                "concurrency": concurrency,
+                "fleet_concurrency": fleet_concurrency,
+                "attempts": policy.attempts,
+                "timeout": timeout,
+            }
             for what, number in numbers.items():
-                if number <= 0:
+                if number is not None and number <= 0:
                     raise PluginError(
                         f"{self.name}: handler {function.__name__}: {what} must be above 0, not {number}."
                     )
@@ -180,6 +188,7 @@ class Plugin:
                     contract=contract,
                     outputs=outputs,
                     concurrency=concurrency,
+                    fleet_concurrency=fleet_concurrency,
                     timeout=timeout,
                     retry=policy,
                     ledger=ledger,

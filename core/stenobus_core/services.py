@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stenobus_bus import BlobNotFound, Bus, PermanentError, dead_letters, ledger
+from stenobus_bus import BlobNotFound, Bus, PermanentError, cell, dead_letters, ledger
 from stenobus_bus import answers as bus_answers
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_contracts import BlobRef, Media, registry
@@ -61,6 +61,7 @@ def topology(bucket: str) -> list[Spec]:
         domain(dead_letters.STREAM.lower()),
         key_value(ledger.BUCKET, ttl=ledger.TTL),
         key_value(bus_answers.BUCKET, ttl=bus_answers.TTL),
+        key_value(cell.BUCKET),
         key_value(run_store.BUCKET, ttl=run_store.TTL),
         key_value(stage_cache.BUCKET, ttl=stage_cache.TTL),
         key_value(subject_facts.BUCKET),

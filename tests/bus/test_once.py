@@ -100,10 +100,10 @@ async def test_outputs_are_stored_once_when_the_worker_dies_between_output_and_a
     monkeypatch.setattr(bench.bus, "publish", publish_and_die)
     dying = await bench.work(handle)
     await real(Ping(number=1), Envelope.new(Ping(number=1), "test"))
-    (worker,) = dying._loop._workers[:1]
+    (worker,) = dying._loops[0]._workers[:1]
     with pytest.raises(Killed):
         await asyncio.wait_for(asyncio.shield(worker), 5)
-    dying._loop._held.clear()  # a dead process gives no signs of life and hands nothing back
+    dying._loops[0]._held.clear()  # a dead process gives no signs of life and hands nothing back
     await dying.stop(grace=0)
     survivor = await bench.work(handle)
     await eventually(lambda: survivor.handled == 1, within=5)

@@ -91,7 +91,7 @@ async def test_signs_of_life_begin_at_receipt_and_not_when_a_handler_begins(
 ) -> None:
     """An event that waits for its handler must not run out of time either."""
     worker = await bench.work(_nothing)
-    loop = worker._loop
+    loop = worker._loops[0]
     for task in loop._workers:
         task.cancel()
     await asyncio.gather(*loop._workers, return_exceptions=True)  # nobody takes it from the queue

@@ -1,0 +1,89 @@
+"""A value that several processes share, and change one after the other: compare-and-set on one key of a bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from nats.errors import Error as NatsError
+from nats.js.api import Header
+from nats.js.errors import APIError, NotFoundError
+
+from .connection import Bus
+from .errors import ServerUnavailable
+
+T = TypeVar("T")
+Value = dict[str, Any]
+
+BUCKET: Final = "stenobus_limits"
+
+_STREAM: Final = f"KV_{BUCKET}"
+_WRONG_LAST_SEQUENCE: Final = 10071
+#: Most seconds between two tries of one change, while others change the value as well.
+_CROWD: Final = 0.05
+
+
+class Cell:
+    """One JSON object in the bucket.
+
+    Args:
+        key: of the bucket; its words are joined by dots.
+    """
+
+    def __init__(self, bus: Bus, key: str) -> None:
+        self._bus = bus
+        self.subject = f"$KV.{BUCKET}.{key}"
+        self._known: tuple[Value, int] | None = None
+
+    async def change(self, step: Callable[[Value], tuple[Value, T]]) -> T:
+        """Put what ``step`` makes of the value in its place.
+
+        Args:
+            step: from the value (empty when there is none yet) to the new value and a result. It is called again,
+                with what is there by then, for as long as somebody else was faster.
+
+        Returns:
+            The result that belongs to the value that was written.
+
+        Raises:
+            ServerUnavailable: the bucket does not answer. The change may have been made all the same.
+        """
+        pause = 0.001
+        try:
+            while True:
+                # What was written last is mostly still there: looking at it first would double the way.
+                value, revision = self._known or await self._read()
+                new, result = step(value)
+                written = await self._write(new, revision)
+                if written is not None:
+                    self._known = new, written
+                    return result
+                self._known = None
+                await asyncio.sleep(random.uniform(0, pause))  # a crowd spreads
+                pause = min(2 * pause, _CROWD)
+        except (NatsError, OSError) as error:
+            self._known = None
+            raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
+
+    async def _read(self) -> tuple[Value, int]:
+        try:
+            message = await self._bus.js.get_last_msg(_STREAM, self.subject)  # the leader's word, not a replica's
+        except NotFoundError:
+            return {}, 0
+        return json.loads(message.data or b"{}"), message.seq or 0
+
+    async def _write(self, value: Value, revision: int) -> int | None:
+        """The new revision, or None when the value is no longer the one of this revision."""
+        headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
+        try:
+            stored = await self._bus.js.publish(
+                self.subject, json.dumps(value).encode(), stream=_STREAM, headers=headers
+            )
+        except APIError as error:
+            if error.err_code == _WRONG_LAST_SEQUENCE:
+                return None
+            raise
+        return stored.seq

@@ -1,0 +1,187 @@
+"""At most so many events of a handler in work over all processes, whoever comes, goes, dies or stalls."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from stenobus_bus import Bus, EmbeddedServer, Received, RetryableError
+from stenobus_bus.fleet import shares
+
+from ..support.contracts import Ping
+from ..support.waiting import Gate, eventually, still
+from .conftest import Bench, Handle
+
+LIMIT = 3
+LEASE = 1.0  # the consumer's ack_wait
+
+
+@pytest.fixture
+async def elsewhere(server: EmbeddedServer) -> AsyncIterator[list[Bus]]:
+    """Connections of further processes."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(await Bus.connect(server.url)) for _ in range(4)]
+
+
+async def test_four_processes_never_have_more_in_work_than_the_limit(bench: Bench, elsewhere: list[Bus]) -> None:
+    now, most, done = 0, 0, []
+
+    async def handle(received: Received[Ping]) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            await asyncio.sleep(0.002)
+            if received.event.number % 10 == 0 and received.attempt == 1:
+                raise RetryableError("once more", delay=0.05)
+        finally:
+            now -= 1
+        done.append(received.event.number)
+
+    await bench.pings(*range(60))
+    for bus in elsewhere:
+        await bench.work(handle, bus=bus, concurrency=4, fleet_concurrency=LIMIT)
+    await bench.pings(*range(60, 200))
+    await eventually(lambda: len(done) == 200)
+    assert sorted(done) == list(range(200))
+    assert most == LIMIT
+
+
+async def test_retries_that_wait_for_their_time_hold_no_slot(bench: Bench, elsewhere: list[Bus]) -> None:
+    done = []
+
+    async def handle(received: Received[Ping]) -> None:
+        if received.event.number < 10:
+            raise RetryableError("much later", delay=60)
+        done.append(received.event.number)
+
+    await bench.pings(*range(20))
+    await bench.work(handle, bus=elsewhere[0], fleet_concurrency=2, concurrency=2)
+    await eventually(lambda: len(done) == 10)
+
+
+async def test_slots_are_shared_out_and_a_newcomer_gets_its_part(bench: Bench, elsewhere: list[Bus]) -> None:
+    early, late = Gate(), [Gate(), Gate()]
+
+    def holding(gate: Gate) -> Handle:
+        async def hold(received: Received[Ping]) -> None:
+            await (early if received.event.number < 4 else gate)()
+
+        return hold
+
+    await bench.pings(*range(8))
+    await bench.work(holding(late[0]), bus=elsewhere[0], concurrency=4, fleet_concurrency=4)
+    await eventually(lambda: early.waiting == 4)
+    await bench.work(holding(late[1]), bus=elsewhere[1], concurrency=4, fleet_concurrency=4)
+    await still(lambda: late[1].waiting == 0, 0.3)  # what is in work is not taken away
+    early.open()
+    await eventually(lambda: [gate.waiting for gate in late] == [2, 2])
+    for gate in late:
+        gate.open()
+
+
+async def test_a_process_that_stops_gives_its_slots_back_at_once(bench: Bench, elsewhere: list[Bus]) -> None:
+    gate = Gate()
+
+    async def hold(_: Received[Ping]) -> None:
+        await gate()
+
+    first = await bench.work(_nothing, bus=elsewhere[0], concurrency=4, fleet_concurrency=2, consumer={"ack_wait": 60})
+    await bench.work(hold, bus=elsewhere[1], concurrency=4, fleet_concurrency=2, consumer={"ack_wait": 60})
+    await first.stop()
+    await bench.pings(1, 2, 3)
+    await eventually(lambda: gate.waiting == 2)
+    gate.open()
+
+
+async def test_the_slot_of_a_killed_process_returns_within_its_lease(
+    bench: Bench, server: EmbeddedServer, elsewhere: list[Bus]
+) -> None:
+    gate = Gate()
+
+    async def hold(_: Received[Ping]) -> None:
+        await gate()
+
+    await bench.pings(1)
+    child = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLDER, server.url, bench.name, stdout=asyncio.subprocess.PIPE
+    )
+    assert child.stdout is not None
+    assert await child.stdout.readline() == b"at work\n"
+    await bench.work(hold, bus=elsewhere[0], concurrency=4, fleet_concurrency=1, consumer={"ack_wait": LEASE})
+    await still(lambda: gate.waiting == 0, 2 * LEASE)  # it lives, and renews its lease
+    child.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    await child.wait()
+    await eventually(lambda: gate.waiting == 1)
+    assert time.monotonic() - killed < 2 * LEASE  # its event comes back by then as well
+    gate.open()
+
+
+HOLDER = """
+import asyncio, sys
+from stenobus_bus import Bus, ConsumerSpec, Worker
+from stenobus_contracts import Event
+
+class Ping(Event, subject="test.ping"):
+    number: int
+
+async def hold(received):
+    print("at work", flush=True)
+    await asyncio.Event().wait()
+
+async def main():
+    bus = await Bus.connect(sys.argv[1])
+    consumer = ConsumerSpec("TEST", sys.argv[2], "test.ping", ack_wait=1.0)
+    await Worker(bus, consumer, Ping, hold, concurrency=4, fleet_concurrency=1).start()
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+async def test_a_process_that_slept_past_its_lease_begins_nothing_on_slots_that_others_have(
+    bench: Bench, elsewhere: list[Bus]
+) -> None:
+    """Events that the server sent it meanwhile wait until it has slots again."""
+    first = await bench.work(_nothing, bus=elsewhere[0], concurrency=2, fleet_concurrency=2)
+    flow = first._flow
+    assert flow is not None and flow._fleet is not None
+    assert flow._fleet.slots() == 2
+    flow._fleet._trusted = 0.0  # nobody knows how long it slept
+    assert flow._fleet.slots() == 0
+    await bench.pings(1, 2)
+    await eventually(lambda: first.active == 2)  # its requests were open
+    assert first.handled == 0
+    await flow._fleet._renew()
+    await eventually(lambda: first.handled == 2)
+
+
+async def test_a_handler_without_the_limit_has_no_part_in_it(bench: Bench) -> None:
+    worker = await bench.work(_nothing, concurrency=4)
+    assert worker._flow is None
+
+
+@pytest.mark.parametrize(
+    ("limit", "wants", "expected"),
+    [
+        (3, [4, 4, 4, 4], [1, 1, 1, 0]),
+        (8, [4, 4], [4, 4]),
+        (8, [1, 16], [1, 7]),
+        (5, [4, 4, 1], [2, 2, 1]),
+        (10, [2, 2], [2, 2]),
+        (1, [4], [1]),
+    ],
+)
+def test_slots_are_dealt_evenly_and_the_rest_to_the_eldest(limit: int, wants: list[int], expected: list[int]) -> None:
+    assert list(shares(limit, {str(number): wish for number, wish in enumerate(wants)}).values()) == expected
+
+
+async def _nothing(_: Received[Ping]) -> None:
+    return None
