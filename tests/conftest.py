@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import structlog
 
+from stenobus_bus import advisories, cell, dead_letters, ledger
 from stenobus_bus import answers as bus_answers
-from stenobus_bus import cell, dead_letters, ledger
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_core import CoreSettings
 from stenobus_testing import NatsServer
@@ -42,6 +42,7 @@ def bus_topology() -> list[Spec]:
     return [
         domain("test"),
         domain(dead_letters.STREAM.lower()),
+        advisories.stream(),
         key_value(ledger.BUCKET),
         key_value(bus_answers.BUCKET),
         key_value(cell.BUCKET),

@@ -42,8 +42,13 @@ async def bury(
     error: BaseException,
     attempts: int,
     traceback: str | None,
+    *,
+    gone: bool = False,
 ) -> None:
     """Store an event with everything needed to understand and retry it.
+
+    Args:
+        gone: the event itself could not be found any more.
 
     Raises:
         BusError: it could not be stored; the original must not be terminated.
@@ -63,17 +68,53 @@ async def bury(
         original_subject=msg.subject,
         failed_at=datetime.now(UTC),
         headers=dict(msg.headers or {}),
-        **_data(msg.data),
+        **({} if gone else _data(msg.data)),
     )
     body, claim = await bus.claims.check_in(letter.model_dump_json(exclude_none=True).encode())
-    # Where the original lies identifies it: its own id may be a lie, or be shared by a replay.
-    transport = f"dlq/{handler}/{delivery.stream}/{delivery.sequence}/{delivery.timestamp}"
-    await bus.store(f"dlq.{handler}", body, {MSG_ID: transport, "content-type": "application/json", **claim})
+    headers = {MSG_ID: _letter_id(handler, delivery), "content-type": "application/json", **claim}
+    await bus.store(f"dlq.{handler}.{reason}", body, headers)
+
+
+def whereabouts(handler: str, reason: str) -> str:
+    """What a handler says when it terminates an event whose dead letter is stored."""
+    return f"{reason}: see dlq.{handler}"
+
+
+class LetterBook:
+    """Which events have a dead letter, told also when the server's window for duplicates is long over.
+
+    Each look reads no more than the letters that came since the one before.
+    """
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._known: dict[str, tuple[set[str], int]] = {}
+
+    async def holds(self, handler: str, delivery: Delivery) -> bool:
+        """Whether an event has, or had, a dead letter of a handler; one without a timestamp is any at that place.
+
+        Raises:
+            ServerUnavailable: the stream of dead letters does not answer.
+        """
+        ids, last = self._known.get(handler, (set(), 0))
+        async for message in read(self._bus, STREAM, f"dlq.{handler}.>", from_sequence=last + 1):
+            ids.add(message.headers.get(MSG_ID, ""))
+            last = message.sequence
+        self._known[handler] = ids, last
+        wanted = _letter_id(handler, delivery)
+        if delivery.timestamp:
+            return wanted in ids
+        return any(known.rpartition("/")[0] == wanted.rpartition("/")[0] for known in ids)
+
+
+def _letter_id(handler: str, delivery: Delivery) -> str:
+    """Where the original lies identifies it: its own id may be a lie, or be shared by a replay."""
+    return f"dlq/{handler}/{delivery.stream}/{delivery.sequence}/{delivery.timestamp}"
 
 
 async def letters(bus: Bus, handler: str | None = None) -> AsyncIterator[Entry]:
     """Dead letters in the order they came, of one handler or of all."""
-    async for message in read(bus, STREAM, f"dlq.{handler}" if handler else "dlq.>"):
+    async for message in read(bus, STREAM, f"dlq.{handler}.>" if handler else "dlq.>"):
         try:
             body = await bus.claims.whole(message.data, message.headers)
             yield Entry(message.sequence, DeadLetter.model_validate_json(body))

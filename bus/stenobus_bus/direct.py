@@ -12,6 +12,20 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 _TIMEOUT: Final = 10.0
+_END: Final = "204"
+_NOTHING: Final = "404"
+
+
+async def message(nc: Client, stream: str, sequence: int) -> Msg | None:
+    """One message, with the headers that :func:`messages` describes, or None when it is gone.
+
+    Raises:
+        TimeoutError: the server did not answer.
+        nats.errors.Error: the connection failed, or the stream has no direct get.
+    """
+    query = json.dumps({"seq": sequence}).encode()
+    msg = await nc.request(f"$JS.API.DIRECT.GET.{stream}", query, timeout=_TIMEOUT)
+    return None if _status(msg) == _NOTHING else msg
 
 
 async def messages(
@@ -47,14 +61,24 @@ async def messages(
             while True:
                 async with asyncio.timeout(_TIMEOUT):
                     msg = await received.get()
-                headers = msg.headers or {}
-                if headers.get("Status") in {"204", "404"}:
+                if _status(msg) in {_END, _NOTHING}:
                     break  # the batch ended; nothing there
-                if "Nats-Sequence" not in headers:
-                    # Taking this for the end would make an outage look like missing messages.
-                    raise NatsError(f"{headers.get('Status')} {headers.get('Description', '')}".strip())
-                place = {"seq": int(headers["Nats-Sequence"]) + 1}
+                place = {"seq": int((msg.headers or {})["Nats-Sequence"]) + 1}
                 yield msg
     finally:
         if not nc.is_closed:
             await subscription.unsubscribe()
+
+
+def _status(msg: Msg) -> str | None:
+    """What the server says instead of a message, None for a message.
+
+    Raises:
+        nats.errors.Error: it is neither the end nor a hole; taking it for one would make an outage look like
+            missing messages.
+    """
+    headers = msg.headers or {}
+    status = headers.get("Status")
+    if "Nats-Sequence" not in headers and status not in {_END, _NOTHING}:
+        raise NatsError(f"{status} {headers.get('Description', '')}".strip())
+    return None if "Nats-Sequence" in headers else status

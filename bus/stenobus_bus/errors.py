@@ -70,5 +70,9 @@ class AnswerRefused(PermanentError):
         self.answer = answer
 
 
+class Abandoned(BusError):
+    """The server, or somebody else than its handler, gave up on an event."""
+
+
 class InvalidPayload(PermanentError):
     """An event breaks its contract."""

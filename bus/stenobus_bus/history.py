@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from . import direct
@@ -77,24 +78,26 @@ async def read(
     begin = since.astimezone(UTC).isoformat().replace("+00:00", "Z") if since else None
     try:
         async for msg in direct.messages(bus.nc, stream, subject, start=from_sequence, since=begin):
-            headers = dict(msg.headers or {})
-            sequence = int(headers.pop("Nats-Sequence"))
-            if sequence > last:
+            message = _remembered(stream, msg)
+            if message.sequence > last:
                 return
-            if sequence < from_sequence:
-                continue
-            message = Remembered(
-                stream=stream,
-                sequence=sequence,
-                subject=headers.pop("Nats-Subject"),
-                timestamp=_nanoseconds(headers.pop("Nats-Time-Stamp")),
-                data=msg.data,
-                headers={name: value for name, value in headers.items() if name not in _DIRECT_HEADERS},
-            )
-            if run is None or message.run == token(run):
+            if message.sequence >= from_sequence and (run is None or message.run == token(run)):
                 yield message
     except (NatsError, TimeoutError) as error:
         raise ServerUnavailable(f"The stream {stream} does not answer ({type(error).__name__}).") from error
+
+
+async def find(bus: Bus, stream: str, sequence: int) -> Remembered | None:
+    """One stored message, or None when it is gone.
+
+    Raises:
+        ServerUnavailable: the stream does not answer.
+    """
+    try:
+        msg = await direct.message(bus.nc, stream, sequence)
+    except (NatsError, TimeoutError) as error:
+        raise ServerUnavailable(f"The stream {stream} does not answer ({type(error).__name__}).") from error
+    return _remembered(stream, msg) if msg else None
 
 
 async def replay(bus: Bus, handler: str, messages: Iterable[Remembered]) -> str:
@@ -122,6 +125,18 @@ async def replay(bus: Bus, handler: str, messages: Iterable[Remembered]) -> str:
         }
         await bus.store(message.subject, message.data, headers)
     return replay_id
+
+
+def _remembered(stream: str, msg: Msg) -> Remembered:
+    headers = dict(msg.headers or {})
+    return Remembered(
+        stream=stream,
+        sequence=int(headers.pop("Nats-Sequence")),
+        subject=headers.pop("Nats-Subject"),
+        timestamp=_nanoseconds(headers.pop("Nats-Time-Stamp")),
+        data=msg.data,
+        headers={name: value for name, value in headers.items() if name not in _DIRECT_HEADERS},
+    )
 
 
 _DIRECT_HEADERS = frozenset({"Nats-Stream", "Nats-Num-Pending", "Nats-Last-Sequence"})

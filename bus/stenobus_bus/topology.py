@@ -18,8 +18,10 @@ Config = dict[str, Any]
 
 _SECOND: Final = 1_000_000_000  # JetStream counts in nanoseconds
 _DAY: Final = 86_400 * _SECOND
-_STREAM_NOT_FOUND: Final = 10059
-_CONSUMER_NOT_FOUND: Final = 10014
+STREAM_NOT_FOUND: Final = 10059
+CONSUMER_NOT_FOUND: Final = 10014
+#: Metadata of a handler's consumer.
+HANDLER: Final = "stenobus.handler"
 #: Settings that the server cannot change on something that exists.
 _FIXED: Final = frozenset({"retention", "storage", "ack_policy", "deliver_policy", "deliver_subject"})
 
@@ -55,6 +57,11 @@ class ConsumerSpec:
     max_deliver: int = 100
     max_ack_pending: int = 10_000
     description: str = ""
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """How to tell a handler's consumer from a stranger's."""
+        return {HANDLER: self.name}
 
 
 Spec = StreamSpec | ConsumerSpec
@@ -173,6 +180,8 @@ async def _compare(bus: Bus, spec: Spec) -> Change:
         wanted["subjects"] = [*spec.subjects, *kept]
         if sorted(wanted["subjects"]) == sorted(now.get("subjects", [])):
             wanted["subjects"] = now["subjects"]
+    else:
+        wanted["metadata"] = {**(now.get("metadata") or {}), **wanted["metadata"]}  # the server adds its own
     differences = {name: (now.get(name), value) for name, value in wanted.items() if now.get(name) != value}
     if not differences:
         return Change("none", _label(spec), {}, spec, now)
@@ -199,6 +208,7 @@ def _wanted(spec: Spec) -> tuple[Config, Config]:
             "max_deliver": spec.max_deliver,
             "max_ack_pending": spec.max_ack_pending,
             "deliver_subject": None,  # nothing is pushed
+            "metadata": dict(spec.metadata),
         },
         {"deliver_policy": "all", "replay_policy": "instant", "description": spec.description},
     )
@@ -211,7 +221,7 @@ async def _read(bus: Bus, spec: Spec) -> Config | None:
         else:
             info = await bus.api(f"CONSUMER.INFO.{spec.stream}.{spec.name}")
     except ApiError as error:
-        if error.err_code in {_STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND}:
+        if error.err_code in {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}:
             return None
         raise
     config: Config = info["config"]

@@ -17,7 +17,7 @@ from stenobus_contracts import Event, Reason
 
 from . import answers, settle
 from .connection import Bus
-from .dead_letters import bury
+from .dead_letters import bury, whereabouts
 from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes, unwrap
 from .errors import BusError, InvalidPayload, PermanentError, RetryableError, ServerUnavailable
 from .flow import Flow
@@ -368,7 +368,7 @@ class Worker(Generic[E]):
             return
         self.stats.dead[reason] += 1
         await self._tell(self._observer.buried(envelope, delivery, reason, error))
-        await settle.terminate(self._nc, msg.reply, f"{reason}: see dlq.{self.name}")
+        await settle.terminate(self._nc, msg.reply, whereabouts(self.name, reason))
 
     async def _body(self, msg: Msg, found: dict[str, str]) -> bytes:
         if CLAIM not in found:

@@ -9,11 +9,14 @@ from pydantic import Field
 
 from .event import Model
 
-Reason = Literal["invalid", "permanent", "exhausted", "crashed"]
+Reason = Literal["invalid", "permanent", "exhausted", "crashed", "undelivered", "terminated"]
 
 
 class DeadLetter(Model):
-    """What is stored on ``dlq.<handler>``; the original bytes are ``data`` when UTF-8, else ``data_base64``."""
+    """What is stored on ``dlq.<handler>.<reason>``; the original bytes are ``data`` when UTF-8, else ``data_base64``.
+
+    With neither, the original was gone from its stream before it could be kept.
+    """
 
     subject: ClassVar[str] = "dlq.>"
     event_type: ClassVar[str] = "stenobus.dlq.v1"
@@ -21,7 +24,9 @@ class DeadLetter(Model):
     handler: str = Field(description="durable name of the consumer that gave up")
     reason: Reason = Field(
         description="invalid: the payload broke its contract; permanent: the handler said it can never work; "
-        "exhausted: every attempt failed; crashed: the process died on it again and again"
+        "exhausted: every attempt failed; crashed: the process died on it again and again; "
+        "undelivered: the server gave up after its last delivery, which nobody settled; "
+        "terminated: somebody else than the handler ended it"
     )
     error: str = Field(description="class of the last error")
     message: str = Field(description="the last error in one sentence")

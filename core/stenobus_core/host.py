@@ -9,9 +9,10 @@ from typing import Any
 
 import structlog
 
-from stenobus_bus import Bus, Change, Observer, Observers, Received, Worker, apply, plan
+from stenobus_bus import Bus, Change, Delivery, Envelope, Observer, Observers, Received, Worker, apply, plan
+from stenobus_bus.advisories import Undertaker
 from stenobus_bus.topology import Spec
-from stenobus_contracts import Event
+from stenobus_contracts import Event, Reason
 
 from .context import Context
 from .errors import PluginError, StenobusError
@@ -88,6 +89,7 @@ class Host:
                     log.error("plugin.failed", plugin=plugin.name, error=str(error))
             if self.failed and not self.workers:
                 raise PluginError(next(iter(self.failed.values())))
+            await self._bury_the_abandoned(services)
         except BaseException:
             await self.stop(grace=0)
             raise
@@ -125,6 +127,16 @@ class Host:
             workers[handler.name] = self.workers[handler.name] = worker
         self._resources.push_async_callback(await register(self.bus.nc, plugin, workers))
         log.info("plugin.started", plugin=plugin.name, version=plugin.version, handlers=list(workers))
+
+    async def _bury_the_abandoned(self, services: Services) -> None:
+        """Share in the undertaker's work: any process will do, and those of the handler may all be dead."""
+
+        async def buried(envelope: Envelope, delivery: Delivery, reason: Reason, error: BaseException) -> None:
+            await RunTracker(services.runs, delivery.consumer).buried(envelope, delivery, reason, error)
+
+        undertaker = Undertaker(self.bus, buried)
+        self._resources.push_async_callback(undertaker.stop)
+        await undertaker.start()
 
     def _worker(self, handler: Handler, services: Services, settings: PluginSettings, state: Any) -> Worker[Any]:
         tracker = RunTracker(services.runs, handler.name) if handler.track else Tracker()

@@ -242,7 +242,7 @@ async def test_a_dead_letter_is_stored_before_the_original_is_terminated(bench: 
     async def terminated(msg: Any) -> None:
         order.append(json.loads(msg.data)["reason"])
 
-    await bench.bus.nc.subscribe(f"dlq.{bench.name}", cb=stored)
+    await bench.bus.nc.subscribe(f"dlq.{bench.name}.permanent", cb=stored)
     await bench.bus.nc.subscribe(f"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.TEST.{bench.name}", cb=terminated)
 
     async def handle(received: Received[Ping]) -> None:
@@ -356,7 +356,8 @@ async def test_an_event_that_kills_its_process_again_and_again_ends_as_crashed(b
     codes: list[int] = []
     for _ in range(3):
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", CRASHER, url, bench.name, cwd=root, env=os.environ | {"PYTHONPATH": str(root)},
+            sys.executable, "-c", CRASHER, url, bench.name, cwd=root,
+            env=os.environ | {"PYTHONPATH": f"{root}:{os.environ.get('PYTHONPATH', '')}"},
             stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         found = asyncio.create_task(eventually(bench.letters))
