@@ -13,12 +13,15 @@ from .errors import (
     PublishFailed,
     RequestTimeout,
     RetryableError,
+    ScheduleRefused,
     ServerUnavailable,
 )
 from .post import Post, Stored
+from .schedules import ScheduleSpec
 from .server import EmbeddedServer
 from .settle import RetryPolicy
 from .stats import Stats
+from .timing import Occurrence
 from .topology import Change, ConsumerSpec, StreamSpec, apply, plan
 from .worker import Observer, Observers, Received, Worker
 
@@ -36,6 +39,7 @@ __all__ = [
     "HandlerError",
     "Observer",
     "Observers",
+    "Occurrence",
     "PayloadTooLarge",
     "PermanentError",
     "Post",
@@ -44,6 +48,8 @@ __all__ = [
     "RequestTimeout",
     "RetryPolicy",
     "RetryableError",
+    "ScheduleRefused",
+    "ScheduleSpec",
     "ServerUnavailable",
     "Stats",
     "Stored",

@@ -17,6 +17,10 @@ class DeclarationRefused(BusError):
     """A stream or consumer exists with a setting that the server cannot change in place."""
 
 
+class ScheduleRefused(BusError):
+    """A schedule's time, interval or zone makes no sense."""
+
+
 class PublishFailed(BusError):
     """An event was not stored: no PubAck came before the deadline."""
 

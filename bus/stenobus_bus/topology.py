@@ -69,18 +69,24 @@ Spec = StreamSpec | ConsumerSpec
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What apply would do for one spec."""
+    """What apply would do for one thing."""
 
-    action: Literal["create", "update", "none", "refused"]
+    action: Literal["create", "update", "remove", "none", "refused"]
     what: str
     #: setting → (now, wanted)
     differences: Mapping[str, tuple[Any, Any]]
-    spec: Spec
-    config: Config
 
     def __str__(self) -> str:
         details = ", ".join(f"{name}: {old!r} → {new!r}" for name, (old, new) in self.differences.items())
         return f"{self.action} {self.what}" + (f" ({details})" if details and self.action != "create" else "")
+
+
+@dataclass(frozen=True, slots=True)
+class SpecChange(Change):
+    """What apply would do for one spec."""
+
+    spec: Spec
+    config: Config
 
 
 def domain_stream(subject: str) -> str:
@@ -142,12 +148,12 @@ def object_bucket(name: str) -> StreamSpec:
     )
 
 
-async def plan(bus: Bus, specs: Iterable[Spec]) -> list[Change]:
+async def plan(bus: Bus, specs: Iterable[Spec]) -> list[SpecChange]:
     """What differs between the specs and the server, in the order of the specs."""
     return [await _compare(bus, spec) for spec in specs]
 
 
-async def apply(bus: Bus, specs: Iterable[Spec]) -> list[Change]:
+async def apply(bus: Bus, specs: Iterable[Spec]) -> list[SpecChange]:
     """Make the server match the specs.
 
     Returns:
@@ -167,11 +173,13 @@ async def apply(bus: Bus, specs: Iterable[Spec]) -> list[Change]:
     return changes
 
 
-async def _compare(bus: Bus, spec: Spec) -> Change:
+async def _compare(bus: Bus, spec: Spec) -> SpecChange:
     wanted, initial = _wanted(spec)
     now = await _read(bus, spec)
     if now is None:
-        return Change("create", _label(spec), {k: (None, v) for k, v in wanted.items()}, spec, {**initial, **wanted})
+        return SpecChange(
+            "create", _label(spec), {k: (None, v) for k, v in wanted.items()}, spec, {**initial, **wanted}
+        )
     if isinstance(spec, StreamSpec):
         # Another distribution may have added subjects: keep them.
         kept = [
@@ -184,9 +192,9 @@ async def _compare(bus: Bus, spec: Spec) -> Change:
         wanted["metadata"] = {**(now.get("metadata") or {}), **wanted["metadata"]}  # the server adds its own
     differences = {name: (now.get(name), value) for name, value in wanted.items() if now.get(name) != value}
     if not differences:
-        return Change("none", _label(spec), {}, spec, now)
+        return SpecChange("none", _label(spec), {}, spec, now)
     action: Literal["update", "refused"] = "refused" if _FIXED & differences.keys() else "update"
-    return Change(action, _label(spec), differences, spec, {**now, **wanted})
+    return SpecChange(action, _label(spec), differences, spec, {**now, **wanted})
 
 
 def _covers(narrow: str, wide: str) -> bool:
@@ -228,7 +236,7 @@ async def _read(bus: Bus, spec: Spec) -> Config | None:
     return config
 
 
-async def _write(bus: Bus, change: Change) -> None:
+async def _write(bus: Bus, change: SpecChange) -> None:
     if isinstance(change.spec, StreamSpec):
         await bus.api(f"STREAM.{change.action.upper()}.{change.spec.name}", change.config)
         return

@@ -9,8 +9,22 @@ from typing import Any
 
 import structlog
 
-from stenobus_bus import Bus, Change, Delivery, Envelope, Observer, Observers, Received, Worker, apply, plan
+from stenobus_bus import (
+    Bus,
+    Change,
+    Delivery,
+    Envelope,
+    Observer,
+    Observers,
+    Received,
+    ScheduleSpec,
+    Worker,
+    apply,
+    plan,
+    schedules,
+)
 from stenobus_bus.advisories import Undertaker
+from stenobus_bus.schedules import Clock, consumer
 from stenobus_bus.topology import Spec
 from stenobus_contracts import Event, Reason
 
@@ -46,6 +60,7 @@ class Host:
         self.settings, self.bus, self.plugins = settings, bus, list(plugins)
         self._observe = observe
         self.workers: dict[str, Worker[Any]] = {}
+        self.clocks: dict[str, Clock] = {}
         #: Plugins that could not start, and why.
         self.failed: dict[str, str] = {}
         self._resources = AsyncExitStack()
@@ -54,16 +69,37 @@ class Host:
     def topology(self) -> list[Spec]:
         """Every stream, bucket and consumer these plugins need."""
         consumers = [handler.consumer(self.settings.ack_wait) for handler in self.handlers]
-        return [*topology(self.settings.bucket), *consumers]
+        clocks = [consumer(plugin.name, self.settings.ack_wait) for plugin in self.plugins if plugin.schedules]
+        return [*topology(self.settings.bucket), *consumers, *clocks]
 
     @property
     def handlers(self) -> list[Handler]:
         """All handlers of all plugins."""
         return [handler for plugin in self.plugins for handler in plugin.handlers]
 
+    @property
+    def schedules(self) -> list[ScheduleSpec]:
+        """All schedules of all plugins, without those that the settings switch off."""
+        off = self.settings.schedules_off
+        every = [schedule for plugin in self.plugins for schedule in plugin.schedules]
+        return [schedule for schedule in every if schedule.id not in off and schedule.plugin not in off]
+
     async def plan(self) -> list[Change]:
-        """What :meth:`start` would declare."""
-        return await plan(self.bus, self.topology())
+        """What :meth:`declare` would change."""
+        names = [plugin.name for plugin in self.plugins]
+        return [*await plan(self.bus, self.topology()), *await schedules.plan(self.bus, self.schedules, names)]
+
+    async def declare(self) -> list[Change]:
+        """Make the server match what these plugins need: streams, buckets, consumers and schedules.
+
+        Returns:
+            What was done.
+
+        Raises:
+            BusError: the server is unreachable or refuses a declaration.
+        """
+        names = [plugin.name for plugin in self.plugins]
+        return [*await apply(self.bus, self.topology()), *await schedules.apply(self.bus, self.schedules, names)]
 
     async def start(self) -> None:
         """Declare streams and consumers, open the plugins' resources, begin to handle events.
@@ -78,7 +114,7 @@ class Host:
         if twice := {name for name in names if names.count(name) > 1}:
             raise PluginError(f"Two plugins claim the handler name {', '.join(sorted(twice))}; switch one off.")
         try:
-            await apply(self.bus, self.topology())
+            await self.declare()
             services = await Services.open(self.settings, self.bus)
             self._resources.push_async_callback(services.blobs.close)
             for plugin in self.plugins:
@@ -87,7 +123,7 @@ class Host:
                 except StenobusError as error:
                     self.failed[plugin.name] = str(error)
                     log.error("plugin.failed", plugin=plugin.name, error=str(error))
-            if self.failed and not self.workers:
+            if self.failed and not self._running:
                 raise PluginError(next(iter(self.failed.values())))
             await self._bury_the_abandoned(services)
         except BaseException:
@@ -101,15 +137,20 @@ class Host:
             grace: seconds running handlers get; the setting by default.
         """
         seconds = self.settings.grace if grace is None else grace
-        await asyncio.gather(*(worker.stop(seconds) for worker in self.workers.values()))
+        await asyncio.gather(*(part.stop(seconds) for part in self._running))
+        self.clocks.clear()
         self.workers.clear()
         await self._resources.aclose()
 
     @property
     def ready(self) -> bool:
         """Connected, every consumer exists and its loop hears from the server."""
-        healthy = all(worker.healthy for worker in self.workers.values())
-        return self.bus.nc.is_connected and bool(self.workers) and not self.failed and healthy
+        healthy = all(part.healthy for part in self._running)
+        return self.bus.nc.is_connected and bool(self._running) and not self.failed and healthy
+
+    @property
+    def _running(self) -> list[Clock | Worker[Any]]:
+        return [*self.clocks.values(), *self.workers.values()]
 
     async def _start(self, plugin: Plugin, services: Services) -> None:
         settings = plugin.load_settings()
@@ -125,6 +166,9 @@ class Host:
             worker = self._worker(handler, services, settings, state)
             await worker.start()
             workers[handler.name] = self.workers[handler.name] = worker
+        if own := [schedule for schedule in self.schedules if schedule.plugin == plugin.name]:
+            self.clocks[plugin.name] = Clock(self.bus, plugin.name, own, self.settings.ack_wait)
+            await self.clocks[plugin.name].start()
         self._resources.push_async_callback(await register(self.bus.nc, plugin, workers))
         log.info("plugin.started", plugin=plugin.name, version=plugin.version, handlers=list(workers))
 

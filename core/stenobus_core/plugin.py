@@ -23,11 +23,14 @@ import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import JsonValue
 
-from stenobus_bus import ConsumerSpec, RetryPolicy
+from stenobus_bus import ConsumerSpec, Occurrence, RetryPolicy, ScheduleRefused, ScheduleSpec
+from stenobus_bus.schedules import CatchUp
+from stenobus_bus.timing import At, Cron, Every, Timing
 from stenobus_bus.topology import domain_stream
 from stenobus_contracts import Event
 
@@ -39,6 +42,8 @@ from .settings import PluginSettings
 API_VERSION: Final = 1
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
+#: Short enough to be a part of a run's name.
+_SCHEDULE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 HandlerFunction = Callable[..., Awaitable[Event | Sequence[Event] | None]]
 F = TypeVar("F", bound=HandlerFunction)
@@ -124,6 +129,7 @@ class Plugin:
         self.settings_class = settings
         self.middlewares = tuple(middlewares)
         self.handlers: list[Handler] = []
+        self.schedules: list[ScheduleSpec] = []
         self._lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
         self._doctor: Callable[[Any], list[Check]] | None = None
         self._facts: Callable[[Any], Mapping[str, JsonValue]] | None = None
@@ -201,6 +207,54 @@ class Plugin:
 
         return declare
 
+    def schedule(
+        self,
+        name: str,
+        *,
+        event: Event | Callable[[Occurrence], Event],
+        cron: str | None = None,
+        timezone: str = "UTC",
+        every: timedelta | None = None,
+        at: datetime | None = None,
+        catch_up: CatchUp = "once",
+    ) -> None:
+        """Declare an event that is published when it is time, once per occurrence over all processes of the plugin.
+
+        Whoever handles the event's contract handles it: this plugin or another. Exactly one of ``cron``, ``every`` and
+        ``at`` says when.
+
+        Args:
+            name: unique in the plugin, at most 40 characters; the operator knows it as ``plugin.name``.
+            event: what is published, or a function that makes it for an occurrence; its return annotation names the
+                contract.
+            cron: six fields: second, minute, hour, day of the month, month, day of the week. A local time that the
+                clock skips is due at the first instant after it; one that the clock shows twice is due once, at the
+                first.
+            timezone: IANA name of the zone whose wall clock ``cron`` follows.
+            every: a whole number of seconds, at least one, counted from midnight UTC on 1 January 1970.
+            at: once; a time with a zone.
+            catch_up: what becomes of occurrences missed while no process of the plugin ran: ``once`` publishes the
+                last of them, ``all`` each of them, ``skip`` none that is more than a minute late.
+
+        Raises:
+            PluginError: the time, the name or the event makes no sense.
+        """
+        where = f"{self.name}: schedule {name!r}"
+        if not _SCHEDULE_NAME.fullmatch(name):
+            raise PluginError(f"{where}: the name must be at most 40 lower-case letters, digits and hyphens.")
+        if any(schedule.name == name for schedule in self.schedules):
+            raise PluginError(f"{where} is declared twice.")
+        if catch_up not in get_args(CatchUp):
+            raise PluginError(f"{where}: catch_up must be one of {', '.join(get_args(CatchUp))}, not {catch_up!r}.")
+        try:
+            timing = _timing(where, cron, timezone, every, at)
+        except ScheduleRefused as error:
+            raise PluginError(f"{where}: {error}") from error
+        fixed = event if isinstance(event, Event) else None
+        contract = type(event) if isinstance(event, Event) else _made(where, event)
+        make = (lambda _: event) if isinstance(event, Event) else event
+        self.schedules.append(ScheduleSpec(self.name, name, timing, contract, make, fixed, catch_up))
+
     def lifespan(self, function: Callable[[S], AsyncIterator[Any]]) -> Callable[[S], AsyncIterator[Any]]:
         """Declare what is set up before the first event and torn down after the last; it yields ``ctx.state``."""
         self._lifespan = asynccontextmanager(function)
@@ -254,6 +308,27 @@ def _signature(plugin: str, function: HandlerFunction) -> tuple[type[Event], tup
     context = next((p.name for p in parameters[1:] if _is_context(hints.get(p.name))), None)
     plain = len(parameters) == 1 + (context is not None)
     return contract, tuple(_outputs(where, hints.get("return"))), plain, context
+
+
+def _timing(where: str, cron: str | None, timezone: str, every: timedelta | None, at: datetime | None) -> Timing:
+    if sum(given is not None for given in (cron, every, at)) != 1:
+        raise PluginError(f"{where}: say when by exactly one of cron=…, every=… and at=….")
+    if cron is not None:
+        return Cron(cron, timezone)
+    if timezone != "UTC":
+        raise PluginError(f"{where}: timezone=… belongs to cron=…; every=… counts in UTC, and at=… brings its zone.")
+    if every is not None:
+        return Every(every)
+    assert at is not None
+    return At(at)
+
+
+def _made(where: str, function: Callable[[Occurrence], Event]) -> type[Event]:
+    """The contract that a function makes."""
+    contract = get_type_hints(function).get("return") if inspect.isfunction(function) else None
+    if not (isinstance(contract, type) and issubclass(contract, Event) and hasattr(contract, "subject")):
+        raise PluginError(f"{where}: event=… must be an event, or a function whose return annotation is its contract.")
+    return contract
 
 
 def _is_context(hint: Any) -> bool:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stenobus_bus import BlobNotFound, Bus, PermanentError, advisories, cell, dead_letters, ledger
+from stenobus_bus import BlobNotFound, Bus, PermanentError, advisories, cell, dead_letters, ledger, schedules
 from stenobus_bus import answers as bus_answers
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_contracts import BlobRef, Media, registry
@@ -66,5 +66,7 @@ def topology(bucket: str) -> list[Spec]:
         key_value(run_store.BUCKET, ttl=run_store.TTL),
         key_value(stage_cache.BUCKET, ttl=stage_cache.TTL),
         key_value(subject_facts.BUCKET),
+        key_value(schedules.BUCKET),
+        schedules.stream(),
         object_bucket(bucket),
     ]

@@ -96,6 +96,9 @@ class CoreSettings(PluginSettings):
     plugins_off: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="plugins to leave out, separated by commas"
     )
+    schedules_off: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="schedules that must not run (plugin.name, or a plugin), separated by commas"
+    )
     ack_wait: float = Field(
         default=30.0, ge=1, description="seconds of silence after which an event is delivered again"
     )
@@ -112,7 +115,7 @@ class CoreSettings(PluginSettings):
         default="auto", description="auto: console on a terminal, JSON elsewhere"
     )
 
-    @field_validator("plugins", "plugins_off", "file_roots", mode="before")
+    @field_validator("plugins", "plugins_off", "schedules_off", "file_roots", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import click
 
-from stenobus_bus import Change, apply
-from stenobus_bus import plan as plan_changes
-from stenobus_bus.topology import Spec
+from stenobus_bus import Change
 
 from ..discovery import discover
-from ..services import topology
+from ..host import Host
 from ..session import connect
 from ..settings import CoreSettings
 from .running import print_json, run, settings
@@ -17,7 +15,7 @@ from .running import print_json, run, settings
 
 @click.group()
 def bus() -> None:
-    """Streams, consumers and buckets as code."""
+    """Streams, consumers, buckets and schedules as code."""
 
 
 @bus.command()
@@ -40,17 +38,12 @@ def apply_(as_json: bool) -> None:
 
 async def _plan(found: CoreSettings) -> list[Change]:
     async with connect(found) as session:
-        return await plan_changes(session.bus, _wanted(found))
+        return await Host(found, session.bus, list(discover(found).plugins.values())).plan()
 
 
 async def _apply(found: CoreSettings) -> list[Change]:
     async with connect(found) as session:
-        return await apply(session.bus, _wanted(found))
-
-
-def _wanted(found: CoreSettings) -> list[Spec]:
-    handlers = [handler for plugin in discover(found).plugins.values() for handler in plugin.handlers]
-    return [*topology(found.bucket), *(handler.consumer(found.ack_wait) for handler in handlers)]
+        return await Host(found, session.bus, list(discover(found).plugins.values())).declare()
 
 
 def _show(changes: list[Change], as_json: bool, verb: str) -> None:
