@@ -28,7 +28,7 @@ from .errors import Abandoned, BusError
 from .history import find
 from .ledger import Ledger
 from .pull import PullLoop
-from .topology import CONSUMER_NOT_FOUND, HANDLER, STREAM_NOT_FOUND, Config, ConsumerSpec, StreamSpec, apply
+from .topology import CONSUMER_NOT_FOUND, HANDLER, STREAM_NOT_FOUND, Config, ConsumerSpec, StreamSpec, apply, handler_of
 
 log = structlog.get_logger(__name__)
 
@@ -155,17 +155,22 @@ class Undertaker:
         Returns:
             Seconds until another look is worth it, None when there is nothing more to do.
         """
-        handler, place = advisory.consumer, (advisory.stream, advisory.stream_seq)
+        handler = handler_of(advisory.consumer)
         if advisory.reason.endswith(whereabouts(handler, "")):
             return None  # terminated by the handler, after it had stored the letter
         config = await self._consumer(advisory)
         if (config.get("metadata") or {}).get(HANDLER) != handler or advisory.stream == STREAM:
             return None
-        original = await find(self._bus, *place)
+        original = await find(self._bus, advisory.stream, advisory.stream_seq)
         if original is None and first:
             return _SECOND_LOOK
         delivery = Delivery(
-            advisory.stream, handler, advisory.deliveries, advisory.stream_seq, original.timestamp if original else 0, 0
+            advisory.stream,
+            advisory.consumer,
+            advisory.deliveries,
+            advisory.stream_seq,
+            original.timestamp if original else 0,
+            0,
         )
         reason, message = advisory.given_up
         if original is None:

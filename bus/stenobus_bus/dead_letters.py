@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import uuid
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -125,8 +126,11 @@ async def letters(bus: Bus, handler: str | None = None) -> AsyncIterator[Entry]:
 
 async def counts(bus: Bus) -> dict[str, int]:
     """How many dead letters there are of each handler. Raises BusError."""
-    info = await bus.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": "dlq.>"})
-    return {subject.partition(".")[2]: count for subject, count in (info["state"].get("subjects") or {}).items()}
+    info = await bus.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": "dlq.*.*"})
+    found: Counter[str] = Counter()
+    for subject, count in (info["state"].get("subjects") or {}).items():
+        found[subject.split(".")[1]] += count
+    return found
 
 
 async def retry(bus: Bus, entry: Entry) -> Stored:

@@ -61,7 +61,7 @@ class ConsumerSpec:
     @property
     def metadata(self) -> Mapping[str, str]:
         """How to tell a handler's consumer from a stranger's."""
-        return {HANDLER: self.name}
+        return {HANDLER: handler_of(self.name)}
 
 
 Spec = StreamSpec | ConsumerSpec

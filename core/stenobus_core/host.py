@@ -25,7 +25,7 @@ from stenobus_bus import (
 )
 from stenobus_bus.advisories import Undertaker
 from stenobus_bus.schedules import Clock, consumer
-from stenobus_bus.topology import Spec
+from stenobus_bus.topology import Spec, handler_of
 from stenobus_contracts import Event, Reason
 
 from .context import Context
@@ -176,7 +176,7 @@ class Host:
         """Share in the undertaker's work: any process will do, and those of the handler may all be dead."""
 
         async def buried(envelope: Envelope, delivery: Delivery, reason: Reason, error: BaseException) -> None:
-            await RunTracker(services.runs, delivery.consumer).buried(envelope, delivery, reason, error)
+            await RunTracker(services.runs, handler_of(delivery.consumer)).buried(envelope, delivery, reason, error)
 
         undertaker = Undertaker(self.bus, buried)
         self._resources.push_async_callback(undertaker.stop)
