@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 #: Room for headers when a body is measured against max_payload.
 _HEADER_ROOM: Final = 16 * 1024
+#: Seconds a server gets to answer on a connection that somebody doubts.
+_PROBE: Final = 3.0
 
 
 class ApiError(ServerUnavailable):
@@ -104,7 +106,7 @@ class Bus:
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
                     reconnect_time_wait=0.25,
-                    ping_interval=10,
+                    ping_interval=5,  # so that whoever only publishes notices a half-open connection, too
                     max_outstanding_pings=2,
                     pending_size=8 * 1024 * 1024,
                     reconnected_cb=reconnected,
@@ -142,6 +144,20 @@ class Bus:
     def on_reconnect(self, event: asyncio.Event) -> None:
         """Set an event whenever the connection comes back, for as long as somebody holds the event."""
         self._reconnected.add(event)
+
+    async def probe(self) -> None:
+        """Make sure that the server answers on this connection. One that does not is broken off, and made anew."""
+        if not self.nc.is_connected:
+            return
+        try:
+            async with asyncio.timeout(_PROBE):
+                await self.nc.flush()
+        except (NatsError, TimeoutError):
+            log.warning("bus.silent", seconds=_PROBE)
+            # Otherwise the client would wait until the other side has taken what is still to be sent.
+            if (writer := getattr(self.nc._transport, "_io_writer", None)) is not None:
+                writer.transport.abort()
+            await self.nc.force_reconnect()
 
     async def bucket(self, name: str) -> KeyValue:
         """A key-value bucket that the topology declares.

@@ -24,10 +24,11 @@ from .errors import BusError
 
 log = structlog.get_logger(__name__)
 
-#: Seconds one request for events stays open at the server.
-_EXPIRES: Final = 30.0
+#: Seconds one request for events stays open at the server. A dead process's request takes events as long as anybody
+#: subscribes to everything (``nats sub '>'``), or while the server believes in its half-open connection.
+_EXPIRES: Final = 5.0
 #: Seconds between the server's signs of life while it has nothing to send.
-_HEARTBEAT: Final = 5.0
+_HEARTBEAT: Final = 1.0
 #: Seconds without any sign of life after which a request is taken for lost.
 _SILENCE: Final = 2.5 * _HEARTBEAT
 #: Seconds since the last trouble from which on new trouble is looked into at once.
@@ -236,11 +237,13 @@ class PullLoop:
         reconnects = self._nc.stats["reconnects"]
         while True:
             self._wake.clear()
+            if self._silent():
+                await self._bus.probe()  # what a stalled event loop has not read yet comes before the answer
             connected = self._nc.is_connected
             if connected and reconnects != self._nc.stats["reconnects"]:
                 reconnects = self._nc.stats["reconnects"]
                 self._asked = 0  # the server forgot our requests when the connection broke
-            if self._asked and loop.time() - self._heard > _SILENCE:
+            if connected and self._silent():
                 self._trouble, self._asked = "silence", 0
             if self._trouble:
                 self.healthy = False
@@ -256,6 +259,9 @@ class PullLoop:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT):
                     await self._wake.wait()
+
+    def _silent(self) -> bool:
+        return bool(self._asked) and asyncio.get_running_loop().time() - self._heard > _SILENCE
 
     async def _request(self, count: int) -> None:
         if not self._asked:

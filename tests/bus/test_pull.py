@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from stenobus_bus import Bus, EmbeddedServer, Received, RetryPolicy, apply
+from stenobus_bus import Bus, EmbeddedServer, Received, RetryPolicy, apply, connection, pull
 from stenobus_bus.topology import domain, key_value
 
 from ..support.contracts import Ping
+from ..support.proxy import Proxy
 from ..support.waiting import Gate, eventually, still
 from .conftest import Bench
 
@@ -388,3 +389,62 @@ async def test_two_workers_share_one_consumers_events(bench: Bench, server: Embe
         await two.stop(grace=0)
     assert sorted(seen["one"] + seen["two"]) == [0, 1, 2, 3]
     assert len(seen["one"]) == len(seen["two"]) == 2
+
+
+async def test_a_half_open_connection_is_noticed_and_made_anew(
+    bench: Bench, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_HEARTBEAT", 0.1)
+    monkeypatch.setattr(pull, "_SILENCE", 0.3)
+    monkeypatch.setattr(pull, "_EXPIRES", 0.5)
+    monkeypatch.setattr(connection, "_PROBE", 0.3)
+    numbers: list[int] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    proxy = await Proxy(int(server.url.rpartition(":")[2])).start()
+    async with await Bus.connect(proxy.url) as cut_off:
+        worker = await bench.work(handle, bus=cut_off)
+        await bench.pings(1)
+        await eventually(bench.settled)
+        await eventually(lambda: _asked(bench))
+        proxy.strand()
+        await bench.pings(2)
+        await eventually(lambda: numbers == [1, 2], within=5)
+        await eventually(lambda: worker.healthy)
+        await worker.stop(grace=0)
+    await proxy.stop()
+
+
+async def test_a_stalled_event_loop_is_no_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "_HEARTBEAT", 0.1)
+    monkeypatch.setattr(pull, "_SILENCE", 0.3)
+    worker = await bench.work(_nothing)
+    requests = Requests()
+    await eventually(lambda: _asked(bench))
+    await requests.listen(bench)
+    time.sleep(1.0)
+    await still(lambda: worker.healthy and not requests.batches, 0.5)
+
+
+async def test_a_request_of_a_dead_process_takes_events_for_seconds_at_most(
+    bench: Bench, server: EmbeddedServer
+) -> None:
+    """The server takes a subscription to everything for the dead process's inbox."""
+    await bench.bus.nc.subscribe(">")
+    numbers: list[int] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    dying = await Bus.connect(server.url)
+    await bench.work(handle, bus=dying, concurrency=4)
+    await bench.pings(1)
+    await eventually(lambda: numbers == [1])
+    await eventually(lambda: _asked(bench))
+    await dying.nc.close()
+    bench.workers.clear()
+    await bench.work(handle, concurrency=4)
+    await bench.pings(2)
+    await eventually(lambda: numbers == [1, 2], within=8)
