@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError
 from stenobus_contracts import Event, registry
 
 from .connection import Bus
-from .envelope import Envelope, token
+from .envelope import ONLY, SHADOW, Envelope, attributes, token
 from .errors import BusError, RequestTimeout, ServerUnavailable
 
 BUCKET: Final = "stenobus_answers"
@@ -27,6 +27,16 @@ _LOOK: Final = 5.0
 def subject(request_id: str) -> str:
     """Where the answer to a request is stored."""
     return f"$KV.{BUCKET}.{token(request_id)}"
+
+
+def awaited(envelope: Envelope, msg: Msg) -> bool:
+    """Whether somebody waits for the answer to a request.
+
+    A request that was asked under a shadow is like any other; one that is handed to a shadowed handler to try it out
+    has its answer, which must stay.
+    """
+    found = attributes(msg.headers)
+    return envelope.shadow is None or (SHADOW in found and ONLY not in found)
 
 
 async def answer(bus: Bus, event: Event, envelope: Envelope, request_id: str) -> None:

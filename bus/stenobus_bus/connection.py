@@ -202,8 +202,8 @@ class Bus:
         A large body goes to the object bucket first and a reference travels in its place.
 
         Args:
-            event: the event; its contract says on which subject.
-            envelope: its attributes; ``envelope.transport_id`` makes a repeated publish harmless.
+            event: the event.
+            envelope: its attributes; ``subject`` says where to, ``transport_id`` makes a repeated publish harmless.
             headers: further headers.
             deadline: seconds until it gives up.
 
@@ -212,7 +212,7 @@ class Bus:
         """
         body, claim = await self.claims.check_in(event.body())
         return await self.store(
-            event.subject, body, {**envelope.headers(), **claim, **(headers or {})}, deadline=deadline
+            envelope.subject, body, {**envelope.headers(), **claim, **(headers or {})}, deadline=deadline
         )
 
     async def publish_all(
@@ -233,7 +233,7 @@ class Bus:
             if len(waiting) >= window:
                 stored.append(await waiting.popleft().stored())
             body, claim = await self.claims.check_in(event.body())
-            waiting.append(await self.post(event.subject, body, {**envelope.headers(), **claim}, deadline=deadline))
+            waiting.append(await self.post(envelope.subject, body, {**envelope.headers(), **claim}, deadline=deadline))
         return stored + [await post.stored() for post in waiting]
 
     async def store(

@@ -22,6 +22,8 @@ MSG_ID: Final = "Nats-Msg-Id"
 ONLY: Final = "stenobus-only"
 #: The message belongs to this replay. Ledger and transport ids are kept apart by it.
 REPLAY: Final = "stenobus-replay"
+#: What the handler makes of the message goes to this shadow: nothing behind it works on that.
+SHADOW: Final = "stenobus-shadow"
 #: The body is a BlobRef to the real body.
 CLAIM: Final = "stenobus-claim"
 
@@ -79,6 +81,8 @@ class Envelope:
     causation: str | None = None
     traceparent: str | None = None
     replay: str | None = None
+    #: Where the outputs of the event's handler go instead of their own subjects.
+    shadow: str | None = None
 
     @classmethod
     def new(cls, event: Event, source: str, *, run: str | None = None, id: str | None = None) -> Envelope:
@@ -110,6 +114,7 @@ class Envelope:
             causation=attributes.get("causationid"),
             traceparent=attributes.get("traceparent"),
             replay=attributes.get(REPLAY),
+            shadow=token(attributes[SHADOW]) if attributes.get(SHADOW) else None,
         )
 
     def follow(self, event: Event, handler: str, *salt: object) -> Envelope:
@@ -125,6 +130,13 @@ class Envelope:
             causation=self.id,
             traceparent=working.get() or placeholder(self.run, event_id, self.traceparent),
         )
+
+    def output(self, event: Event, handler: str, *salt: object) -> Envelope:
+        """The envelope of a handler's output: as :meth:`follow`, and on its way into the shadow of a shadowed event."""
+        envelope = self.follow(event, handler, *salt)
+        if self.shadow:
+            envelope.subject = f"shadow.{self.shadow}.{event.subject}"
+        return envelope
 
     @property
     def trace(self) -> Trace:
@@ -155,6 +167,8 @@ class Envelope:
             headers["traceparent"] = self.traceparent
         if self.replay:
             headers[REPLAY] = self.replay
+        if self.shadow:
+            headers[SHADOW] = self.shadow
         return headers
 
 
@@ -165,7 +179,7 @@ def attributes(headers: Mapping[str, str] | None) -> dict[str, str]:
         key = name.lower()
         if key.startswith("ce-"):
             found[key[3:]] = value
-        elif key in {"traceparent", REPLAY, ONLY, CLAIM, "content-type"}:
+        elif key in {"traceparent", REPLAY, SHADOW, ONLY, CLAIM, "content-type"}:
             found[key] = value
     if "id" not in found and headers and MSG_ID in headers:
         found["id"] = headers[MSG_ID]

@@ -321,9 +321,9 @@ class Worker(Generic[E]):
             return
         started = time.perf_counter()
         for ordinal, output in enumerate(outputs):
-            envelope = received.envelope.follow(output, self.name, ordinal)
+            envelope = received.envelope.output(output, self.name, ordinal)
             await self._bus.publish(output, envelope)
-            if type(output).answers is self._contract:
+            if type(output).answers is self._contract and answers.awaited(received.envelope, received.msg):
                 await answers.answer(self._bus, output, envelope, received.envelope.id)
         self.stats.publish.observe(time.perf_counter() - started)
 

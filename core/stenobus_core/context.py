@@ -75,6 +75,15 @@ class Context(Generic[S, State]):
         """Id of the replay this event belongs to, None the first time. Outward effects may want to be skipped."""
         return self._received.envelope.replay
 
+    @property
+    def shadow(self) -> str | None:
+        """Name of the shadow that takes this handler's outputs, None when they count.
+
+        Only events are diverted. A handler that writes anywhere else by itself (a database, a mailbox, a bucket that
+        is not content-addressed) must leave it alone, or do it under this name.
+        """
+        return self._received.envelope.shadow
+
     async def facts(self, contract: type[Event]) -> dict[str, JsonValue]:
         """What the handler of another contract says about itself; empty when it said nothing yet."""
         return await self._services.facts.get(contract)
@@ -168,7 +177,7 @@ class Context(Generic[S, State]):
     async def publish(self, event: Event) -> None:
         """Publish an event beside those the handler returns; its id is derived, so twice is once."""
         self._extra += 1
-        envelope = self._received.envelope.follow(event, self._handler, "extra", self._extra)
+        envelope = self._received.envelope.output(event, self._handler, "extra", self._extra)
         await self._services.bus.publish(event, envelope)
 
     # --- the run record ----------------------------------------------------------------------------------------------

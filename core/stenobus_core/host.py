@@ -161,7 +161,7 @@ class Host:
         workers = {}
         facts = plugin.known_facts(settings)
         for handler in plugin.handlers:
-            if facts:
+            if facts and not self.settings.shadow:  # who is only tried out speaks for nobody
                 await services.facts.put(handler.contract, facts)
             worker = self._worker(handler, services, settings, state)
             await worker.start()
@@ -187,6 +187,8 @@ class Host:
         call = self._call(handler)
 
         async def handle(received: Received[Any]) -> Sequence[Event]:
+            if self.settings.shadow:
+                received.envelope.shadow = self.settings.shadow
             ctx = Context(handler.name, received, services, tracker.track(received), settings, state)
             return await call(received, ctx)
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from stenobus_bus import BlobNotFound, Bus, PermanentError, advisories, cell, dead_letters, ledger, schedules
+from stenobus_bus import BlobNotFound, Bus, PermanentError, advisories, cell, dead_letters, ledger, schedules, shadow
 from stenobus_bus import answers as bus_answers
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_contracts import BlobRef, Media, registry
@@ -60,6 +60,7 @@ def topology(bucket: str) -> list[Spec]:
         *(domain(name) for name in registry.domains()),
         domain(dead_letters.STREAM.lower()),
         advisories.stream(),
+        shadow.stream(),
         key_value(ledger.BUCKET, ttl=ledger.TTL),
         key_value(bus_answers.BUCKET, ttl=bus_answers.TTL),
         key_value(cell.BUCKET),

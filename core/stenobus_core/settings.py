@@ -104,6 +104,11 @@ class CoreSettings(PluginSettings):
     )
     grace: float = Field(default=20.0, ge=0, description="seconds running handlers get at a stop")
     cache: bool = Field(default=True, description="reuse stage results with equal inputs")
+    shadow: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="try handlers out: every output goes to this shadow, and nothing behind them works on it",
+    )
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 picks one, off when absent"
     )
