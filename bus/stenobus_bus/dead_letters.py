@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -124,12 +123,13 @@ async def letters(bus: Bus, handler: str | None = None) -> AsyncIterator[Entry]:
             log.warning("dead_letter.unreadable", stream=STREAM, sequence=message.sequence, error=str(error))
 
 
-async def counts(bus: Bus) -> dict[str, int]:
-    """How many dead letters there are of each handler. Raises BusError."""
+async def counts(bus: Bus) -> dict[tuple[str, str], int]:
+    """How many dead letters there are of each handler and reason. Raises BusError."""
     info = await bus.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": "dlq.*.*"})
-    found: Counter[str] = Counter()
+    found = {}
     for subject, count in (info["state"].get("subjects") or {}).items():
-        found[subject.split(".")[1]] += count
+        _, handler, reason = subject.split(".")
+        found[handler, reason] = int(count)
     return found
 
 

@@ -75,6 +75,8 @@ class StreamSize:
     messages: int
     bytes: int
     consumers: int
+    #: Sequence of the last message.
+    last: int
     max_messages: int
     max_bytes: int
     #: Seconds.
@@ -89,6 +91,7 @@ class StreamSize:
             messages=state["messages"],
             bytes=state["bytes"],
             consumers=state["consumer_count"],
+            last=state["last_seq"],
             max_messages=max(0, config.get("max_msgs", 0)),
             max_bytes=max(0, config.get("max_bytes", 0)),
             max_age=config.get("max_age", 0) / _NS,
@@ -111,6 +114,16 @@ async def lags(bus: Bus, stream: str) -> list[Lag]:
         page = await bus.api(f"CONSUMER.LIST.{stream}", {"offset": len(found)})
         found += [Lag.of(info) for info in page.get("consumers") or ()]
         if len(found) >= page["total"] or not page.get("consumers"):
+            return found
+
+
+async def stream_sizes(bus: Bus) -> list[StreamSize]:
+    """How full each stream and bucket is. Raises BusError."""
+    found: list[StreamSize] = []
+    while True:
+        page = await bus.api("STREAM.LIST", {"offset": len(found)})
+        found += [StreamSize.of(info) for info in page.get("streams") or ()]
+        if len(found) >= page["total"] or not page.get("streams"):
             return found
 
 

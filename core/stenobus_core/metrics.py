@@ -129,7 +129,7 @@ class _Figures(Collector):
         self._lags: dict[Handler, Lag] = {}
         self._ages: dict[Lag, float] = {}
         self._streams: dict[str, StreamSize] = {}
-        self._letters: dict[str, int] = {}
+        self._letters: dict[tuple[str, str], int] = {}
         self._unanswered = 0
 
     async def look(self) -> None:
@@ -174,8 +174,8 @@ class _Figures(Collector):
             yield _gauge(f"stenobus_stream_{name}", text, rows, ("stream",))
         ages = [(labels, size.max_age) for labels, size in sizes]
         yield _gauge("stenobus_stream_max_age_seconds", "How long a stream keeps a message", ages, ("stream",))
-        letters = [((handler,), count) for handler, count in self._letters.items()]
-        yield _gauge("stenobus_dead_letters", "Dead letters that wait for a person", letters, ("handler",))
+        letters = self._letters.items()
+        yield _gauge("stenobus_dead_letters", "Dead letters that wait for a person", letters, ("handler", "reason"))
 
     def _running(self) -> list[Handler]:
         return [handler for handler in self._host.handlers if handler.name in self._host.workers]

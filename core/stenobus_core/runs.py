@@ -99,6 +99,22 @@ class Runs:
         found = [Step.model_validate_json(data) for data in stored if data]  # a deleted key is empty
         return sorted(found, key=lambda step: step.started)
 
+    async def changes(self, start: int) -> tuple[list[Step], int]:
+        """The steps that were written at a place in the bucket's stream or behind it, and the place to go on from.
+
+        Raises:
+            ServerUnavailable: the bucket does not answer.
+        """
+        found = []
+        try:
+            async for msg in direct.messages(self._nc, f"KV_{BUCKET}", _subject(None), start=start):
+                start = int((msg.headers or {})["Nats-Sequence"]) + 1
+                if msg.data:  # a deleted key is empty
+                    found.append(Step.model_validate_json(msg.data))
+        except (NatsError, TimeoutError) as error:
+            raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
+        return found, start
+
     async def follow(self, run: str) -> AsyncGenerator[Step, None]:
         """The steps of a run as they are, then every change as it happens, without end."""
         changed = asyncio.Event()

@@ -250,6 +250,19 @@ def test_a_bare_event_is_part_of_its_own_trace(stenobus: Command, server: Embedd
     assert [event["subject"] for event in stenobus.json("trace", run)["events"]] == ["acme.ping", "acme.pong"]
 
 
+def test_top_prints_one_picture_or_one_document(stenobus: Command) -> None:
+    stenobus("publish", "acme.ping", '{"number": 1}')
+    work(until=1)
+    stenobus("publish", "acme.ping", '{"number": 2}')
+    document = stenobus.json("top", "--interval", "0.2")
+    (row,) = document["rows"]
+    assert (row["handler"], row["plugin"], row["state"], row["lag"]) == ("acme", "acme", "nobody", 1)
+    assert row["oldest"] > 0
+    assert "ACME" in {size["name"] for size in document["streams"]}
+    text = stenobus("top", "--once", "--interval", "0.2").stdout
+    assert "1 with nobody at work" in text and "acme" in text
+
+
 # --- bus, plugins, schema --------------------------------------------------------------------------------------------
 
 

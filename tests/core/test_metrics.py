@@ -103,7 +103,8 @@ async def test_every_fate_of_an_event_is_counted_by_plugin_handler_and_subject(s
     assert seen.value("stenobus_handler_seconds_count", **here) == 8
     assert seen.value("stenobus_handler_seconds_bucket", le="+Inf", **here) == 8
     assert seen.value("stenobus_publish_seconds_count", **here) == 4
-    assert seen.value("stenobus_dead_letters", handler=plugin.name) == 2
+    assert seen.value("stenobus_dead_letters", handler=plugin.name, reason="permanent") == 1
+    assert seen.value("stenobus_dead_letters", handler=plugin.name, reason="exhausted") == 1
     assert seen.value("stenobus_oldest_pending_seconds", **here) == 0
     assert seen.value("stenobus_ready") == 1
     assert seen.value("stenobus_unanswered_questions") == 0

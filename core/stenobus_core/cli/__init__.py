@@ -15,6 +15,7 @@ COMMANDS = {
     "publish": ("publish", "Publish an event."),
     "plugins": ("plugins", "List plugins, or check whether they can run."),
     "status": ("status", "Show the running services, or one run."),
+    "top": ("top", "Watch handlers, streams and runs live."),
     "trace": ("trace", "Show what followed from what in a run."),
     "replay": ("replay", "Hand past events to a handler again."),
     "pause": ("pause", "Hold a handler's events back for a while."),
