@@ -15,8 +15,10 @@ from .errors import (
     RetryableError,
     ScheduleRefused,
     ServerUnavailable,
+    TooManyTokens,
 )
 from .post import Post, Stored
+from .rates import RateLimit, Reservation, TokenBucket
 from .schedules import ScheduleSpec
 from .server import EmbeddedServer
 from .settle import RetryPolicy
@@ -44,8 +46,10 @@ __all__ = [
     "PermanentError",
     "Post",
     "PublishFailed",
+    "RateLimit",
     "Received",
     "RequestTimeout",
+    "Reservation",
     "RetryPolicy",
     "RetryableError",
     "ScheduleRefused",
@@ -54,6 +58,8 @@ __all__ = [
     "Stats",
     "Stored",
     "StreamSpec",
+    "TokenBucket",
+    "TooManyTokens",
     "Worker",
     "apply",
     "plan",

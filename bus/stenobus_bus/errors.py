@@ -78,5 +78,9 @@ class Abandoned(BusError):
     """The server, or somebody else than its handler, gave up on an event."""
 
 
+class TooManyTokens(PermanentError):
+    """More tokens are asked for than the limit's bucket ever holds."""
+
+
 class InvalidPayload(PermanentError):
     """An event breaks its contract."""

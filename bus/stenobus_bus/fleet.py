@@ -89,11 +89,17 @@ class Fleet:
                 await self._subscription.unsubscribe()
             await self._cell.change(self._leave)
 
+    @property
     def slots(self) -> int:
-        """Events this process may have in work now; slots beyond its share go to others once they are not used."""
+        """Events this process may have in work now."""
+        return self._slots if asyncio.get_running_loop().time() < self._trusted else 0
+
+    @property
+    def share(self) -> int:
+        """Events it may have in work or ask for: slots beyond its share go to others once they are not used."""
         if self._slots > self._target and self._used() < self._slots:
             self._look.set()
-        return min(self._slots, self._target) if asyncio.get_running_loop().time() < self._trusted else 0
+        return min(self.slots, self._target)
 
     async def _keep(self) -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Flow control of one handler: how many of its events may be in work here, and which lane's event comes next.
+"""Flow control of one handler: how many of its events may be in work here, how often, and which lane's comes next.
 
 A handler that declares none of it has no :class:`Flow`, and pays nothing.
 """
@@ -16,6 +16,7 @@ from .connection import Bus
 from .envelope import Delivery
 from .fleet import Fleet
 from .pull import PullLoop
+from .rates import TokenBucket
 
 #: Seconds a request for events stays open at most. Slots of the fleet and shares of a lane can be given to others only
 #: when no request holds them, and a lane that looked full may have been emptied by another process.
@@ -65,6 +66,7 @@ class Flow:
         handle: called with each message that has a hand.
         fleet: events in work at once over all processes; None for no such limit.
         lease: seconds after which a killed process's slots go to others.
+        rate: bucket of which each attempt takes a token; None for no such limit.
     """
 
     def __init__(
@@ -76,8 +78,12 @@ class Flow:
         concurrency: int,
         fleet: int | None,
         lease: float,
+        rate: TokenBucket | None,
     ) -> None:
         self._concurrency, self._handle = concurrency, handle
+        self._rate = rate
+        #: Tasks that have their token, and are at work with it.
+        self._admitted: set[asyncio.Task[None] | None] = set()
         self._lanes: list[Lane] = []
         self._running = 0
         self._now = 0.0  # virtual time: the turn of the event that was begun last
@@ -103,9 +109,9 @@ class Flow:
             await self._fleet.close()
 
     @property
-    def _size(self) -> int:
-        """Hands there are now."""
-        return self._concurrency if self._fleet is None else min(self._concurrency, self._fleet.slots())
+    def _hands(self) -> int:
+        """Events that may be in work now."""
+        return self._concurrency if self._fleet is None else min(self._concurrency, self._fleet.slots)
 
     def _used(self) -> int:
         return sum(lane.used for lane in self._lanes)
@@ -118,13 +124,20 @@ class Flow:
         A lane that is known to have events waiting gets free hands in its turn. Any other one has a request for a
         single event open, hand or no hand, so that the others can use all hands and its next event is seen at once.
         """
-        size = self._size
+        size = self._concurrency if self._fleet is None else min(self._concurrency, self._fleet.share)
+        if self._rate:
+            size = min(size, self._affordable(self._rate))
         if len(self._lanes) == 1:
             return size - lane.used
         if not lane.busy:
             return int(size > 0 and not lane.loop.asked and not lane.waiting)
         free = size - sum(each.loop.active + (each.loop.asked if each.busy else 0) for each in self._lanes)
         return self._deal(free).count(lane)
+
+    def _affordable(self, rate: TokenBucket) -> int:
+        """Events that may be in hand or asked for, as far as tokens go. What has to wait does so at the server, but for
+        one event, which waits here so that its token is used as soon as it is there."""
+        return len(self._admitted) + max(1, int(rate.left))
 
     def _deal(self, free: int) -> list[Lane]:
         """Whom the free hands go to, one after the other."""
@@ -142,7 +155,7 @@ class Flow:
 
     async def handle(self, lane: Lane, msg: Msg, delivery: Delivery) -> None:
         """Handle an event once there is a hand for it. It is kept alive meanwhile."""
-        if self._running >= self._size or any(each.waiting for each in self._lanes):
+        if self._running >= self._hands or any(each.waiting for each in self._lanes):
             await self._turn(lane)
         else:
             self._begin(lane)
@@ -150,8 +163,16 @@ class Flow:
             await self._handle(msg, delivery)
         finally:
             self._running -= 1
+            self._admitted.discard(asyncio.current_task())
             # Once the loop has counted this event out.
             asyncio.get_running_loop().call_soon(self._wake)
+
+    async def admit(self) -> None:
+        """Wait for the token of one attempt. Raises ServerUnavailable."""
+        if self._rate:
+            await self._rate.acquire()
+            self._admitted.add(asyncio.current_task())
+            self._wake()
 
     async def _turn(self, lane: Lane) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -173,7 +194,7 @@ class Flow:
 
     def _wake(self) -> None:
         """Hands may have become free: for events that wait here first, then for those at the server."""
-        while self._running < self._size and (waiting := [lane for lane in self._lanes if lane.waiting]):
+        while self._running < self._hands and (waiting := [lane for lane in self._lanes if lane.waiting]):
             lane = min(waiting, key=lambda each: max(self._now, each.turn))
             self._begin(lane)
             lane.waiting.popleft().set_result(None)

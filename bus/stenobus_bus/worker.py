@@ -23,6 +23,7 @@ from .errors import BusError, InvalidPayload, PermanentError, RetryableError, Se
 from .flow import Flow
 from .ledger import Ledger
 from .pull import PullLoop
+from .rates import TokenBucket
 from .settle import RetryPolicy
 from .stats import Stats
 from .topology import ConsumerSpec, apply
@@ -128,6 +129,7 @@ class Worker(Generic[E]):
         lanes: further consumers of the same handler, the one to prefer first, each with the number of its events
             that are begun per event of the plain consumer while both have events waiting.
         fleet_concurrency: events in work at once over all processes; None for no such limit.
+        rate: bucket of which each attempt takes a token; None for no such limit.
     """
 
     def __init__(
@@ -144,6 +146,7 @@ class Worker(Generic[E]):
         observer: Observer | None = None,
         lanes: Sequence[tuple[ConsumerSpec, int]] = (),
         fleet_concurrency: int | None = None,
+        rate: TokenBucket | None = None,
     ) -> None:
         self.name = consumer.name
         self._bus, self._nc = bus, bus.nc
@@ -158,9 +161,15 @@ class Worker(Generic[E]):
         self._at_work: dict[str, asyncio.Event] = {}
         self._observer = observer or Observer()
         self._flow: Flow | None = None
-        if lanes or fleet_concurrency:
+        if lanes or fleet_concurrency or rate:
             self._flow = Flow(
-                bus, self.name, self._handle, concurrency=concurrency, fleet=fleet_concurrency, lease=consumer.ack_wait
+                bus,
+                self.name,
+                self._handle,
+                concurrency=concurrency,
+                fleet=fleet_concurrency,
+                lease=consumer.ack_wait,
+                rate=rate,
             )
         self._loops = [self._pull(spec, concurrency, weight) for spec, weight in (*lanes, (consumer, 1))]
         #: Events that may be in hand at once.
@@ -274,6 +283,8 @@ class Worker(Generic[E]):
             crash = RuntimeError(f"the process ended {received.attempt - 1} times while it handled this event")
             await self._bury(received.msg, received.delivery, received.envelope, "crashed", crash, received.attempt - 1)
             return
+        if self._flow:
+            await self._patiently(self._flow.admit)
         started = time.perf_counter()
         try:
             await self._tell(self._observer.before(received))

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from stenobus_bus import AnswerRefused as AnswerRefused
     from stenobus_bus import BlobNotFound as BlobNotFound
     from stenobus_bus import PermanentError as PermanentError
+    from stenobus_bus import RateLimit as RateLimit
     from stenobus_bus import RetryableError as RetryableError
     from stenobus_bus import RetryPolicy as RetryPolicy
 
@@ -27,6 +28,7 @@ _HOMES = {
     "AnswerRefused": "stenobus_bus",
     "BlobNotFound": "stenobus_bus",
     "PermanentError": "stenobus_bus",
+    "RateLimit": "stenobus_bus",
     "RetryPolicy": "stenobus_bus",
     "RetryableError": "stenobus_bus",
     "BlobStore": "stenobus_core.blobs",

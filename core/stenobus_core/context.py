@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import structlog
@@ -17,10 +18,13 @@ from stenobus_contracts import BlobRef, Event, LlmDone, Media
 
 from .blobs import READ_LIMIT
 from .cache import Part, cache_key
+from .errors import PluginError
 from .settings import PluginSettings
 
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
+
+    from stenobus_bus import TokenBucket
 
     from .services import Services
     from .tracking import Track
@@ -41,7 +45,9 @@ class Context(Generic[S, State]):
         track: Track,
         settings: S,
         state: State,
+        limits: Mapping[str, TokenBucket] = MappingProxyType({}),
     ) -> None:
+        self._limits = limits
         self._handler, self._received, self._services, self._track = handler, received, services, track
         self._extra = 0
         #: The plugin's settings.
@@ -87,6 +93,25 @@ class Context(Generic[S, State]):
     async def facts(self, contract: type[Event]) -> dict[str, JsonValue]:
         """What the handler of another contract says about itself; empty when it said nothing yet."""
         return await self._services.facts.get(contract)
+
+    def limit(self, name: str) -> TokenBucket:
+        """A rate limit that the plugin declares and all its processes share.
+
+        ::
+
+            waited = await ctx.limit("tokens").acquire(1200)
+
+            reservation = await ctx.limit("tokens").reserve(4000)  # an estimate
+            await reservation.settle(3120)                         # what it really took
+
+        Raises:
+            PluginError: the plugin declares no such limit.
+        """
+        try:
+            return self._limits[name]
+        except KeyError:
+            known = ", ".join(sorted(self._limits)) or "none"
+            raise PluginError(f"There is no limit {name!r}; declared by @plugin.limits are: {known}.") from None
 
     # --- content -----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -16,8 +16,10 @@ from stenobus_bus import (
     Envelope,
     Observer,
     Observers,
+    RateLimit,
     Received,
     ScheduleSpec,
+    TokenBucket,
     Worker,
     apply,
     plan,
@@ -159,11 +161,15 @@ class Host:
         except Exception as error:
             raise PluginError(f"The plugin {plugin.name} cannot start: {error}") from error
         workers = {}
+        limits = {
+            name: TokenBucket(self.bus, f"{plugin.name}.{name}", limit)
+            for name, limit in plugin.known_limits(settings).items()
+        }
         facts = plugin.known_facts(settings)
         for handler in plugin.handlers:
             if facts and not self.settings.shadow:  # who is only tried out speaks for nobody
                 await services.facts.put(handler.contract, facts)
-            worker = self._worker(handler, services, settings, state)
+            worker = self._worker(handler, services, settings, state, limits)
             await worker.start()
             workers[handler.name] = self.workers[handler.name] = worker
         if own := [schedule for schedule in self.schedules if schedule.plugin == plugin.name]:
@@ -182,14 +188,21 @@ class Host:
         self._resources.push_async_callback(undertaker.stop)
         await undertaker.start()
 
-    def _worker(self, handler: Handler, services: Services, settings: PluginSettings, state: Any) -> Worker[Any]:
+    def _worker(
+        self,
+        handler: Handler,
+        services: Services,
+        settings: PluginSettings,
+        state: Any,
+        limits: Mapping[str, TokenBucket],
+    ) -> Worker[Any]:
         tracker = RunTracker(services.runs, handler.name) if handler.track else Tracker()
         call = self._call(handler)
 
         async def handle(received: Received[Any]) -> Sequence[Event]:
             if self.settings.shadow:
                 received.envelope.shadow = self.settings.shadow
-            ctx = Context(handler.name, received, services, tracker.track(received), settings, state)
+            ctx = Context(handler.name, received, services, tracker.track(received), settings, state, limits)
             return await call(received, ctx)
 
         return Worker(
@@ -199,11 +212,19 @@ class Host:
             handle,
             concurrency=handler.concurrency,
             fleet_concurrency=handler.fleet_concurrency,
+            rate=self._rate(handler, limits),
             timeout=handler.timeout,
             retry=handler.retry,
             ledger=handler.ledger,
             observer=Observers(tracker, self._observe(handler)) if self._observe else tracker,
         )
+
+    def _rate(self, handler: Handler, limits: Mapping[str, TokenBucket]) -> TokenBucket | None:
+        if isinstance(handler.rate, RateLimit):
+            return TokenBucket(self.bus, handler.name, handler.rate)
+        if handler.rate is not None and handler.rate not in limits:
+            raise PluginError(f"{handler.plugin}: handler {handler.name}: there is no limit {handler.rate!r}.")
+        return limits[handler.rate] if handler.rate else None
 
     def _call(self, handler: Handler) -> Call:
         if handler.plain:

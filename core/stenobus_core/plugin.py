@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hi
 
 from pydantic import JsonValue
 
-from stenobus_bus import ConsumerSpec, Occurrence, RetryPolicy, ScheduleRefused, ScheduleSpec
+from stenobus_bus import ConsumerSpec, Occurrence, RateLimit, RetryPolicy, ScheduleRefused, ScheduleSpec
 from stenobus_bus.schedules import CatchUp
 from stenobus_bus.timing import At, Cron, Every, Timing
 from stenobus_bus.topology import domain_stream
@@ -71,6 +71,8 @@ class Handler:
     outputs: tuple[type[Event], ...]
     concurrency: int
     fleet_concurrency: int | None
+    #: Rate limit of its own, or the name of one that its plugin declares.
+    rate: RateLimit | str | None
     timeout: float
     retry: RetryPolicy
     ledger: bool
@@ -132,6 +134,7 @@ class Plugin:
         self.schedules: list[ScheduleSpec] = []
         self._lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
         self._doctor: Callable[[Any], list[Check]] | None = None
+        self._limits: Callable[[Any], Mapping[str, RateLimit]] | None = None
         self._facts: Callable[[Any], Mapping[str, JsonValue]] | None = None
 
     def handler(
@@ -140,6 +143,7 @@ class Plugin:
         name: str | None = None,
         concurrency: int = 4,
         fleet_concurrency: int | None = None,
+        rate: RateLimit | str | None = None,
         timeout: float = 300.0,
         attempts: int = 5,
         retry: RetryPolicy | None = None,
@@ -154,6 +158,7 @@ class Plugin:
             name: durable name; the plugin's own name by default, so a second handler needs one.
             concurrency: events in hand at once, per process.
             fleet_concurrency: events in work at once over all processes; None for no such limit.
+            rate: attempts per time over all processes: a limit, or the name of one that ``@plugin.limits`` declares.
             timeout: seconds one attempt may take.
             attempts: attempts before the dead letter.
             retry: the whole policy, instead of ``attempts``.
@@ -195,6 +200,7 @@ class Plugin:
                     outputs=outputs,
                     concurrency=concurrency,
                     fleet_concurrency=fleet_concurrency,
+                    rate=rate,
                     timeout=timeout,
                     retry=policy,
                     ledger=ledger,
@@ -269,6 +275,15 @@ class Plugin:
         """Declare what others may know before they send: limits, models, formats. They read it by ``ctx.facts``."""
         self._facts = function
         return function
+
+    def limits(self, function: Callable[[S], Mapping[str, RateLimit]]) -> Callable[[S], Mapping[str, RateLimit]]:
+        """Declare rate limits by name. All processes of the plugin share them; handlers use them by ``ctx.limit``."""
+        self._limits = function
+        return function
+
+    def known_limits(self, settings: PluginSettings) -> Mapping[str, RateLimit]:
+        """The rate limits that the plugin declares."""
+        return self._limits(settings) if self._limits else {}
 
     def known_facts(self, settings: PluginSettings) -> Mapping[str, JsonValue]:
         """What the plugin says about itself."""
