@@ -10,9 +10,7 @@ from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakSet
 
-import nats
 import structlog
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 from nats.js.client import JetStreamContext
@@ -22,6 +20,7 @@ from stenobus_contracts import Event
 
 from .acks import Acks
 from .claim import ClaimCheck
+from .client import Client
 from .entries import Entries
 from .envelope import Envelope
 from .errors import PayloadTooLarge, ServerUnavailable
@@ -99,13 +98,14 @@ class Bus:
 
         try:
             async with asyncio.timeout(timeout):
-                nc = await nats.connect(
+                nc = Client()
+                await nc.connect(
                     servers=url.split(","),
                     name=name,
                     connect_timeout=max(1, int(timeout)),
                     allow_reconnect=True,
                     max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.25,
+                    reconnect_time_wait=0.25,  # type: ignore[arg-type] # a float works, and a second is long
                     ping_interval=5,  # so that whoever only publishes notices a half-open connection, too
                     max_outstanding_pings=2,
                     pending_size=8 * 1024 * 1024,

@@ -64,6 +64,8 @@ class Entries(Inbox):
         loop = asyncio.get_running_loop()
         end = loop.time() + self._patience
         while trouble := await self._try(group):
+            if self._nc.is_closed:
+                return
             log.warning("bus.entries_refused", entries=len(group), first=group[0][0], error=trouble)
             if loop.time() + _PAUSE > end:
                 break

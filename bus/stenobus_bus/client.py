@@ -1,0 +1,76 @@
+"""The NATS client, with headers written and read several times faster.
+
+Two private methods of nats-py are replaced, which is why its minor version is pinned. Its own look at every character
+of every header, for each message anew, and take longer than all the rest of sending and receiving it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from nats.aio.client import Client as NatsClient
+from nats.errors import BadHeaderError
+
+_LINE_END: Final = b"\r\n"
+_START: Final = b"NATS/1.0\r\n"
+#: A token of RFC 7230; the server would take more, other clients would not.
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_BREAK: Final = re.compile(r"[\r\n]")
+
+
+class Client(NatsClient):
+    """nats-py's client."""
+
+    async def _send_publish(
+        self, subject: str, reply: str, payload: bytes, payload_size: int, headers: Mapping[str, Any] | None
+    ) -> None:
+        if not headers:
+            await super()._send_publish(subject, reply, payload, payload_size, None)
+            return
+        block = encode(headers)
+        size = len(block)
+        command = f"HPUB {subject} {reply} {size} {size + payload_size}\r\n".encode()
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += payload_size
+        await self._send_command(b"".join((command, block, payload, _LINE_END)))
+        if self._flush_queue is not None and self._flush_queue.empty():
+            await self._flush_pending()
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for line in raw.split(_LINE_END):
+            name, colon, value = line.partition(b":")
+            if colon and (key := _read(name)):
+                headers[key] = value.strip().decode("utf-8", "replace")
+        return headers
+
+
+def encode(headers: Mapping[str, str]) -> bytes:
+    """Headers as they travel. What would end a line inside a value becomes a space: nobody smuggles in another header.
+
+    Raises:
+        BadHeaderError: a name is no token.
+    """
+    text = "".join([f"{_write(name)}: {value.strip()}\r\n" for name, value in headers.items()])
+    if text.count("\r") != len(headers) or text.count("\n") != len(headers):
+        text = "".join([f"{_write(name)}: {_BREAK.sub(' ', value.strip())}\r\n" for name, value in headers.items()])
+    return _START + text.encode() + _LINE_END
+
+
+@lru_cache(maxsize=256)
+def _write(name: str) -> str:
+    stripped = name.strip()
+    if not _NAME.fullmatch(stripped):
+        raise BadHeaderError(name)
+    return stripped
+
+
+@lru_cache(maxsize=256)
+def _read(raw: bytes) -> str:
+    """A header's name, empty when it cannot be one."""
+    name = raw.strip()
+    return name.decode() if name.isascii() and len(name.split()) == 1 else ""

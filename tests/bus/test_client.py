@@ -1,0 +1,50 @@
+"""Headers: what nats-py writes and reads, written and read faster."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client as NatsClient
+from nats.errors import BadHeaderError
+
+from stenobus_bus import Bus
+from stenobus_bus.client import Client, encode
+
+NAMES = st.text("abcXYZ-09", min_size=1, max_size=8)
+VALUES = st.text(st.characters(codec="utf-8"), max_size=20)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.lists(st.sampled_from([b"a: b", b":", b"a b: c", b" n :\tv ", b"\xff: x"])).map(b"\r\n".join)
+)
+def test_any_block_is_read_as_nats_py_reads_it(raw: bytes) -> None:
+    expected = NatsClient._parse_header_lines(raw)
+    expected.pop("", None)  # which no header is called
+    assert Client._parse_header_lines(raw) == expected
+
+
+@given(st.dictionaries(NAMES, VALUES, min_size=1))
+def test_what_is_written_is_what_nats_py_reads(headers: dict[str, str]) -> None:
+    block = encode(headers)
+    assert block.startswith(b"NATS/1.0\r\n")
+    assert block.endswith(b"\r\n\r\n")
+    expected = {name: value.strip().replace("\r", " ").replace("\n", " ").strip() for name, value in headers.items()}
+    read = NatsClient._parse_header_lines(block.removeprefix(b"NATS/1.0\r\n"))
+    # bytes know fewer kinds of white space than texts do
+    assert {name: value.strip() for name, value in read.items()} == expected
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a:b", "ä", "a\r\nb", "a\n"[:1] + "\x00"])
+def test_a_name_that_is_no_token_is_refused(name: str) -> None:
+    with pytest.raises(BadHeaderError):
+        encode({name: "x"})
+
+
+async def test_a_value_cannot_smuggle_in_another_header(bus: Bus) -> None:
+    subscription = await bus.nc.subscribe("somewhere")
+    await bus.nc.publish("somewhere", b"x", headers={"a": "b\r\nstenobus-only: me", "c": "d\n\ne", "f": "g"})
+    message = await subscription.next_msg(timeout=5)
+    assert message.headers == {"a": "b  stenobus-only: me", "c": "d  e", "f": "g"}
+    assert message.data == b"x"
