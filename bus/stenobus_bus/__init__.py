@@ -1,8 +1,10 @@
 """Stenobus on NATS JetStream: nothing lost, nothing twice, everything replayable."""
 
+from .access import Access
 from .connection import Bus
 from .envelope import Delivery, Envelope
 from .errors import (
+    AccessDenied,
     AnswerRefused,
     BlobNotFound,
     BusError,
@@ -28,6 +30,8 @@ from .topology import Change, ConsumerSpec, StreamSpec, apply, plan
 from .worker import Observer, Observers, Received, Worker
 
 __all__ = [
+    "Access",
+    "AccessDenied",
     "AnswerRefused",
     "BlobNotFound",
     "Bus",

@@ -7,7 +7,9 @@ until the time is over; here it tells at once that an answer may be lost.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from nats.aio.client import Client
@@ -15,9 +17,12 @@ from nats.aio.msg import Msg
 from nats.errors import NoRespondersError, UnexpectedEOF
 from nats.errors import TimeoutError as NatsTimeout
 
+from .errors import AccessDenied
 from .inbox import Inbox
 
 _NOBODY: Final = "503"
+#: How the client library spells that a subject is forbidden: in small letters, whatever the subject's are.
+_REFUSED: Final = re.compile(r'permissions violation for publish to "([^"]+)"')
 
 
 class Acks(Inbox):
@@ -25,7 +30,7 @@ class Acks(Inbox):
 
     def __init__(self, nc: Client) -> None:
         super().__init__(nc)
-        self._waiting: dict[str, tuple[asyncio.Future[bytes], asyncio.TimerHandle]] = {}
+        self._waiting: dict[str, tuple[asyncio.Future[bytes], asyncio.TimerHandle, str]] = {}
 
     async def send(
         self, subject: str, body: bytes, headers: Mapping[str, str] | None = None, *, timeout: float
@@ -37,7 +42,8 @@ class Acks(Inbox):
 
         Returns:
             The body of the answer. The future raises ``NoRespondersError`` when nobody listens on the subject, nats'
-            ``TimeoutError`` when no answer came, ``UnexpectedEOF`` when the connection broke meanwhile.
+            ``TimeoutError`` when no answer came, ``UnexpectedEOF`` when the connection broke meanwhile, AccessDenied
+            when this user may not send there.
 
         Raises:
             nats.errors.Error: it could not be sent.
@@ -45,7 +51,7 @@ class Acks(Inbox):
         loop = asyncio.get_running_loop()
         number = self._number()
         future: asyncio.Future[bytes] = loop.create_future()
-        self._waiting[number] = future, loop.call_later(timeout, self._fail, number, NatsTimeout)
+        self._waiting[number] = future, loop.call_later(timeout, self._fail, number, NatsTimeout), subject
         try:
             await self._nc.publish(subject, body, self._reply + number, dict(headers) if headers else None)
         except BaseException:
@@ -58,20 +64,27 @@ class Acks(Inbox):
         for number in list(self._waiting):
             self._fail(number, UnexpectedEOF)
 
+    def refused(self, error: str) -> None:
+        """Let everybody know whom the server's word about a permission concerns: it sends no other answer."""
+        if (match := _REFUSED.search(error)) is not None:
+            for number, (_, _, subject) in list(self._waiting.items()):
+                if subject.lower() == match[1]:
+                    self._fail(number, partial(AccessDenied, f"This user may not publish on {subject}."))
+
     def _receive(self, number: str, msg: Msg) -> None:
         if msg.headers and msg.headers.get("Status") == _NOBODY:
             self._fail(number, NoRespondersError)
         elif (future := self._take(number)) is not None:
             future.set_result(msg.data)
 
-    def _fail(self, number: str, error: type[Exception]) -> None:
+    def _fail(self, number: str, error: Callable[[], Exception]) -> None:
         if (future := self._take(number)) is not None:
             future.set_exception(error())
             future.exception()  # whoever gave up waiting needs no warning
 
     def _take(self, number: str) -> asyncio.Future[bytes] | None:
         """The future of a request, unless it was answered, or its asker gave up."""
-        future, timer = self._waiting.pop(number, (None, None))
+        future, timer, _ = self._waiting.pop(number, (None, None, ""))
         if timer is not None:
             timer.cancel()
         return None if future is None or future.done() else future

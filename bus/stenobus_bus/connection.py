@@ -18,6 +18,7 @@ from nats.js.kv import KeyValue
 
 from stenobus_contracts import Event
 
+from .access import Access, refusal
 from .acks import Acks
 from .claim import ClaimCheck
 from .client import Client
@@ -35,6 +36,15 @@ log = structlog.get_logger(__name__)
 _HEADER_ROOM: Final = 16 * 1024
 #: Seconds a server gets to answer on a connection that somebody doubts.
 _PROBE: Final = 3.0
+#: How the client keeps its connection: it looks after it closely, and never gives it up.
+_OPTIONS: Final[dict[str, Any]] = {
+    "allow_reconnect": True,
+    "max_reconnect_attempts": -1,
+    "reconnect_time_wait": 0.25,
+    "ping_interval": 5,  # so that whoever only publishes notices a half-open connection, too
+    "max_outstanding_pings": 2,
+    "pending_size": 8 * 1024 * 1024,
+}
 
 
 class ApiError(ServerUnavailable):
@@ -66,18 +76,31 @@ class Bus:
         self._buckets: dict[str, KeyValue] = {}
 
     @classmethod
-    async def connect(cls, url: str, *, name: str = "stenobus", bucket: str = "stenobus", timeout: float = 5.0) -> Bus:
+    async def connect(
+        cls,
+        url: str,
+        *,
+        name: str = "stenobus",
+        bucket: str = "stenobus",
+        access: Access | None = None,
+        timeout: float = 5.0,
+    ) -> Bus:
         """Connect to a server; afterwards the client reconnects by itself for ever.
 
         Args:
-            url: ``nats://[user:password@]host:port``, several separated by commas.
+            url: ``nats://[user:password@]host:port``, or ``tls://…``, several separated by commas.
             name: shown by ``nats server list connections``.
             bucket: object bucket for blobs and claim checks.
+            access: credentials and certificates.
             timeout: seconds for the first connection.
 
         Raises:
-            ServerUnavailable: nobody answers there.
+            ServerUnavailable: nobody answers there, or it is not who it should be.
+            AccessDenied: it does not let us in.
         """
+        access = access or Access()
+        servers = url.split(",")
+        tries = 0
         listeners: WeakSet[asyncio.Event] = WeakSet()
         bus: Bus | None = None
 
@@ -93,27 +116,33 @@ class Bus:
                     inbox.lost()  # whoever waits asks again, and is heard once the connection is back
 
         async def failed(error: Exception) -> None:
-            if bus is not None:  # until then, the one who connects hears of it
+            nonlocal tries
+            if bus is not None:
                 log.warning("bus.error", error=str(error) or type(error).__name__)
+                bus.acks.refused(str(error))
+                return
+            tries += 1  # until then, the one who connects hears of it
+            if tries >= len(servers) and (final := refusal(error, _redacted(url))) is not None:
+                raise final from error
 
+        nc = Client(secure=access.secure(url))
         try:
             async with asyncio.timeout(timeout):
-                nc = Client()
                 await nc.connect(
-                    servers=url.split(","),
+                    servers=servers,
+                    **access.options(url),
                     name=name,
+                    **_OPTIONS,
                     connect_timeout=max(1, int(timeout)),
-                    allow_reconnect=True,
-                    max_reconnect_attempts=-1,
-                    reconnect_time_wait=0.25,  # type: ignore[arg-type] # a float works, and a second is long
-                    ping_interval=5,  # so that whoever only publishes notices a half-open connection, too
-                    max_outstanding_pings=2,
-                    pending_size=8 * 1024 * 1024,
                     reconnected_cb=reconnected,
                     disconnected_cb=disconnected,
                     error_cb=failed,
                 )
+        except ServerUnavailable:
+            nc.abandon()
+            raise
         except (NatsError, OSError, TimeoutError, ValueError) as error:
+            nc.abandon()
             raise ServerUnavailable(
                 f"No NATS server answers at {_redacted(url)} ({type(error).__name__}); start one, or unset "
                 "STENOBUS_NATS_URL to use the embedded server."
@@ -268,21 +297,21 @@ class Bus:
 
         Raises:
             ApiError: the server refused.
+            AccessDenied: this user may not call it.
             ServerUnavailable: no answer in time.
         """
+        request = json.dumps(body).encode() if body is not None else b""
         try:
-            answer = await self.nc.request(
-                f"$JS.API.{subject}", json.dumps(body).encode() if body is not None else b"", timeout=timeout
-            )
+            answer = await (await self.acks.send(f"$JS.API.{subject}", request, timeout=timeout))
         except NoRespondersError as error:
             raise ServerUnavailable(
                 f"The NATS server has no JetStream, or does not answer {subject} yet; start it with `nats-server -js`."
             ) from error
         except (NatsError, OSError) as error:
             raise ServerUnavailable(f"The JetStream API does not answer {subject} ({type(error).__name__}).") from error
-        data = json.loads(answer.data)
-        if refusal := data.get("error"):
-            raise ApiError(subject, refusal)
+        data = json.loads(answer)
+        if said := data.get("error"):
+            raise ApiError(subject, said)
         return data
 
 

@@ -13,6 +13,10 @@ class ServerUnavailable(BusError):
     """No NATS server answers, or the embedded one cannot start."""
 
 
+class AccessDenied(ServerUnavailable):
+    """The server does not let this user in, or not do this. It may do so later: whoever waits goes on waiting."""
+
+
 class DeclarationRefused(BusError):
     """A stream or consumer exists with a setting that the server cannot change in place."""
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, Final, Literal
 
 from .connection import ApiError, Bus
-from .errors import DeclarationRefused
+from .errors import AccessDenied, DeclarationRefused
 
 Config = dict[str, Any]
 
@@ -161,6 +161,7 @@ async def apply(bus: Bus, specs: Iterable[Spec]) -> list[SpecChange]:
 
     Raises:
         DeclarationRefused: something exists with a setting that cannot be changed in place; nothing was changed.
+        AccessDenied: something differs, and this user may not change it.
     """
     changes = await plan(bus, specs)
     if refused := [change for change in changes if change.action == "refused"]:
@@ -169,7 +170,12 @@ async def apply(bus: Bus, specs: Iterable[Spec]) -> list[SpecChange]:
         )
     for change in changes:
         if change.action != "none":
-            await _write(bus, change)
+            try:
+                await _write(bus, change)
+            except AccessDenied as error:
+                raise AccessDenied(
+                    f"This user may not {change}; run `stenobus bus apply` with the credentials of admin."
+                ) from error
     return changes
 
 

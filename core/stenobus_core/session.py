@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from stenobus_bus import Bus, EmbeddedServer
+from stenobus_bus import Access, Bus, EmbeddedServer
 
 from .settings import CoreSettings
 
@@ -32,9 +32,10 @@ async def connect(settings: CoreSettings, name: str = "stenobus") -> AsyncIterat
     """
     server = None if settings.nats_url else EmbeddedServer(settings.data_dir / "nats", settings.nats_port)
     url = await server.start() if server else settings.nats_url or ""
+    access = Access() if server else settings.access  # the embedded server is ours, and asks for nothing
     keeping = asyncio.create_task(server.keep()) if server else None
     try:
-        async with await Bus.connect(url, name=name, bucket=settings.bucket) as bus:
+        async with await Bus.connect(url, name=name, bucket=settings.bucket, access=access) as bus:
             yield Session(settings, bus, url, server)
     finally:
         if server and keeping:

@@ -23,6 +23,8 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableSetting
 
+from stenobus_bus import Access
+
 from .errors import SettingsError
 
 _section: ContextVar[str] = ContextVar("section", default="core")
@@ -78,6 +80,19 @@ class CoreSettings(PluginSettings):
     model_config = SettingsConfigDict(env_prefix="STENOBUS_", extra="ignore", frozen=True)
 
     nats_url: str | None = Field(default=None, description="NATS server; the embedded one when absent")
+    nats_creds: Path | None = Field(
+        default=None, description="file with this process's nkey seed, as `stenobus bus users` writes it, or a JWT"
+    )
+    nats_tls_ca: Path | None = Field(
+        default=None, description="file with the CA of the server's certificate; the system's CAs when absent"
+    )
+    nats_tls_cert: Path | None = Field(default=None, description="file with the client's own certificate")
+    nats_tls_key: Path | None = Field(default=None, description="file with the key of the client's certificate")
+    nats_inbox: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$",
+        description="prefix of the subjects that answers come to; follows from the nkey when absent",
+    )
     nats_port: int = Field(
         default=4222, ge=0, le=65535, description="preferred port of the embedded server; 0 picks one"
     )
@@ -124,6 +139,11 @@ class CoreSettings(PluginSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def access(self) -> Access:
+        """Credentials and certificates for the configured server."""
+        return Access(self.nats_creds, self.nats_tls_ca, self.nats_tls_cert, self.nats_tls_key, self.nats_inbox)
 
 
 def settings_file() -> dict[str, Any]:
