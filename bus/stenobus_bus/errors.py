@@ -26,7 +26,16 @@ class ScheduleRefused(BusError):
 
 
 class PublishFailed(BusError):
-    """An event was not stored: no PubAck came before the deadline."""
+    """An event was not stored: no PubAck came before the deadline, or the server refused it.
+
+    Args:
+        message: one sentence.
+        code: JetStream's error code when the server refused, else 0.
+    """
+
+    def __init__(self, message: str, code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class PayloadTooLarge(BusError):

@@ -90,7 +90,8 @@ class Post:
                             log.warning("publish.stream_full", subject=self._subject, reason=self._reason)
                         full = True
                     elif refusal.get("code") != 503:
-                        raise PublishFailed(f"{self._subject}: the server refused the event: {self._reason}.")
+                        sentence = f"{self._subject}: the server refused the event: {self._reason}."
+                        raise PublishFailed(sentence, int(refusal.get("err_code", 0)))
                 except NoRespondersError:
                     self._reason = "no stream takes this subject, or JetStream is starting"
                 except NatsTimeout:

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Any, Final, Literal, Self
 
 import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.errors import KeyDeletedError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
 from pydantic import BaseModel, ConfigDict
 
@@ -26,10 +27,10 @@ from stenobus_contracts import Event
 from . import settle
 from .connection import Bus
 from .envelope import Delivery, Envelope, derived_id
-from .errors import BusError, ServerUnavailable
+from .errors import BusError, PublishFailed, ScheduleRefused, ServerUnavailable
 from .pull import PullLoop
 from .settle import RetryPolicy
-from .timing import Occurrence, Timing, latest
+from .timing import Occurrence, Timing, latest, upcoming
 from .topology import Change, ConsumerSpec, StreamSpec
 from .topology import apply as declare
 
@@ -41,6 +42,9 @@ BUCKET: Final = "stenobus_schedules"
 PUNCTUAL: Final = timedelta(seconds=60)
 
 _SCHEDULE: Final = "Nats-Schedule"
+_WRONG_SEQUENCE: Final = frozenset({10071, 10164})
+#: How often a declaration is tried while other processes declare the same.
+_TRIES: Final = 20
 _PATIENCE: Final = RetryPolicy(base=1.0, cap=60.0)
 
 CatchUp = Literal["once", "all", "skip"]
@@ -147,9 +151,7 @@ class ScheduleSpec:
     def due(self, after: datetime, now: datetime) -> Iterator[Occurrence]:
         """The occurrences between two instants that are to be published, oldest first."""
         if self.catch_up == "all":
-            while (occurrence := self.timing.next(after)) is not None and occurrence.at <= now:
-                yield occurrence
-                after = occurrence.at
+            yield from takewhile(lambda occurrence: occurrence.at <= now, upcoming(self.timing, after))
             return
         last = latest(self.timing, after, now)
         if last is not None and (self.catch_up == "once" or now - last.at <= PUNCTUAL):
@@ -160,6 +162,26 @@ class ScheduleSpec:
         run = f"{self.plugin}-{self.name}-{key.replace(':', '')}"
         new = Envelope.new(event, f"stenobus/schedules/{self.id}", run=run, id=derived_id("schedule", self.id, key))
         return replace(new, time=time.isoformat())
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the server knows about one schedule."""
+
+    #: None when it is not declared.
+    declared: Declaration | None
+    declared_revision: int
+    #: How far it got, counted from its declaration.
+    progress: Progress
+    progress_revision: int
+    #: When the alarm is set for, None when none is.
+    alarm: datetime | None
+    #: Its place in the stream, 0 when none is set.
+    alarm_place: int
+
+    def following(self, timing: Timing) -> Occurrence | None:
+        """The first occurrence that is not settled."""
+        return timing.next(self.progress.until)
 
 
 class Schedules:
@@ -178,28 +200,19 @@ class Schedules:
         keys = f"$KV.{BUCKET}.declared."
         info = await self._bus.api(f"STREAM.INFO.KV_{BUCKET}", {"subjects_filter": f"{keys}>"})
         names = [subject.removeprefix(keys) for subject in info["state"].get("subjects") or {}]
-        return [id for id in sorted(names) if (await self.declared(id))[0]]
+        return [id for id in sorted(names) if (await self._get(f"declared.{id}"))[0]]
 
-    async def declared(self, id: str) -> tuple[Declaration | None, int]:
-        """How a schedule is declared, and the revision that says so. Raises ServerUnavailable."""
-        value, revision = await self._get(f"declared.{id}")
-        return (Declaration.model_validate_json(value) if value else None), revision
-
-    async def progress(self, id: str) -> tuple[Progress | None, int]:
-        """How far a schedule got, and the revision that says so. Raises ServerUnavailable."""
-        value, revision = await self._get(f"progress.{id}")
-        return (Progress.model_validate_json(value) if value else None), revision
-
-    async def alarm(self, id: str) -> tuple[datetime | None, int]:
-        """When its alarm is set for, and its place in the stream; None and 0 without one. Raises ServerUnavailable."""
-        try:
-            msg = await self._bus.js.get_last_msg(STREAM, f"schedules.alarm.{id}")
-        except NotFoundError:
-            return None, 0
-        except NatsError as error:
-            raise _silent(error) from error
-        when = (msg.headers or {}).get(_SCHEDULE, "").removeprefix("@at ")
-        return (datetime.fromisoformat(when) if when else None), msg.seq or 0
+    async def look(self, id: str) -> Known:
+        """All about a schedule. Raises ServerUnavailable."""
+        # The alarm first: whoever sets it over this one overwrites nothing that belongs to a later declaration.
+        alarm, place = await self._alarm(id)
+        value, declared_revision = await self._get(f"declared.{id}")
+        declared = Declaration.model_validate_json(value) if value else None
+        value, progress_revision = await self._get(f"progress.{id}")
+        since = declared.since if declared else datetime.now(UTC)
+        progress = Progress.model_validate_json(value) if value else Progress(until=since)
+        progress = progress.model_copy(update={"until": max(progress.until, since)})
+        return Known(declared, declared_revision, progress, progress_revision, alarm, place)
 
     async def declare(self, id: str, declaration: Declaration, revision: int) -> None:
         """Write a declaration over the one of a revision. Raises Overtaken, ServerUnavailable."""
@@ -209,22 +222,31 @@ class Schedules:
         """Write the progress over the one of a revision; the new revision. Raises Overtaken, ServerUnavailable."""
         return await self._put(f"progress.{id}", progress, revision)
 
-    async def set_alarm(self, id: str, at: datetime, over: int) -> None:
-        """Set the alarm, unless somebody else did since it was looked at.
+    async def set_alarm(self, spec: ScheduleSpec, known: Known, after: datetime) -> None:
+        """Set the alarm for the first occurrence after an instant, unless it is set for it already.
 
         Args:
-            over: place in the stream of the alarm that it replaces, 0 for none.
+            known: what was seen; an alarm that somebody else set since is not overwritten.
 
         Raises:
-            PublishFailed: somebody else did, or the server does not answer.
+            Overtaken: somebody else did.
+            PublishFailed: the server does not answer.
         """
+        following = spec.timing.next(after)
+        if following is None or following.at == known.alarm:
+            return
         headers = {
-            _SCHEDULE: f"@at {at.isoformat().replace('+00:00', 'Z')}",
-            "Nats-Schedule-Target": f"schedules.due.{id}",
+            _SCHEDULE: f"@at {following.at.isoformat().replace('+00:00', 'Z')}",
+            "Nats-Schedule-Target": f"schedules.due.{spec.id}",
             "Nats-TTL": "never",  # whatever age the stream is set to
-            "Nats-Expected-Last-Subject-Sequence": str(over),
+            "Nats-Expected-Last-Subject-Sequence": str(known.alarm_place),
         }
-        await self._bus.store(f"schedules.alarm.{id}", b"", headers)
+        try:
+            await self._bus.store(f"schedules.alarm.{spec.id}", b"", headers)
+        except PublishFailed as error:
+            if error.code in _WRONG_SEQUENCE:
+                raise Overtaken(f"Another process set the alarm of {spec.id} at the same time.") from error
+            raise
 
     async def forget(self, id: str) -> None:
         """Remove a schedule. Raises ServerUnavailable."""
@@ -236,13 +258,21 @@ class Schedules:
         for kind in ("alarm", "due"):
             await self._bus.api(f"STREAM.PURGE.{STREAM}", {"filter": f"schedules.{kind}.{id}"})
 
+    async def _alarm(self, id: str) -> tuple[datetime | None, int]:
+        try:
+            msg = await self._bus.js.get_last_msg(STREAM, f"schedules.alarm.{id}")
+        except NotFoundError:
+            return None, 0
+        except NatsError as error:
+            raise _silent(error) from error
+        when = (msg.headers or {}).get(_SCHEDULE, "").removeprefix("@at ")
+        return (datetime.fromisoformat(when) if when else None), msg.seq or 0
+
     async def _get(self, key: str) -> tuple[bytes, int]:
         try:
             entry = await self._bucket.get(key)
-        except KeyDeletedError as error:
-            return b"", error.entry.revision or 0
-        except KeyNotFoundError:
-            return b"", 0
+        except KeyNotFoundError as error:
+            return b"", error.entry.revision if error.entry else 0  # one that was deleted keeps its revision
         except NatsError as error:
             raise _silent(error) from error
         return entry.value or b"", entry.revision or 0
@@ -272,7 +302,7 @@ async def plan(bus: Bus, specs: Iterable[ScheduleSpec], plugins: Collection[str]
     except ServerUnavailable:
         await bus.api("INFO")  # the server answers: it is only the bucket that is not there yet
         return [Change("create", f"schedule {spec.id}", {}) for spec in specs]
-    compared = [await _compare(schedules, spec) for spec in specs]
+    compared = [_change(spec, await schedules.look(spec.id)) for spec in specs]
     return [*compared, *(Change("remove", f"schedule {id}", {}) for id in await _undeclared(schedules, specs, plugins))]
 
 
@@ -299,53 +329,54 @@ async def _undeclared(schedules: Schedules, specs: list[ScheduleSpec], plugins: 
     return [id for id in await schedules.ids() if id not in known and id.partition(".")[0] in plugins]
 
 
-async def _compare(schedules: Schedules, spec: ScheduleSpec) -> Change:
-    label = f"schedule {spec.id}"
-    now = datetime.now(UTC)
-    declared, _ = await schedules.declared(spec.id)
-    if declared is None:
+def _change(spec: ScheduleSpec, known: Known) -> Change:
+    label, now = f"schedule {spec.id}", datetime.now(UTC)
+    if known.declared is None:
         return Change("create", label, {})
-    if differences := declared.differences(spec.declaration(now)):
+    if differences := known.declared.differences(spec.declaration(now)):
         return Change("update", label, differences)
-    progress, _ = await schedules.progress(spec.id)
-    wanted = spec.timing.next(_settled(declared, progress).until)
-    alarm, _ = await schedules.alarm(spec.id)
-    if wanted is not None and alarm != wanted.at > now:
-        return Change("update", label, {"alarm": (alarm, wanted.at)})
+    following = known.following(spec.timing)
+    if following is not None and known.alarm != following.at > now:
+        return Change("update", label, {"alarm": (known.alarm, following.at)})
     return Change("none", label, {})
 
 
 async def _declare(schedules: Schedules, spec: ScheduleSpec) -> Change:
-    while True:
-        alarm, place = await schedules.alarm(spec.id)
-        change = await _compare(schedules, spec)
-        declared, revision = await schedules.declared(spec.id)
-        wanted = spec.declaration(datetime.now(UTC))
+    for _ in range(_TRIES):
+        known = await schedules.look(spec.id)
+        change, wanted = _change(spec, known), spec.declaration(datetime.now(UTC))
+        after = known.progress.until
         try:
-            if declared is None or declared.differences(wanted):
-                await schedules.declare(spec.id, wanted, revision)
-                declared = wanted
-        except Overtaken:
-            continue
-        progress, _ = await schedules.progress(spec.id)
-        await _set_alarm(schedules, spec, _settled(declared, progress).until, alarm, place)
-        return change
+            if known.declared is None or known.declared.differences(wanted):
+                await schedules.declare(spec.id, wanted, known.declared_revision)
+                after = wanted.since
+            await schedules.set_alarm(spec, known, after)
+        except Overtaken as other:
+            log.info("schedule.overtaken", schedule=spec.id, message=str(other))
+        else:
+            return change
+    raise Overtaken(f"Other processes declare {spec.id} differently all the time; stop those of another version.")
 
 
-async def _set_alarm(
-    schedules: Schedules, spec: ScheduleSpec, after: datetime, alarm: datetime | None, place: int
-) -> None:
-    """Set the alarm for the first occurrence after an instant, unless it is set for it already."""
-    following = spec.timing.next(after)
-    if following is not None and following.at != alarm:
-        await schedules.set_alarm(spec.id, following.at, place)
+async def fire(bus: Bus, spec: ScheduleSpec, occurrence: Occurrence, key: str | None = None) -> Envelope:
+    """Publish the event of an occurrence; twice is once.
 
+    Args:
+        key: of the occurrence, when it is none of the schedule's own.
 
-def _settled(declared: Declaration, progress: Progress | None) -> Progress:
-    """How far a schedule got, counted from its declaration."""
-    if progress is None:
-        return Progress(until=declared.since)
-    return progress.model_copy(update={"until": max(progress.until, declared.since)})
+    Raises:
+        ScheduleRefused: the schedule makes another event than it declares.
+        PublishFailed: it was not stored.
+    """
+    event = spec.event(occurrence)
+    if not isinstance(event, spec.contract):
+        raise ScheduleRefused(
+            f"The schedule {spec.id} made a {type(event).__name__}, not the {spec.contract.__name__} that it declares."
+        )
+    envelope = spec.envelope(event, key or occurrence.key, occurrence.at)
+    await bus.publish(event, envelope)
+    log.info("schedule.fired", schedule=spec.id, occurrence=key or occurrence.key, run=envelope.run)
+    return envelope
 
 
 class Clock:
@@ -401,31 +432,22 @@ class Clock:
     async def _fire(self, id: str, now: datetime) -> None:
         """Publish what is due, and set the alarm for what comes next."""
         schedules = await Schedules.open(self._bus)
-        alarm, place = await schedules.alarm(id)  # before all else: what was declared meanwhile must not be overwritten
-        declared, _ = await schedules.declared(id)
-        if declared is None:
+        known = await schedules.look(id)
+        if known.declared is None:
             return
         spec = self._specs.get(id)
-        if spec is None or declared.differences(spec.declaration(now)):
+        if spec is None or known.declared.differences(spec.declaration(now)):
             raise Overtaken(f"Another version of the plugin {self._plugin} declared it; its processes are to fire it.")
-        progress, revision = await schedules.progress(id)
-        settled = _settled(declared, progress)
-        for occurrence in spec.due(settled.until, now):
-            envelope = await self._publish(spec, occurrence)
-            settled = Progress(until=occurrence.at, fired=occurrence.at, run=envelope.run)
-            revision = await schedules.advance(id, settled, revision)
-        if (skipped := latest(spec.timing, settled.until, now)) is not None:
+        progress, revision = known.progress, known.progress_revision
+        for occurrence in spec.due(progress.until, now):
+            envelope = await fire(self._bus, spec, occurrence)
+            progress = Progress(until=occurrence.at, fired=occurrence.at, run=envelope.run)
+            revision = await schedules.advance(id, progress, revision)
+        if (skipped := latest(spec.timing, progress.until, now)) is not None:
             log.warning("schedule.skipped", schedule=id, until=skipped.key)
-            settled = settled.model_copy(update={"until": skipped.at})
-            await schedules.advance(id, settled, revision)
-        await _set_alarm(schedules, spec, settled.until, alarm, place)
-
-    async def _publish(self, spec: ScheduleSpec, occurrence: Occurrence) -> Envelope:
-        event = spec.event(occurrence)
-        envelope = spec.envelope(event, occurrence.key, occurrence.at)
-        await self._bus.publish(event, envelope)
-        log.info("schedule.fired", schedule=spec.id, occurrence=occurrence.key, run=envelope.run)
-        return envelope
+            progress = progress.model_copy(update={"until": skipped.at})
+            await schedules.advance(id, progress, revision)
+        await schedules.set_alarm(spec, known, progress.until)
 
     async def _hand_back(self, msg: Msg, delivery: Delivery) -> None:
         await settle.later(self._bus.nc, msg.reply, 0.0)

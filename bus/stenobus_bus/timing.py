@@ -8,9 +8,11 @@ instant after it, and a repeated one once, at the first.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from typing import Final, NamedTuple, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -52,15 +54,19 @@ class Timing(Protocol):
         """The first occurrence later than an instant; None when there is no more."""
 
 
+def upcoming(timing: Timing, after: datetime) -> Iterator[Occurrence]:
+    """All occurrences later than an instant, in order."""
+    while (occurrence := timing.next(after)) is not None:
+        yield occurrence
+        after = occurrence.at
+
+
 def latest(timing: Timing, after: datetime, until: datetime) -> Occurrence | None:
     """The last occurrence later than one instant and no later than another."""
     for window in (*_WINDOWS, until - after):
-        found = timing.next(max(after, until - window))
-        if found is None or found.at > until:
-            continue
-        while (further := timing.next(found.at)) is not None and further.at <= until:
-            found = further
-        return found
+        found = takewhile(lambda occurrence: occurrence.at <= until, upcoming(timing, max(after, until - window)))
+        if last := deque(found, maxlen=1):
+            return last.pop()
     return None
 
 

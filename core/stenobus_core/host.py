@@ -37,6 +37,7 @@ from .service import register
 from .services import Services, topology
 from .settings import CoreSettings, PluginSettings
 from .streaming import Call, Streaming, direct
+from .timetable import is_off, timetable
 from .tracking import RunTracker, Tracker
 
 log = structlog.get_logger(__name__)
@@ -82,9 +83,8 @@ class Host:
     @property
     def schedules(self) -> list[ScheduleSpec]:
         """All schedules of all plugins, without those that the settings switch off."""
-        off = self.settings.schedules_off
-        every = [schedule for plugin in self.plugins for schedule in plugin.schedules]
-        return [schedule for schedule in every if schedule.id not in off and schedule.plugin not in off]
+        every = timetable(self.settings, self.plugins)
+        return [schedule for schedule in every if not is_off(self.settings, schedule)]
 
     async def plan(self) -> list[Change]:
         """What :meth:`declare` would change."""

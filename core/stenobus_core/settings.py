@@ -111,6 +111,9 @@ class CoreSettings(PluginSettings):
     plugins_off: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="plugins to leave out, separated by commas"
     )
+    schedules: dict[str, str] = Field(
+        default={}, description="other times for schedules: plugin.name to six cron fields, and a time zone behind them"
+    )
     schedules_off: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="schedules that must not run (plugin.name, or a plugin), separated by commas"
     )

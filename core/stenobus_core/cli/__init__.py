@@ -21,6 +21,7 @@ COMMANDS = {
     "pause": ("pause", "Hold a handler's events back for a while."),
     "resume": ("pause", "Deliver a paused handler's events again."),
     "dlq": ("dlq", "List, show, retry or purge dead letters."),
+    "schedules": ("schedules", "List what runs when, or run it now."),
     "bus": ("bus", "Plan or apply streams, consumers, buckets, schedules."),
     "schema": ("schema", "Export JSON Schemas, or check for breaking changes."),
     "asyncapi": ("asyncapi", "Print the AsyncAPI 3 document."),
