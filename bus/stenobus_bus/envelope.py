@@ -24,6 +24,8 @@ ONLY: Final = "stenobus-only"
 REPLAY: Final = "stenobus-replay"
 #: What the handler makes of the message goes to this shadow: nothing behind it works on that.
 SHADOW: Final = "stenobus-shadow"
+#: The handler that did the work of which this message asks another one, for comparison.
+INSTEAD: Final = "stenobus-instead"
 #: The body is a BlobRef to the real body.
 CLAIM: Final = "stenobus-claim"
 

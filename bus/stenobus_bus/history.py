@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Iterable
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from . import direct
 from .connection import Bus
-from .envelope import CLAIM, MSG_ID, ONLY, REPLAY, attributes, derived_id, token, unwrap
+from .envelope import CLAIM, INSTEAD, MSG_ID, ONLY, REPLAY, SHADOW, attributes, derived_id, token, unwrap
 from .errors import ServerUnavailable
+from .post import Post
+
+#: Events on the way at once in a replay.
+_WINDOW: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +106,25 @@ async def find(bus: Bus, stream: str, sequence: int) -> Remembered | None:
     return _remembered(stream, msg) if msg else None
 
 
-async def replay(bus: Bus, handler: str, messages: Iterable[Remembered]) -> str:
+async def replay(
+    bus: Bus,
+    handler: str,
+    messages: Iterable[Remembered] | AsyncIterable[Remembered],
+    *,
+    replay_id: str | None = None,
+    instead_of: str | None = None,
+    shadow: str | None = None,
+) -> str:
     """Hand stored events to one handler again.
 
     Every other handler of the subject leaves them alone. What the handler publishes carries the same replay mark, so
     that the handlers behind it work again as well, and none of it is taken for a duplicate of the first time.
+
+    Args:
+        messages: read as they are sent, so that no more than a few hundred are in memory.
+        replay_id: as :func:`new_replay` makes it.
+        instead_of: the handler whose work this one does for comparison.
+        shadow: where the outputs go, so that nothing behind the handler works on them.
 
     Returns:
         The replay's id, which handlers see and outputs carry.
@@ -112,19 +132,47 @@ async def replay(bus: Bus, handler: str, messages: Iterable[Remembered]) -> str:
     Raises:
         PublishFailed: an event was not stored.
     """
-    replay_id = uuid.uuid4().hex[:12]
-    for message in messages:
-        kept = {name: value for name, value in message.headers.items() if not name.startswith("Nats-")}
+    replay_id = replay_id or new_replay()
+    marks = {ONLY: handler, REPLAY: replay_id}
+    if instead_of:
+        marks[INSTEAD] = instead_of
+    if shadow:
+        marks[SHADOW] = shadow
+    waiting: deque[Post] = deque()
+    async for message in _each(messages):
+        kept = {name: value for name, value in message.headers.items() if not _is_mark(name)}
         headers = {
             **kept,
             MSG_ID: f"{replay_id}/{message.stream}/{message.sequence}",
             "ce-id": message.event_id,
             "ce-correlationid": message.run,
-            ONLY: handler,
-            REPLAY: replay_id,
+            **marks,
         }
-        await bus.store(message.subject, message.data, headers)
+        if len(waiting) >= _WINDOW:
+            await waiting.popleft().stored()
+        waiting.append(await bus.post(message.subject, message.data, headers))
+    for post in waiting:
+        await post.stored()
     return replay_id
+
+
+def new_replay() -> str:
+    """An id for a replay."""
+    return uuid.uuid4().hex[:12]
+
+
+def _is_mark(header: str) -> bool:
+    """Headers that belong to one message, and not to its event."""
+    return header.startswith("Nats-") or header.lower() in {ONLY, REPLAY, SHADOW, INSTEAD}
+
+
+async def _each(messages: Iterable[Remembered] | AsyncIterable[Remembered]) -> AsyncIterator[Remembered]:
+    if isinstance(messages, AsyncIterable):
+        async for message in messages:
+            yield message
+    else:
+        for message in messages:
+            yield message
 
 
 def _remembered(stream: str, msg: Msg) -> Remembered:

@@ -39,7 +39,7 @@ class Ledger:
 
     def key(self, envelope: Envelope) -> str:
         """Where the completion of an event is remembered."""
-        return self._subject(envelope.source, envelope.id, envelope.replay)
+        return entry(self._handler, envelope.source, envelope.id, envelope.replay)
 
     async def completed(self, key: str, *, first: bool) -> bool:
         """Whether an event's effects are in place.
@@ -82,7 +82,9 @@ class Ledger:
         return base64.b64decode(answer["message"].get("data", ""))
 
     def _message(self, delivery: Delivery) -> str:
-        return self._subject(delivery.stream, delivery.sequence, delivery.timestamp)
+        return entry(self._handler, delivery.stream, delivery.sequence, delivery.timestamp)
 
-    def _subject(self, *what: object) -> str:
-        return f"$KV.{BUCKET}.{self._handler}.{derived_id(*what)}"
+
+def entry(handler: str, *what: object) -> str:
+    """Where a handler's ledger remembers something."""
+    return f"$KV.{BUCKET}.{handler}.{derived_id(*what)}"

@@ -200,8 +200,7 @@ class Host:
         call = self._call(handler)
 
         async def handle(received: Received[Any]) -> Sequence[Event]:
-            if self.settings.shadow:
-                received.envelope.shadow = self.settings.shadow
+            received.envelope.shadow = received.envelope.shadow or self.settings.shadow
             ctx = Context(handler.name, received, services, tracker.track(received), settings, state, limits)
             return await call(received, ctx)
 
