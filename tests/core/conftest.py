@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
+from stenobus_bus import Bus, EmbeddedServer
 from stenobus_contracts import registry
+from stenobus_testing.servers import empty
 
-from ..support.installed import Site
+from ..support.command import Command
+from ..support.installed import ACME, Site
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +35,19 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     yield Site(tmp_path / "site", monkeypatch)
     registry._types.clear()
     registry._types.update(known)
+
+
+@pytest.fixture
+def stenobus(server: EmbeddedServer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
+    async def prepare() -> None:
+        async with await Bus.connect(server.url) as bus:
+            await empty(bus)
+
+    asyncio.run(prepare())
+    site.install("acme", ACME)
+    monkeypatch.setenv("STENOBUS_NATS_URL", server.url)
+    monkeypatch.setenv("STENOBUS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("STENOBUS_PLUGINS", "acme")
+    logs = structlog.get_config()
+    yield Command()
+    structlog.configure(**logs)

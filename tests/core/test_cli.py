@@ -9,65 +9,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
-from click.testing import CliRunner, Result
 
 from stenobus_bus import Bus, EmbeddedServer, apply
-from stenobus_core.cli import cli
 from stenobus_core.discovery import discover
 from stenobus_core.host import Host
 from stenobus_core.services import topology
 from stenobus_core.settings import CoreSettings
-from stenobus_testing.servers import empty
 
+from ..support.command import Command
 from ..support.installed import ACME, Site
 from ..support.waiting import eventually
 
 COMMAND = [sys.executable, "-c", "from stenobus_core.cli import main; main()"]
-
-
-class Command:
-    """``stenobus …`` in this process, on the session's server."""
-
-    def __call__(self, *arguments: str, input: str | None = None, expect: int = 0) -> Result:
-        result = CliRunner().invoke(cli, arguments, input=input)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == expect, result.output
-        return result
-
-    def json(self, *arguments: str, expect: int = 0) -> Any:
-        return json.loads(self(*arguments, "--json", expect=expect).stdout)
-
-    def fails(self, *arguments: str, expect: int = 1, **more: Any) -> str:
-        """The one sentence on stderr, and nothing on stdout."""
-        result = self(*arguments, expect=expect, **more)
-        assert result.stdout == ""
-        assert result.stderr.startswith("Error: ")
-        assert result.stderr.count("\n") == 1
-        return result.stderr.removeprefix("Error: ").strip()
-
-
-@pytest.fixture
-def stenobus(server: EmbeddedServer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
-    async def prepare() -> None:
-        async with await Bus.connect(server.url) as bus:
-            await empty(bus)
-
-    asyncio.run(prepare())
-    site.install("acme", ACME)
-    monkeypatch.setenv("STENOBUS_NATS_URL", server.url)
-    monkeypatch.setenv("STENOBUS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("STENOBUS_PLUGINS", "acme")
-    logs = structlog.get_config()
-    yield Command()
-    structlog.configure(**logs)
 
 
 def work(*, until: int) -> None:

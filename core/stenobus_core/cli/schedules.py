@@ -27,7 +27,7 @@ _AHEAD = 3
 
 @click.group()
 def schedules() -> None:
-    """What plugins publish when it is time."""
+    """Events that plugins publish when it is time."""
 
 
 @schedules.command("list")
@@ -42,7 +42,7 @@ def list_(as_json: bool) -> None:
     off         the settings switch it off
     changed     the server has another version; `stenobus bus apply`, or a start of the plugin, updates it
     undeclared  the server does not know it yet; as above
-    orphaned    the server knows it, and its plugin is not installed here
+    orphaned    the server knows it, and its plugin is not here: it rings once more at most
     """
     entries = run(_entries(settings()))
     if as_json:
@@ -70,6 +70,20 @@ def run_(name: str, as_json: bool) -> None:
         print_json({"schedule": name, "event_id": envelope.id, "subject": envelope.subject, "run": envelope.run})
     else:
         click.echo(f"{name}: published {envelope.subject}, run {envelope.run}")
+
+
+@schedules.command()
+@click.argument("name")
+def remove(name: str) -> None:
+    """Remove an orphaned schedule (NAME is PLUGIN.SCHEDULE) from the server."""
+    found = settings()
+    if name in {spec.id for spec in timetable(found, discover(found).plugins.values())}:
+        plugin, _, _ = name.partition(".")
+        raise click.ClickException(
+            f"The plugin {plugin} is here and would declare it again; set STENOBUS_SCHEDULES_OFF instead."
+        )
+    run(_remove(found, name))
+    click.echo(f"{name}: removed.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,3 +186,13 @@ async def _fire(found: CoreSettings, spec: ScheduleSpec) -> Envelope:
     occurrence = Occurrence(now, now.astimezone(spec.timing.zone).replace(tzinfo=None))
     async with services(found) as (session, _):
         return await fire(session.bus, spec, occurrence, f"{occurrence.key}-by-hand-{uuid.uuid4().hex[:6]}")
+
+
+async def _remove(found: CoreSettings, name: str) -> None:
+    async with services(found) as (session, _):
+        known = await Schedules.open(session.bus)
+        if name not in await known.ids():
+            raise click.ClickException(
+                f"The server knows no schedule {name}; `stenobus schedules list` shows what there is."
+            )
+        await known.forget(name)
