@@ -63,6 +63,7 @@ class Fleet:
         #: Others' entries: the renewal that was seen, and when it was seen first.
         self._seen: dict[str, tuple[int, float]] = {}
         self._look = asyncio.Event()
+        self._closing = False
         self._subscription: Subscription | None = None
         self._keeper: asyncio.Task[None] | None = None
 
@@ -81,6 +82,9 @@ class Fleet:
         """Give the slots back, for others to take at once."""
         if self._keeper is None:
             return
+        self._closing = (
+            True  # a cancellation that comes together with an answer gets lost in asyncio.wait_for (bpo-37658)
+        )
         self._keeper.cancel()
         await asyncio.gather(self._keeper, return_exceptions=True)
         self._slots = 0
@@ -102,7 +106,7 @@ class Fleet:
         return min(self.slots, self._target)
 
     async def _keep(self) -> None:
-        while True:
+        while not self._closing:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._pause()):
                     await self._look.wait()
