@@ -92,7 +92,9 @@ async def _ask(bus: Bus, event: Event, envelope: Envelope, contract: type[Event]
                         if (found := await _look(bus, contract, where)) is not None:
                             return found
     except TimeoutError as error:
-        raise RequestTimeout(f"{event.subject}: no answer within {timeout:.0f} s; is its plugin running?") from error
+        raise RequestTimeout(
+            f"{event.full_subject}: no answer within {timeout:.0f} s; is its plugin running?"
+        ) from error
     finally:
         with contextlib.suppress(NatsError):  # the connection may be gone with whoever waited
             await listening.unsubscribe()

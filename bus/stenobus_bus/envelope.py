@@ -95,7 +95,7 @@ class Envelope:
             id=event_id,
             source=source,
             type=event.event_type,
-            subject=event.subject,
+            subject=event.full_subject,
             time=_now(),
             run=run,
             traceparent=placeholder(run, event_id),
@@ -127,7 +127,7 @@ class Envelope:
             id=event_id,
             source=f"stenobus/{handler}",
             type=event.event_type,
-            subject=event.subject,
+            subject=event.full_subject,
             time=_now(),
             causation=self.id,
             traceparent=working.get() or placeholder(self.run, event_id, self.traceparent),
@@ -137,7 +137,7 @@ class Envelope:
         """The envelope of a handler's output: as :meth:`follow`, and on its way into the shadow of a shadowed event."""
         envelope = self.follow(event, handler, *salt)
         if self.shadow:
-            envelope.subject = f"shadow.{self.shadow}.{event.subject}"
+            envelope.subject = f"shadow.{self.shadow}.{event.full_subject}"
         return envelope
 
     @property

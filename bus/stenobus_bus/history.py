@@ -7,16 +7,19 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+
+from stenobus_contracts import Event
 
 from . import direct
 from .connection import Bus
 from .envelope import CLAIM, INSTEAD, MSG_ID, ONLY, REPLAY, SHADOW, attributes, derived_id, token, unwrap
 from .errors import ServerUnavailable
 from .post import Post
+from .topology import domain_stream
 
 #: Events on the way at once in a replay.
 _WINDOW: Final = 256
@@ -91,6 +94,25 @@ async def read(
                 yield message
     except (NatsError, TimeoutError) as error:
         raise ServerUnavailable(f"The stream {stream} does not answer ({type(error).__name__}).") from error
+
+
+async def events(bus: Bus, contract: type[Event], **choice: Any) -> AsyncIterator[Remembered]:
+    """The stored events of a contract on all its lanes, oldest first.
+
+    Args:
+        choice: which, as :func:`read` takes it.
+
+    Raises:
+        ServerUnavailable: the stream does not answer.
+    """
+    stream = domain_stream(contract.subject)
+    lanes = [read(bus, stream, subject, **choice) for subject in contract.subjects()]
+    heads = {lane: message for lane in lanes if (message := await anext(lane, None))}
+    while heads:
+        lane = min(heads, key=lambda each: heads[each].sequence)
+        yield heads.pop(lane)
+        if following := await anext(lane, None):
+            heads[lane] = following
 
 
 async def find(bus: Bus, stream: str, sequence: int) -> Remembered | None:

@@ -47,11 +47,11 @@ def asyncapi(
             "headers": {"$ref": "#/components/schemas/EventHeaders"},
             "payload": {"$ref": f"#/components/schemas/{name}"},
         }
-        channel = channels.setdefault(
-            contract.subject,
-            {"address": contract.subject, "messages": {}, "x-stream": contract.subject.split(".")[0].upper()},
-        )
-        channel["messages"][name] = {"$ref": f"#/components/messages/{name}"}
+        for subject in contract.subjects():
+            channel = channels.setdefault(
+                subject, {"address": subject, "messages": {}, "x-stream": subject.split(".")[0].upper()}
+            )
+            channel["messages"][name] = {"$ref": f"#/components/messages/{name}"}
     payloads = {
         contract.__name__: _rebase(schemas([contract])[contract.event_type], contract.__name__)
         for contract in contracts
@@ -73,13 +73,16 @@ def asyncapi(
 
 def _operations(operations: Iterable[Operation]) -> Iterable[tuple[str, dict[str, Any]]]:
     for operation in operations:
-        yield f"{operation.name}.receive", {**_on("receive", operation.receives), "summary": operation.summary}
+        for lane, subject in zip((*operation.receives.lanes, ""), operation.receives.subjects(), strict=True):
+            name = f"{operation.name}.receive" + (f".{lane}" if lane else "")
+            yield name, {**_on("receive", operation.receives, subject), "summary": operation.summary}
         for sent in operation.sends:
-            yield f"{operation.name}.send.{sent.subject}", _on("send", sent)
+            for subject in sent.subjects():
+                yield f"{operation.name}.send.{subject}", _on("send", sent, subject)
 
 
-def _on(action: str, contract: type[Event]) -> dict[str, Any]:
-    channel = f"#/channels/{contract.subject}"
+def _on(action: str, contract: type[Event], subject: str) -> dict[str, Any]:
+    channel = f"#/channels/{subject}"
     return {
         "action": action,
         "channel": {"$ref": channel},

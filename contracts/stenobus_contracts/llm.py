@@ -37,8 +37,8 @@ class TokenUsage(Model):
         )
 
 
-class LlmRequest(Event, subject="llm.request"):
-    """Ask for a completion."""
+class LlmRequest(Event, subject="llm.request", lanes=("interactive",)):
+    """Ask for a completion: on ``llm.request.interactive`` when a person waits for it, else on ``llm.request``."""
 
     task: str = Field(description="what the answer is for, such as documents.extract; accounting goes by it")
     messages: tuple[Message, ...] = Field(min_length=1)
@@ -49,6 +49,14 @@ class LlmRequest(Event, subject="llm.request"):
     max_output_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=0.0, ge=0, le=2)
     target: str | None = Field(default=None, description="name of a provider; chosen by the router when absent")
+    priority: Literal["interactive", "batch"] | None = Field(
+        default=None, description="interactive: a person waits, and it is answered before batch; batch when absent"
+    )
+
+    @property
+    def lane(self) -> str | None:
+        """Requests that somebody waits for have a lane of their own."""
+        return self.priority if self.priority != "batch" else None
 
 
 class LlmError(Model):

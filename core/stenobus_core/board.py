@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from stenobus_bus import Bus, dead_letters
 from stenobus_bus.stats import BOUNDS, quantile
+from stenobus_bus.topology import handler_of
 
 from .lag import Lag, StreamSize, gather, lags, oldest, stream_sizes
 from .runs import BUCKET, Runs, Step
@@ -128,13 +129,14 @@ class Board:
         plugins = {handler: service.plugin for service in services for handler in service.handlers}
         rows = []
         for one in waiting:
-            here = working.get(one.handler, {})
+            handler = handler_of(one.handler)  # a lane is a row of its own
+            here = working.get(handler, {})
             if not here and not one.plugin:
                 continue  # somebody else's consumer
             rows.append(
                 Row(
                     handler=one.handler,
-                    plugin=plugins.get(one.handler, one.plugin),
+                    plugin=plugins.get(handler, one.plugin),
                     subject=", ".join(one.subjects),
                     stream=one.stream,
                     state=_state(one, here.values()),
@@ -144,8 +146,8 @@ class Board:
                     lag=one.pending,
                     unsettled=one.unsettled,
                     oldest=ages.get(one),
-                    dead_letters=letters.get(one.handler, 0),
-                    **self._pace(one.handler, here, passed),
+                    dead_letters=letters.get(handler, 0),
+                    **self._pace(handler, here, passed),
                 )
             )
         self._before = {(id, handler): figures for handler, here in working.items() for id, figures in here.items()}

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from stenobus_bus import Envelope
-from stenobus_bus.history import Remembered, read
-from stenobus_bus.topology import domain_stream
-from stenobus_contracts import DocReady, Event
+from stenobus_bus.history import Remembered
+from stenobus_bus.history import events as stored
+from stenobus_contracts import DocReady, Event, LlmRequest
 
 from .job import Job, JobError, slug
 from .plugin import Handler
@@ -42,7 +42,7 @@ class Outcome:
     @property
     def document_steps(self) -> list[Step]:
         """The steps that made the document, in order; requests to models are counted by their stage."""
-        return [step for step in self.steps if step.subject != "llm.request"]
+        return [step for step in self.steps if step.subject not in LlmRequest.subjects()]
 
     def body(self, markdown_uri: str, docx_uri: str) -> dict[str, Any]:
         """The classic response's body."""
@@ -189,8 +189,7 @@ class _Follower:
         return None
 
     def _events(self, contract: type[Event]) -> AsyncIterator[Remembered]:
-        stream = domain_stream(contract.subject)
-        return read(self._bus, stream, contract.subject, since=self._since, run=self._run)
+        return stored(self._bus, contract, since=self._since, run=self._run)
 
     def _read(self, ready: DocReady) -> bool:
         """Every reader of the document is done with it."""

@@ -71,7 +71,7 @@ class Host:
 
     def topology(self) -> list[Spec]:
         """Every stream, bucket and consumer these plugins need."""
-        consumers = [handler.consumer(self.settings.ack_wait) for handler in self.handlers]
+        consumers = [spec for handler in self.handlers for spec in handler.consumers(self.settings.ack_wait)]
         clocks = [consumer(plugin.name, self.settings.ack_wait) for plugin in self.plugins if plugin.schedules]
         return [*topology(self.settings.bucket), *consumers, *clocks]
 
@@ -197,7 +197,7 @@ class Host:
         limits: Mapping[str, TokenBucket],
     ) -> Worker[Any]:
         tracker = RunTracker(services.runs, handler.name) if handler.track else Tracker()
-        call = self._call(handler)
+        call, ack_wait = self._call(handler), self.settings.ack_wait
 
         async def handle(received: Received[Any]) -> Sequence[Event]:
             received.envelope.shadow = received.envelope.shadow or self.settings.shadow
@@ -206,11 +206,12 @@ class Host:
 
         return Worker(
             self.bus,
-            handler.consumer(self.settings.ack_wait),
+            handler.consumer(ack_wait),
             handler.contract,
             handle,
             concurrency=handler.concurrency,
             fleet_concurrency=handler.fleet_concurrency,
+            lanes=[(handler.consumer(ack_wait, lane), weight) for lane, weight in handler.lanes.items()],
             rate=self._rate(handler, limits),
             timeout=handler.timeout,
             retry=handler.retry,

@@ -19,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from stenobus_bus import BusError, StreamSpec, dead_letters
+from stenobus_bus import BusError, ConsumerSpec, StreamSpec, dead_letters
 from stenobus_bus.stats import BOUNDS, Histogram
 
 from .errors import SettingsError
@@ -126,7 +126,7 @@ class _Figures(Collector):
         self._host = host
         self._looking = asyncio.Lock()
         self._looked = float("-inf")
-        self._lags: dict[Handler, Lag] = {}
+        self._lags: dict[tuple[Handler, ConsumerSpec], Lag] = {}
         self._ages: dict[Lag, float] = {}
         self._streams: dict[str, StreamSize] = {}
         self._letters: dict[tuple[str, str], int] = {}
@@ -141,8 +141,9 @@ class _Figures(Collector):
             bus, end = self._host.bus, loop.time() + _DEADLINE
             running = self._running()
             streams = [spec.name for spec in self._host.topology() if isinstance(spec, StreamSpec)]
+            consumers = [(handler, spec) for handler in running for spec in handler.consumers(0)]  # one per lane
             self._lags = await gather(
-                running, lambda handler: lag(bus, handler.stream, handler.name), deadline=end - loop.time()
+                consumers, lambda one: lag(bus, one[1].stream, one[1].name), deadline=end - loop.time()
             )
             self._ages = await gather(
                 self._lags.values(), lambda waiting: oldest(bus, waiting), deadline=end - loop.time()
@@ -152,7 +153,9 @@ class _Figures(Collector):
                 self._letters = await dead_letters.counts(bus)
             except BusError:
                 self._letters = {}
-            self._unanswered = 2 * len(running) - len(self._lags) - len(self._ages) + len(streams) - len(self._streams)
+            self._unanswered = (
+                2 * len(consumers) - len(self._lags) - len(self._ages) + len(streams) - len(self._streams)
+            )
             self._looked = loop.time()
 
     def collect(self) -> Iterator[Metric]:
@@ -209,7 +212,9 @@ class _Figures(Collector):
         yield _gauge("stenobus_handler_ready", "1 when its consumer exists and its loop hears from the server", healthy)
 
     def _waiting(self) -> Iterator[Metric]:
-        lags = [(_labels(handler), waiting) for handler, waiting in self._lags.items()]
+        lags = [
+            ((handler.plugin, handler.name, spec.subject), waiting) for (handler, spec), waiting in self._lags.items()
+        ]
         for name, text in {
             "pending": "Events that were never delivered",
             "unsettled": "Events that were delivered and not settled, waiting retries included",

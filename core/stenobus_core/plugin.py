@@ -24,6 +24,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import JsonValue
@@ -40,6 +41,9 @@ from .settings import PluginSettings
 
 #: Version of the plugin interface. A plugin made for another major version is reported, not loaded.
 API_VERSION: Final = 1
+
+#: Events of a lane per event of the plain subject, while both have events waiting.
+LANE_WEIGHT: Final = 3
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 #: Short enough to be a part of a run's name.
@@ -71,6 +75,8 @@ class Handler:
     outputs: tuple[type[Event], ...]
     concurrency: int
     fleet_concurrency: int | None
+    #: Events of each of the contract's lanes per event of its plain subject, while both have events waiting.
+    lanes: Mapping[str, int]
     #: Rate limit of its own, or the name of one that its plugin declares.
     rate: RateLimit | str | None
     timeout: float
@@ -92,16 +98,20 @@ class Handler:
         """The stream its events are in."""
         return domain_stream(self.contract.subject)
 
-    def consumer(self, ack_wait: float) -> ConsumerSpec:
-        """The durable consumer it needs."""
+    def consumer(self, ack_wait: float, lane: str | None = None) -> ConsumerSpec:
+        """The durable consumer it needs for its subject, or for one of the lanes."""
         return ConsumerSpec(
             stream=self.stream,
-            name=self.name,
-            subject=self.contract.subject,
+            name=f"{self.name}_{lane}" if lane else self.name,
+            subject=f"{self.contract.subject}.{lane}" if lane else self.contract.subject,
             ack_wait=ack_wait,
             max_deliver=max(100, 10 * self.retry.attempts),
             description=f"Stenobus plugin {self.plugin}",
         )
+
+    def consumers(self, ack_wait: float) -> list[ConsumerSpec]:
+        """All durable consumers it needs: one per lane, and that of the subject."""
+        return [*(self.consumer(ack_wait, lane) for lane in self.lanes), self.consumer(ack_wait)]
 
 
 class Plugin:
@@ -143,6 +153,7 @@ class Plugin:
         name: str | None = None,
         concurrency: int = 4,
         fleet_concurrency: int | None = None,
+        lanes: Mapping[str, int] = MappingProxyType({}),
         rate: RateLimit | str | None = None,
         timeout: float = 300.0,
         attempts: int = 5,
@@ -158,6 +169,8 @@ class Plugin:
             name: durable name; the plugin's own name by default, so a second handler needs one.
             concurrency: events in hand at once, per process.
             fleet_concurrency: events in work at once over all processes; None for no such limit.
+            lanes: how many events of a lane of the contract are begun per event of its plain subject, while both have
+                events waiting; 3 when nothing is said.
             rate: attempts per time over all processes: a limit, or the name of one that ``@plugin.limits`` declares.
             timeout: seconds one attempt may take.
             attempts: attempts before the dead letter.
@@ -178,7 +191,10 @@ class Plugin:
                     f"{self.name}: the handler name {durable!r} must be lower-case letters, digits, hyphens."
                 )
             policy = retry or RetryPolicy(attempts=attempts)
+            if unknown := lanes.keys() - set(contract.lanes):
+                raise PluginError(f"{self.name}: {contract.__name__} has no lane {', '.join(sorted(unknown))}.")
             numbers = {
+                **{f"lanes[{lane!r}]": weight for lane, weight in lanes.items()},
                 "concurrency": concurrency,
                 "fleet_concurrency": fleet_concurrency,
                 "attempts": policy.attempts,
@@ -200,6 +216,7 @@ class Plugin:
                     outputs=outputs,
                     concurrency=concurrency,
                     fleet_concurrency=fleet_concurrency,
+                    lanes={lane: lanes.get(lane, LANE_WEIGHT) for lane in contract.lanes},
                     rate=rate,
                     timeout=timeout,
                     retry=policy,

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from faststream.specification.asyncapi.v3_0_0.schema import ApplicationSchema
 
-from stenobus_contracts import AsrDone, DocReady, MediaUploaded, Operation, asyncapi
+from stenobus_contracts import AsrDone, DocReady, LlmRequest, MediaUploaded, Operation, asyncapi
 
 from .test_events import CORE, contract
 
@@ -64,7 +64,7 @@ def test_it_has_the_shape_of_faststreams_own_documents(document: dict[str, Any])
         server["pathname"] = ""  # which the specification leaves optional
     parsed = ApplicationSchema.model_validate(document)
     assert parsed.asyncapi == "3.0.0"
-    assert set(parsed.channels) == {kind.subject for kind in CORE}
+    assert set(parsed.channels) == {subject for kind in CORE for subject in kind.subjects()}
 
 
 def test_every_contract_is_a_channel_a_message_and_a_valid_schema(document: dict[str, Any]) -> None:
@@ -87,6 +87,16 @@ def test_operations_point_to_channels_and_to_messages_of_those(document: dict[st
         channel = operation["channel"]["$ref"]
         assert resolve(document, channel)["address"]
         assert all(message["$ref"].startswith(f"{channel}/messages/") for message in operation["messages"])
+
+
+def test_a_lane_is_a_channel_that_its_handler_receives_on() -> None:
+    operations = [Operation("llm", LlmRequest), Operation("asker", AsrDone, (LlmRequest,))]
+    document = asyncapi([AsrDone, LlmRequest], operations, version="1")
+    assert set(document["channels"]) == {"asr.done", "llm.request", "llm.request.interactive"}
+    found = document["operations"]
+    assert found["llm.receive.interactive"]["channel"] == {"$ref": "#/channels/llm.request.interactive"}
+    assert found["llm.receive"]["channel"] == {"$ref": "#/channels/llm.request"}
+    assert {"asker.send.llm.request", "asker.send.llm.request.interactive"} <= set(found)
 
 
 def test_two_versions_share_their_channel() -> None:

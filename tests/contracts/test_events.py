@@ -55,6 +55,20 @@ def test_a_subject_belongs_to_one_contract() -> None:
     assert registry.by_subject("media.uploaded") is MediaUploaded
 
 
+def test_a_lane_is_a_further_subject_of_its_contract() -> None:
+    asked = {"task": "t", "messages": [{"role": "user", "content": "?"}]}
+    assert LlmRequest.subjects() == ("llm.request.interactive", "llm.request")
+    assert registry.by_subject("llm.request.interactive") is LlmRequest
+    for priority, subject in (
+        ("interactive", "llm.request.interactive"),
+        ("batch", "llm.request"),
+        (None, "llm.request"),
+    ):
+        assert LlmRequest.model_validate({**asked, "priority": priority}).full_subject == subject
+    assert "priority" not in json.loads(LlmRequest.model_validate(asked).body())
+    assert MediaUploaded.subjects() == ("media.uploaded",)
+
+
 def test_a_module_that_is_imported_again_replaces_its_own_contract() -> None:
     known, first, second = Registry(), contract("Ping", "acme.ping"), contract("Ping", "acme.ping")
     known.add(first)

@@ -59,6 +59,16 @@ def test_publish_reads_files_and_stdin(stenobus: Command, tmp_path: Path) -> Non
     assert "ACME/2" in stenobus("publish", "acme.ping", "-", input='{"number": 2}').stdout
 
 
+def test_publish_takes_the_lane_that_is_named_or_that_the_event_says(stenobus: Command) -> None:
+    batch = {"task": "t", "messages": [{"role": "user", "content": "?"}]}
+    for subject, event, said in (
+        ("llm.request", batch, "llm.request"),
+        ("llm.request.interactive", batch, "llm.request.interactive"),
+        ("llm.request", {**batch, "priority": "interactive"}, "llm.request.interactive"),
+    ):
+        assert stenobus("publish", subject, json.dumps(event)).stdout.startswith(f"{said}: stored as LLM/")
+
+
 def test_publish_refuses_what_breaks_the_contract_in_one_sentence(stenobus: Command) -> None:
     assert stenobus.fails("publish", "acme.ping", "{").startswith("acme.ping: the payload: Invalid JSON")
     assert stenobus.fails("publish", "acme.ping", "{}") == "acme.ping: number: Field required."

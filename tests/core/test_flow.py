@@ -1,20 +1,95 @@
-"""Flow control as a plugin declares it: fleets, rates, more processes."""
+"""Flow control as a plugin declares it: lanes, fleets, rates, more processes."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from stenobus_bus import Bus, EmbeddedServer, RateLimit
+from stenobus_bus import Bus, EmbeddedServer, PermanentError, RateLimit
+from stenobus_bus.pause import pause, places, resume
 from stenobus_core import Context, Plugin, PluginError, PluginSettings
 
-from ..support.contracts import Ping, Pong
+from ..support.contracts import Delivered, Order, Ping, Pong
 from ..support.hosts import Stage, unique
-from ..support.waiting import Gate, eventually
+from ..support.waiting import Gate, eventually, still
+
+# --- lanes -----------------------------------------------------------------------------------------------------------
+
+
+def delivering(name: str, done: list[tuple[int, str]], **options: Any) -> Plugin:
+    plugin = Plugin(name)
+
+    @plugin.handler(**options)
+    async def work(event: Order, ctx: Context[Any, Any]) -> Delivered:
+        done.append((event.number, event.full_subject))
+        return Delivered(number=event.number)
+
+    return plugin
+
+
+async def test_a_request_takes_the_lane_that_its_event_says_and_is_answered(stage: Stage) -> None:
+    asking, answers = Plugin(unique()), []
+
+    @asking.handler()
+    async def ask(event: Ping, ctx: Context[Any, Any]) -> None:
+        answers.append((await ctx.request(Order(number=event.number, urgent=event.number == 1), timeout=10)).number)
+
+    name, done = unique(), []
+    await stage.run(asking, delivering(name, done))
+    for number in range(2):
+        await stage.publish(Ping(number=number), run=f"run-{number}")
+    await eventually(lambda: sorted(answers) == [0, 1])
+    assert sorted(done) == [(0, "test.order"), (1, "test.order.urgent")]
+    (step,) = [step for step in await stage.steps("run-1") if step.handler == name]
+    assert (step.subject, step.status) == ("test.order.urgent", "done")
+
+
+async def test_a_pause_holds_all_lanes_and_a_lane_is_no_handler(stage: Stage) -> None:
+    name, done = unique(), []
+    host = await stage.run(delivering(name, done))
+    held = await places(stage.bus, name)
+    assert {place.consumer for place in held} == {name, f"{name}_urgent"}
+    for place in held:
+        await pause(stage.bus, place, datetime.now(UTC) + timedelta(hours=1))
+    for urgent in (True, False):
+        await stage.publish(Order(number=1, urgent=urgent))
+    await still(lambda: not done, 0.3)
+    assert host.ready
+    for place in held:
+        await resume(stage.bus, place)
+    await eventually(lambda: len(done) == 2)
+
+
+async def test_what_failed_in_a_lane_is_a_dead_letter_of_its_handler(stage: Stage) -> None:
+    name, plugin = unique(), Plugin(unique())
+
+    @plugin.handler(name=name)
+    async def work(event: Order) -> None:
+        raise PermanentError("no")
+
+    await stage.run(plugin)
+    await stage.publish(Order(number=1, urgent=True))
+    (entry,) = await eventually(lambda: stage.letters(name))
+    assert entry.letter.original_subject == "test.order.urgent"
+
+
+def test_weights_are_for_lanes_that_the_contract_has() -> None:
+    (handler,) = delivering("acme", []).handlers
+    assert handler.lanes == {"urgent": 3}
+    (handler,) = delivering("acme", [], lanes={"urgent": 7}).handlers
+    assert handler.lanes == {"urgent": 7}
+    with pytest.raises(PluginError, match="acme: Order has no lane express"):
+        delivering("acme", [], lanes={"express": 1})
+    with pytest.raises(PluginError, match=r"lanes\['urgent'\] must be above 0"):
+        delivering("acme", [], lanes={"urgent": 0})
+
+
+# --- fleets, rates, more processes -----------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -27,6 +27,16 @@ class Asker:
 
     async def ask(self, request: LlmRequest) -> LlmDone:
         await self._bus.publish(request, Envelope.new(request, "test"))
+        return await self._hear()
+
+    async def send(self, subject: str, body: bytes) -> LlmDone:
+        await self._bus.nc.publish(subject, body)
+        return await self._hear()
+
+    async def delivered(self, consumer: str) -> int:
+        return int((await self._bus.api(f"CONSUMER.INFO.LLM.{consumer}"))["delivered"]["consumer_seq"])
+
+    async def _hear(self) -> LlmDone:
         return LlmDone.model_validate_json((await self._answers.next_msg(TIMEOUT)).data)
 
 
@@ -104,3 +114,19 @@ def test_doctor_shows_targets_and_missing_keys_and_no_secret(monkeypatch: pytest
     assert checks["target local"].ok and "127.0.0.1:8000" in checks["target local"].detail
     assert checks["target extractive"].ok
     assert "sk-secret" not in repr(checks)
+
+
+async def test_a_request_that_somebody_waits_for_is_answered_in_its_lane(asker: Asker, server: Any) -> None:
+    server.completes("Because.")
+
+    done = await asker.ask(REQUEST.model_copy(update={"priority": "interactive"}))
+
+    assert done.text == "Because."
+    assert await asker.delivered("llm_interactive") == 1
+
+
+async def test_plain_bytes_on_either_lane_are_answered(asker: Asker, server: Any) -> None:
+    """What `nats pub llm.request` and `nats pub llm.request.interactive` do."""
+    for subject in LlmRequest.subjects():
+        server.completes("Because.")
+        assert (await asker.send(subject, REQUEST.body())).text == "Because."

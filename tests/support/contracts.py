@@ -36,3 +36,20 @@ class Answer(Event, subject="test.answer", answers=Ask):
 
     text: str = ""
     error: Failure | None = None
+
+
+class Order(Event, subject="test.order", lanes=("urgent",)):
+    """Something that may be urgent."""
+
+    number: int
+    urgent: bool = False
+
+    @property
+    def lane(self) -> str | None:
+        return "urgent" if self.urgent else None
+
+
+class Delivered(Event, subject="test.delivered", answers=Order):
+    """What became of it."""
+
+    number: int

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from stenobus_contracts import LlmRequest
+
 from ..runs import Step
 
 _MARKS = {"running": "…", "retrying": "↻", "done": "✓", "failed": "✗"}
@@ -52,7 +54,7 @@ class Progress:
 
     def update(self, step: Step) -> None:
         """Show a change."""
-        if step.subject == "llm.request":
+        if step.subject in LlmRequest.subjects():
             return  # its stage shows the progress
         note = "from cache" if step.cached else step.message or ""
         if self._live:

@@ -33,7 +33,7 @@ def publish(subject: str, payload: str, run_id: str | None, event_id: str | None
     discover(found)  # plugins bring contracts of their own
     contract = registry.by_subject(subject)
     if contract is None:
-        known = ", ".join(sorted({known.subject for known in registry}))
+        known = ", ".join(sorted({name for known in registry for name in known.subjects()}))
         raise click.ClickException(f"No contract has the subject {subject}; known: {known}.")
     try:
         event = contract.model_validate_json(_payload(payload))
@@ -41,18 +41,20 @@ def publish(subject: str, payload: str, run_id: str | None, event_id: str | None
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the payload"
         raise click.ClickException(f"{subject}: {where}: {first['msg']}.") from error
-    run(_publish(found, event, run_id, event_id, as_json))
-
-
-async def _publish(found: CoreSettings, event: Event, run_id: str | None, event_id: str | None, as_json: bool) -> None:
     envelope = Envelope.new(event, "stenobus/publish", run=run_id, id=event_id)
+    if subject in contract.subjects()[:-1]:
+        envelope.subject = subject  # a lane that is named wins over what the event says
+    run(_publish(found, event, envelope, as_json))
+
+
+async def _publish(found: CoreSettings, event: Event, envelope: Envelope, as_json: bool) -> None:
     async with services(found) as (session, _):
         stored = await session.bus.publish(event, envelope)
     if as_json:
         print_json({"event_id": envelope.id, "run": envelope.run, **stored._asdict()})
     else:
         again = " (it was there already)" if stored.duplicate else ""
-        click.echo(f"{event.subject}: stored as {stored.stream}/{stored.sequence}{again}, run {envelope.run}")
+        click.echo(f"{envelope.subject}: stored as {stored.stream}/{stored.sequence}{again}, run {envelope.run}")
 
 
 def _payload(text: str) -> bytes:

@@ -7,9 +7,9 @@ from datetime import datetime
 import click
 from rich.console import Console
 
-from stenobus_bus.history import Remembered, read
+from stenobus_bus.history import Remembered
+from stenobus_bus.history import events as stored
 from stenobus_bus.history import replay as replay_events
-from stenobus_bus.topology import domain_stream
 
 from ..discovery import discover
 from ..plugin import Handler
@@ -56,9 +56,7 @@ async def _replay(
     async with services(found) as (session, _):
         events = [
             event
-            async for event in read(
-                session.bus, domain_stream(subject), subject, from_sequence=from_seq, since=since, run=run_id
-            )
+            async for event in stored(session.bus, handler.contract, from_sequence=from_seq, since=since, run=run_id)
         ]
         events = _originals(events)
         replay_id = None if dry_run or not events else await replay_events(session.bus, handler.name, events)
