@@ -7,7 +7,7 @@ DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plu
 	tests/kit examples/word-count-plugin
 RECORDING := examples/recording/disk-full.ogg
 
-.PHONY: setup demo test lint test-vllm kill-test bench clean
+.PHONY: setup demo test lint test-vllm kill-test chaos bench clean
 
 setup: $(VENV)/.ready
 
@@ -47,6 +47,11 @@ test-vllm: setup
 RUNS ?= 50
 kill-test: setup
 	STENOBUS_KILL_RUNS=$(RUNS) $(BIN)/pytest -s --timeout 3000 tests/chaos/test_killed_plugins.py
+
+# Publishers, a chain of handlers and their servers, one alone and a cluster of three, under fire for SECONDS each.
+SECONDS ?= 300
+chaos: setup
+	STENOBUS_CHAOS_SECONDS=$(SECONDS) $(BIN)/pytest -s tests/chaos --deselect tests/chaos/test_killed_plugins.py
 
 bench: setup
 	$(BIN)/python bench/throughput.py

@@ -30,13 +30,15 @@ _FIXED: Final = frozenset({"retention", "storage", "ack_policy", "deliver_policy
 class StreamSpec:
     """A stream that must exist.
 
-    ``required`` is enforced on every apply; ``initial`` is only a starting point that operators may change.
+    ``required`` is enforced on every apply; ``initial`` is only a starting point that operators may change; an apply
+    raises the ``replicas`` and never lowers them.
     """
 
     name: str
     subjects: tuple[str, ...]
     required: Mapping[str, Any] = field(default_factory=dict)
     initial: Mapping[str, Any] = field(default_factory=dict)
+    replicas: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,8 @@ async def _compare(bus: Bus, spec: Spec) -> SpecChange:
         wanted["subjects"] = [*spec.subjects, *kept]
         if sorted(wanted["subjects"]) == sorted(now.get("subjects", [])):
             wanted["subjects"] = now["subjects"]
+        if now.get("num_replicas", 1) < spec.replicas:
+            wanted["num_replicas"] = spec.replicas
     else:
         wanted["metadata"] = {**(now.get("metadata") or {}), **wanted["metadata"]}  # the server adds its own
     differences = {name: (now.get(name), value) for name, value in wanted.items() if now.get(name) != value}
@@ -211,7 +215,10 @@ def _covers(narrow: str, wide: str) -> bool:
 def _wanted(spec: Spec) -> tuple[Config, Config]:
     """Settings to enforce, and settings to start with."""
     if isinstance(spec, StreamSpec):
-        return {"name": spec.name, "subjects": list(spec.subjects), **spec.required}, dict(spec.initial)
+        return {"name": spec.name, "subjects": list(spec.subjects), **spec.required}, {
+            **spec.initial,
+            "num_replicas": spec.replicas,
+        }
     return (
         {
             "durable_name": spec.name,

@@ -73,7 +73,7 @@ class Host:
         """Every stream, bucket and consumer these plugins need."""
         consumers = [spec for handler in self.handlers for spec in handler.consumers(self.settings.ack_wait)]
         clocks = [consumer(plugin.name, self.settings.ack_wait) for plugin in self.plugins if plugin.schedules]
-        return [*topology(self.settings.bucket), *consumers, *clocks]
+        return [*topology(self.settings.bucket, self.settings.replicas), *consumers, *clocks]
 
     @property
     def handlers(self) -> list[Handler]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from stenobus_bus import BlobNotFound, Bus, PermanentError, advisories, cell, dead_letters, ledger, schedules, shadow
@@ -54,9 +54,14 @@ class Services:
             raise PermanentError(f"{error}; store it again and publish the event anew.") from error
 
 
-def topology(bucket: str) -> list[Spec]:
-    """Every stream and bucket that the known contracts and the host need."""
-    return [
+def topology(bucket: str, replicas: int = 1) -> list[Spec]:
+    """Every stream and bucket that the known contracts and the host need.
+
+    Args:
+        bucket: the object bucket of blobs.
+        replicas: servers of a cluster that hold a copy of each.
+    """
+    specs = [
         *(domain(name) for name in registry.domains()),
         domain(dead_letters.STREAM.lower()),
         advisories.stream(),
@@ -71,3 +76,4 @@ def topology(bucket: str) -> list[Spec]:
         schedules.stream(),
         object_bucket(bucket),
     ]
+    return [replace(spec, replicas=replicas) for spec in specs]

@@ -101,6 +101,9 @@ class CoreSettings(PluginSettings):
         description="folder of the embedded server's streams and of local indexes",
     )
     bucket: str = Field(default="stenobus", pattern=r"^[A-Za-z0-9_-]+$", description="NATS object bucket for blobs")
+    replicas: int = Field(
+        default=1, ge=1, le=5, description="servers of a NATS cluster that hold a copy of each stream and bucket"
+    )
     blob_store: str = Field(default="nats", description="where new blobs go, by URI scheme: nats, file, s3")
     file_roots: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="folders that file:// URIs may point into, separated by commas; anywhere when empty"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -150,3 +151,8 @@ async def test_history_can_be_read_whatever_a_stream_was_made_with(bus: Bus) -> 
     await bus.api("STREAM.CREATE.ACME", {"name": "ACME", "subjects": ["acme.>"], "allow_direct": False})
     await apply(bus, [domain("acme")])
     assert (await config(bus, "STREAM.INFO.ACME"))["allow_direct"] is True
+
+
+async def test_a_single_server_refuses_copies_in_one_sentence(bus: Bus) -> None:
+    with pytest.raises(BusError, match="replicas > 1 not supported in non-clustered mode"):
+        await apply(bus, [replace(domain("copied"), replicas=3)])

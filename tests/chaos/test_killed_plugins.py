@@ -26,7 +26,7 @@ from stenobus_core import CoreSettings
 from stenobus_core.discovery import discover
 from stenobus_core.services import topology
 
-RUNS = int(os.environ.get("STENOBUS_KILL_RUNS", "5"))
+RUNS = int(os.environ.get("STENOBUS_KILL_RUNS", "2"))
 SEED = int(os.environ.get("STENOBUS_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 RUN_DEADLINE = 120.0
 RECORDING = Path(__file__).parents[2] / "examples" / "recording" / "disk-full.ogg"

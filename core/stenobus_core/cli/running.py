@@ -67,7 +67,7 @@ async def services(found: CoreSettings) -> AsyncIterator[tuple[Session, Services
     from ..services import topology
 
     async with connect(found) as session:
-        await apply(session.bus, topology(found.bucket))
+        await apply(session.bus, topology(found.bucket, found.replicas))
         opened = await Services.open(found, session.bus)
         try:
             yield session, opened
