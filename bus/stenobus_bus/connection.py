@@ -24,7 +24,7 @@ from .claim import ClaimCheck
 from .client import Client
 from .entries import Entries
 from .envelope import Envelope
-from .errors import PayloadTooLarge, ServerUnavailable
+from .errors import AccessDenied, PayloadTooLarge, ServerUnavailable
 from .inbox import Inbox
 from .lookup import Lookup
 from .objects import ObjectBucket
@@ -34,6 +34,11 @@ log = structlog.get_logger(__name__)
 
 #: Room for headers when a body is measured against max_payload.
 _HEADER_ROOM: Final = 16 * 1024
+#: Seconds between two calls of the JetStream API while nobody answers them.
+_PAUSE: Final = 0.2
+#: What the JetStream API says while there is no leader, and while servers are missing that shall hold a copy.
+_NO_LEADER: Final = 503
+_NO_PEERS: Final = 10005
 #: Seconds a server gets to answer on a connection that somebody doubts.
 _PROBE: Final = 3.0
 #: How the client keeps its connection: it looks after it closely, and never gives it up.
@@ -289,17 +294,37 @@ class Bus:
 
     # --- the JetStream API -------------------------------------------------------------------------------------------
 
-    async def api(self, subject: str, body: Mapping[str, Any] | None = None, *, timeout: float = ACK_TIMEOUT) -> Any:
+    async def api(
+        self,
+        subject: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        timeout: float = ACK_TIMEOUT,
+        patience: float = 0.0,
+    ) -> Any:
         """One raw JetStream API call, so that settings unknown to a client library survive.
 
         Args:
             subject: without the ``$JS.API.`` prefix, such as ``STREAM.INFO.MEDIA``.
+            timeout: seconds one answer may take.
+            patience: seconds in which the call is repeated while there is no answer, or no leader who could give one.
+                Only for what may be done twice.
 
         Raises:
             ApiError: the server refused.
             AccessDenied: this user may not call it.
             ServerUnavailable: no answer in time.
         """
+        end = asyncio.get_running_loop().time() + patience
+        while True:
+            try:
+                return await self._call(subject, body, timeout)
+            except ServerUnavailable as trouble:
+                if asyncio.get_running_loop().time() > end or not _may_pass(trouble):
+                    raise
+            await asyncio.sleep(_PAUSE)
+
+    async def _call(self, subject: str, body: Mapping[str, Any] | None, timeout: float) -> Any:
         request = json.dumps(body).encode() if body is not None else b""
         try:
             answer = await (await self.acks.send(f"$JS.API.{subject}", request, timeout=timeout))
@@ -313,6 +338,13 @@ class Bus:
         if said := data.get("error"):
             raise ApiError(subject, said)
         return data
+
+
+def _may_pass(trouble: ServerUnavailable) -> bool:
+    """A cluster that chooses a leader says so, or says nothing. A server without JetStream gets none by waiting."""
+    if isinstance(trouble, ApiError):
+        return trouble.code == _NO_LEADER or trouble.err_code == _NO_PEERS
+    return not isinstance(trouble, AccessDenied) and not isinstance(trouble.__cause__, NoRespondersError)
 
 
 def _redacted(url: str) -> str:

@@ -21,6 +21,7 @@ from . import settle
 from .connection import Bus
 from .envelope import Delivery
 from .errors import BusError
+from .topology import ELECTION
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +102,8 @@ class PullLoop:
         """
         await self._ensure()
         # The server's own values count: somebody may have edited the consumer.
-        config = (await self._bus.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}"))["config"]
+        info = await self._bus.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}", patience=ELECTION)
+        config = info["config"]
         ack_wait = config["ack_wait"] / _NS
         self._largest = config.get("max_batch") or self._concurrency
         self._expires = min(_EXPIRES, config.get("max_expires", _EXPIRES * _NS) / _NS)

@@ -18,6 +18,8 @@ Config = dict[str, Any]
 
 _SECOND: Final = 1_000_000_000  # JetStream counts in nanoseconds
 _DAY: Final = 86_400 * _SECOND
+#: Seconds a cluster gets to choose the leader of a stream or consumer that somebody has just made.
+ELECTION: Final = 30.0
 STREAM_NOT_FOUND: Final = 10059
 CONSUMER_NOT_FOUND: Final = 10014
 #: Metadata of a handler's consumer.
@@ -238,9 +240,9 @@ def _wanted(spec: Spec) -> tuple[Config, Config]:
 async def _read(bus: Bus, spec: Spec) -> Config | None:
     try:
         if isinstance(spec, StreamSpec):
-            info = await bus.api(f"STREAM.INFO.{spec.name}")
+            info = await bus.api(f"STREAM.INFO.{spec.name}", patience=ELECTION)
         else:
-            info = await bus.api(f"CONSUMER.INFO.{spec.stream}.{spec.name}")
+            info = await bus.api(f"CONSUMER.INFO.{spec.stream}.{spec.name}", patience=ELECTION)
     except ApiError as error:
         if error.err_code in {STREAM_NOT_FOUND, CONSUMER_NOT_FOUND}:
             return None
@@ -251,12 +253,13 @@ async def _read(bus: Bus, spec: Spec) -> Config | None:
 
 async def _write(bus: Bus, change: SpecChange) -> None:
     if isinstance(change.spec, StreamSpec):
-        await bus.api(f"STREAM.{change.action.upper()}.{change.spec.name}", change.config)
+        await bus.api(f"STREAM.{change.action.upper()}.{change.spec.name}", change.config, patience=ELECTION)
         return
     spec = change.spec
     await bus.api(
         f"CONSUMER.CREATE.{spec.stream}.{spec.name}.{spec.subject}",
         {"stream_name": spec.stream, "config": change.config, "action": change.action},
+        patience=ELECTION,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from stenobus_bus import Bus, apply, plan
+from stenobus_bus import Bus, ConsumerSpec, apply, plan
 from stenobus_bus.topology import domain, key_value
 
 from ..support.cluster import Cluster
@@ -46,3 +47,12 @@ async def test_replicas_are_raised_and_never_lowered(bus: Bus) -> None:
     assert [await _replicas(bus, name) for name in ("COPIED", "KV_copied")] == [3, 3]
     assert {change.action for change in await plan(bus, single)} == {"none"}
     assert {change.action for change in await plan(bus, copied)} == {"none"}
+
+
+async def test_what_many_processes_declare_at_once_is_awaited_until_it_has_a_leader(bus: Bus) -> None:
+    specs = [replace(domain("copied"), replicas=3), ConsumerSpec("COPIED", "many", "copied.thing")]
+    others = [await Bus.connect(bus.nc.connected_url.geturl()) for _ in range(5)]
+    await asyncio.gather(*(apply(other, specs) for other in others))
+    assert {change.action for change in await plan(bus, specs)} == {"none"}
+    for other in others:
+        await other.close()
