@@ -22,7 +22,7 @@ import re
 import types
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -76,7 +76,7 @@ class Handler:
     concurrency: int
     fleet_concurrency: int | None
     #: Events of each of the contract's lanes per event of its plain subject, while both have events waiting.
-    lanes: Mapping[str, int]
+    lanes: Mapping[str, int] = field(hash=False)
     #: Rate limit of its own, or the name of one that its plugin declares.
     rate: RateLimit | str | None
     timeout: float

@@ -81,6 +81,7 @@ async def test_what_failed_in_a_lane_is_a_dead_letter_of_its_handler(stage: Stag
 def test_weights_are_for_lanes_that_the_contract_has() -> None:
     (handler,) = delivering("acme", []).handlers
     assert handler.lanes == {"urgent": 3}
+    assert {handler: 1}  # a key, as others use it
     (handler,) = delivering("acme", [], lanes={"urgent": 7}).handlers
     assert handler.lanes == {"urgent": 7}
     with pytest.raises(PluginError, match="acme: Order has no lane express"):
