@@ -14,6 +14,7 @@ from typing import Final, Literal
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from stenobus_bus import Bus, ServerUnavailable, direct
@@ -30,6 +31,17 @@ _PATIENCE: Final = 5.0
 _LOOK: Final = 5.0
 
 Status = Literal["running", "retrying", "done", "failed"]
+
+
+class Try(BaseModel):
+    """An earlier attempt of a step."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    attempt: int
+    started: datetime
+    seconds: float | None = Field(default=None, description="None when its process ended in the middle")
+    error: str
 
 
 class Step(BaseModel):
@@ -55,19 +67,25 @@ class Step(BaseModel):
     facts: dict[str, JsonValue] = Field(
         default_factory=dict, description="the handler's own notes: engine, method, cost"
     )
+    tries: tuple[Try, ...] = Field(default=(), description="the latest earlier attempts, oldest first")
 
     @property
     def key(self) -> str:
         """The step's key in the bucket."""
-        again = f".{self.replay}" if self.replay else ""
-        return f"{self.run}.{self.handler}.{token(self.event_id)}{again}"
+        return step_key(self.run, self.handler, self.event_id, self.replay)
+
+
+def step_key(run: str, handler: str, event_id: str, replay: str | None) -> str:
+    """The key of a step in the bucket."""
+    again = f".{replay}" if replay else ""
+    return f"{run}.{handler}.{token(event_id)}{again}"
 
 
 class Runs:
     """The store of all runs."""
 
     def __init__(self, bus: Bus) -> None:
-        self._nc = bus.nc
+        self._nc, self._js = bus.nc, bus.js
         self._entries = Entries(bus.nc, _PATIENCE)
 
     @classmethod
@@ -86,6 +104,20 @@ class Runs:
         """Write a step; the future says whether it is stored, after a few seconds of trouble that it is not."""
         return self._entries.put(f"$KV.{BUCKET}.{step.key}", step.model_dump_json(exclude_none=True).encode())
 
+    async def step(self, key: str) -> Step | None:
+        """One step, None when there is none.
+
+        Raises:
+            ServerUnavailable: the bucket does not answer.
+        """
+        try:
+            found = await self._js.get_last_msg(f"KV_{BUCKET}", f"$KV.{BUCKET}.{key}", direct=True)
+        except NotFoundError:
+            return None
+        except NatsError as error:
+            raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
+        return Step.model_validate_json(found.data) if found.data else None
+
     async def steps(self, run: str | None = None) -> list[Step]:
         """The steps of one run, or of all, in order of their start.
 
@@ -97,7 +129,8 @@ class Runs:
         except (NatsError, TimeoutError) as error:
             raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
         found = [Step.model_validate_json(data) for data in stored if data]  # a deleted key is empty
-        return sorted(found, key=lambda step: step.started)
+        latest = {step.key: step for step in found}  # a step that is written while we read is read twice
+        return sorted(latest.values(), key=lambda step: step.started)
 
     async def changes(self, start: int) -> tuple[list[Step], int]:
         """The steps that were written at a place in the bucket's stream or behind it, and the place to go on from.

@@ -12,12 +12,14 @@ from pydantic import JsonValue
 from stenobus_bus import Delivery, Envelope, Observer, Received
 from stenobus_contracts import Reason
 
-from .runs import Runs, Status, Step
+from .runs import Runs, Status, Step, Try, step_key
 
 #: Seconds between two progress writes of one step: a picture for people, not a log.
 _PACE: Final = 0.5
 #: Seconds after which a step is said to be running: one that is done by then is written once.
 _MOMENT: Final = 0.05
+#: Earlier attempts that a step remembers.
+_TRIES: Final = 20
 
 
 class Track:
@@ -42,6 +44,8 @@ class RecordedTrack(Track):
         self._progress, self._message = 0.0, ""
         self._facts: dict[str, JsonValue] = {}
         self._hits, self._misses = 0, 0
+        #: Earlier attempts, wherever they were made.
+        self.tries: tuple[Try, ...] = ()
         #: When the step was last written, in the loop's time; 0 is never.
         self.written = 0.0
 
@@ -62,8 +66,23 @@ class RecordedTrack(Track):
             "replay": envelope.replay,
             "causation": envelope.causation,
             "facts": self._facts,
+            "tries": self.tries,
         }
         return self._runs.put(Step.model_validate(step | more))
+
+    def ended(self, error: str) -> None:
+        """Remember that this attempt ended in an error."""
+        seconds = round((datetime.now(UTC) - self._started).total_seconds(), 3)
+        this = Try(attempt=self._attempt, started=self._started, seconds=seconds, error=error)
+        self.tries = (*self.tries, this)[-_TRIES:]
+
+    def follow(self, earlier: Step) -> None:
+        """Take over what an earlier delivery left behind."""
+        self.tries = earlier.tries
+        if earlier.status == "running":  # without a last word
+            again = "the process ended" if earlier.attempt < self._attempt else "handed back by a process that stopped"
+            lost = Try(attempt=earlier.attempt, started=earlier.started, error=again)
+            self.tries = (*self.tries, lost)[-_TRIES:]
 
     async def progress(self, fraction: float, message: str) -> None:
         """Raise the progress; written at most twice a second."""
@@ -109,9 +128,10 @@ class RunTracker(Tracker):
 
     async def before(self, received: Received[Any]) -> None:
         """The step is running; written only if it still does after a moment."""
-        self._tracks[received.delivery.sequence] = RecordedTrack(
-            self._runs, self._handler, received.envelope, received.attempt
-        )
+        track = RecordedTrack(self._runs, self._handler, received.envelope, received.attempt)
+        self._tracks[received.delivery.sequence] = track
+        if received.delivery.count > 1 and (earlier := await self._step(received.envelope)) is not None:
+            track.follow(earlier)
         if self._announcing is None:
             self._announcing = asyncio.get_running_loop().call_later(_MOMENT, self._announce)
 
@@ -126,23 +146,29 @@ class RunTracker(Tracker):
         """The step was done before; a process that died in between may not have said so."""
         if delivery.count == 1:
             return
-        for step in await self._runs.steps(envelope.run):
-            if (step.handler, step.event_id, step.replay) == (self._handler, envelope.id, envelope.replay):
-                if step.status != "done":
-                    await self._runs.put(step.model_copy(update={"status": "done", "progress": 1.0}))
-                return
+        step = await self._step(envelope)
+        if step is not None and step.status != "done":
+            await self._runs.put(step.model_copy(update={"status": "done", "progress": 1.0}))
 
     async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
         """The step waits for its next attempt."""
         track = self._tracks.pop(received.delivery.sequence)
-        await track.write("retrying", message=f"{error or type(error).__name__} (again in {delay:.0f} s)")
+        said = str(error) or type(error).__name__
+        track.ended(said)
+        await track.write("retrying", message=f"{said} (again in {delay:.0f} s)")
 
     async def buried(self, envelope: Envelope, delivery: Delivery, reason: Reason, error: BaseException) -> None:
         """The step failed for good."""
         track = self._tracks.pop(delivery.sequence, None)
         if track is None:
             track = RecordedTrack(self._runs, self._handler, envelope, delivery.count)
+            if delivery.count > 1 and (earlier := await self._step(envelope)) is not None:
+                track.follow(earlier)
         await track.write("failed", finished=datetime.now(UTC), reason=reason, message=str(error))
+
+    async def _step(self, envelope: Envelope) -> Step | None:
+        """The step as an earlier delivery left it."""
+        return await self._runs.step(step_key(envelope.run, self._handler, envelope.id, envelope.replay))
 
     def _announce(self) -> None:
         """Write which steps are running, of those that nobody heard of yet."""

@@ -197,6 +197,9 @@ def test_a_run_can_be_traced_and_its_status_seen(stenobus: Command) -> None:
         assert (step["handler"], step["status"], step["subject"]) == ("acme", "done", "acme.ping")
         ping, pong = stenobus.json("trace", name)["events"]
         assert pong["causation"] == ping["id"]
+    document = stenobus.json("trace", run)
+    assert (document["totals"]["events"], document["totals"]["steps"], document["dead_letters"]) == (2, 1, [])
+    assert document["trace"] in ping["traceparent"]
     tree = stenobus("trace", run).stdout
     assert tree.index("acme.ping") < tree.index("acme.pong")
     assert "no event of a run nothing" in stenobus.fails("trace", "nothing")

@@ -17,7 +17,8 @@ from rich.console import Console
 from stenobus_bus import Bus, Envelope, PermanentError, RetryPolicy, apply
 from stenobus_core import Context, Plugin
 from stenobus_core.board import Board, Frame, Row, Running
-from stenobus_core.cli.top import data, duration, render, short
+from stenobus_core.cli.figures import data, duration, short
+from stenobus_core.cli.top import render
 from stenobus_core.lag import StreamSize
 from stenobus_core.runs import Runs
 from stenobus_core.services import topology
