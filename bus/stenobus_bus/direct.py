@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from nats.aio.client import Client
@@ -30,7 +30,7 @@ async def message(nc: Client, stream: str, sequence: int) -> Msg | None:
 
 async def messages(
     nc: Client, stream: str, subject: str, *, start: int = 1, since: str | None = None, batch: int = 256
-) -> AsyncIterator[Msg]:
+) -> AsyncGenerator[Msg, None]:
     """Messages of a stream in order, from a sequence or a time on, until there are no more.
 
     Their headers hold ``Nats-Sequence``, ``Nats-Subject`` and ``Nats-Time-Stamp`` beside the original ones.

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import ValidationError
+
+from stenobus_contracts import Event
+
 
 class BusError(Exception):
     """Base of all errors of this distribution. Its text is one sentence for people."""
@@ -95,5 +99,19 @@ class TooManyTokens(PermanentError):
     """More tokens are asked for than the limit's bucket ever holds."""
 
 
+class LetterRefused(BusError):
+    """A dead letter cannot be published again as it is."""
+
+
 class InvalidPayload(PermanentError):
     """An event breaks its contract."""
+
+    @classmethod
+    def of(cls, error: Exception, contract: type[Event]) -> InvalidPayload:
+        """One sentence for the person who published it."""
+        if not isinstance(error, ValidationError):
+            return cls(f"{contract.subject}: {error}")
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the payload"
+        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+        return cls(f"{contract.subject}: {where}: {first['msg']}{more}")

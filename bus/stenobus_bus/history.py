@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from nats.aio.msg import Msg
@@ -71,7 +72,7 @@ async def read(
     from_sequence: int = 1,
     since: datetime | None = None,
     run: str | None = None,
-) -> AsyncIterator[Remembered]:
+) -> AsyncGenerator[Remembered, None]:
     """Stored messages, oldest first, up to what is there when the reading begins.
 
     Args:
@@ -84,7 +85,7 @@ async def read(
         ServerUnavailable: the stream does not answer.
     """
     last = (await bus.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
-    begin = since.astimezone(UTC).isoformat().replace("+00:00", "Z") if since else None
+    begin = _rfc3339(since) if since else None
     try:
         async for msg in direct.messages(bus.nc, stream, subject, start=from_sequence, since=begin):
             message = _remembered(stream, msg)
@@ -113,6 +114,67 @@ async def events(bus: Bus, contract: type[Event], **choice: Any) -> AsyncIterato
         yield heads.pop(lane)
         if following := await anext(lane, None):
             heads[lane] = following
+
+
+@dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is stored from a place on."""
+
+    first: Remembered | None
+    #: Messages, the first one included.
+    count: int
+
+
+async def ahead(bus: Bus, stream: str, subject: str, *, from_sequence: int = 1, since: datetime | None = None) -> Ahead:
+    """How many messages there are from a sequence or a time on. The server counts them: none but the first is read.
+
+    Raises:
+        ServerUnavailable: the stream does not answer.
+    """
+    begin = _rfc3339(since) if since else None
+    try:
+        async with aclosing(
+            direct.messages(bus.nc, stream, subject, start=from_sequence, since=begin, batch=1)
+        ) as found:
+            async for msg in found:
+                return Ahead(_remembered(stream, msg), int((msg.headers or {})["Nats-Num-Pending"]) + 1)
+    except (NatsError, TimeoutError) as error:
+        raise ServerUnavailable(f"The stream {stream} does not answer ({type(error).__name__}).") from error
+    return Ahead(None, 0)
+
+
+async def causes(bus: Bus, streams: Sequence[str], event_id: str, run: str, before: datetime) -> list[Remembered]:
+    """An event of a run and what led to it, the first cause first, as far as the streams still hold it.
+
+    Looks back in growing steps, since an event is rarely far from its cause.
+
+    Args:
+        before: events stored at or after this time are left out.
+
+    Raises:
+        ServerUnavailable: a stream does not answer.
+    """
+    chain: list[Remembered] = []
+    known: dict[str, Remembered] = {}
+    wanted: str | None = event_id
+    end = before
+    for step in (timedelta(minutes=1), timedelta(hours=1), timedelta(days=1), None):
+        begin = before - step if step else None
+        found: dict[str, Remembered] = {}
+        for stream in streams:
+            async with aclosing(read(bus, stream, ">", since=begin, run=run)) as messages:
+                async for message in messages:
+                    if message.time >= end:
+                        break
+                    found[message.event_id] = message
+        known = found | known
+        while wanted and (cause := known.pop(wanted, None)):
+            chain.append(cause)
+            wanted = cause.attributes.get("causationid")
+        if not wanted or begin is None:
+            break
+        end = begin
+    return chain[::-1]
 
 
 async def find(bus: Bus, stream: str, sequence: int) -> Remembered | None:
@@ -207,6 +269,10 @@ def _remembered(stream: str, msg: Msg) -> Remembered:
         data=msg.data,
         headers={name: value for name, value in headers.items() if name not in _DIRECT_HEADERS},
     )
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 _DIRECT_HEADERS = frozenset({"Nats-Stream", "Nats-Num-Pending", "Nats-Last-Sequence"})

@@ -11,7 +11,6 @@ from typing import Any, Final, Generic, TypeVar
 
 import structlog
 from nats.aio.msg import Msg
-from pydantic import ValidationError
 
 from stenobus_contracts import Event, Reason
 
@@ -248,9 +247,8 @@ class Worker(Generic[E]):
             event = self._contract.model_validate_json(data)
         except Exception as error:  # a stranger's bytes, read by a contract's own validators: anything can be raised
             envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
-            await self._bury(
-                msg, delivery, envelope, "invalid", InvalidPayload(_explain(error, self._contract)), delivery.count
-            )
+            invalid = InvalidPayload.of(error, self._contract)
+            await self._bury(msg, delivery, envelope, "invalid", invalid, delivery.count)
             return
         if self._ledger is None:
             await self._attempt(Received(event, envelope, delivery, delivery.count, msg), None)
@@ -407,13 +405,3 @@ class Worker(Generic[E]):
         if self._ledger is not None:
             await self._ledger.hand_back(delivery)
         await settle.later(self._nc, msg.reply, _HAND_BACK_DELAY)
-
-
-def _explain(error: Exception, contract: type[Event]) -> str:
-    """One sentence for a person who published it."""
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the payload"
-        more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        return f"{contract.subject}: {where}: {first['msg']}{more}"
-    return f"{contract.subject}: {error}"

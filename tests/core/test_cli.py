@@ -15,32 +15,12 @@ from pathlib import Path
 import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, apply
-from stenobus_core.discovery import discover
-from stenobus_core.host import Host
 from stenobus_core.services import topology
-from stenobus_core.settings import CoreSettings
 
-from ..support.command import Command
+from ..support.command import Command, work
 from ..support.installed import ACME, Site
-from ..support.waiting import eventually
 
 COMMAND = [sys.executable, "-c", "from stenobus_core.cli import main; main()"]
-
-
-def work(*, until: int) -> None:
-    """Run the plugin until it is done with so many events."""
-
-    async def run() -> None:
-        settings = CoreSettings.load("core")
-        async with await Bus.connect(settings.nats_url or "") as bus:
-            host = Host(settings, bus, list(discover(settings).plugins.values()))
-            await host.start()
-            worker = host.workers["acme"]
-            await eventually(lambda: worker.handled + worker.failures >= until)
-            await eventually(lambda: not worker.active)
-            await host.stop()
-
-    asyncio.run(run())
 
 
 # --- publish ---------------------------------------------------------------------------------------------------------
@@ -90,42 +70,6 @@ def test_a_wrong_setting_is_one_sentence(stenobus: Command, monkeypatch: pytest.
     monkeypatch.setenv("STENOBUS_ACK_WAIT", "soon")
     for arguments in (["publish", "acme.ping", "{}"], ["status"], ["up"], ["plugins", "list"]):
         assert stenobus.fails(*arguments).startswith("STENOBUS_ACK_WAIT (or ack_wait in [core]): ")
-
-
-# --- dead letters ----------------------------------------------------------------------------------------------------
-
-
-def test_dead_letters_are_listed_shown_retried_and_purged(stenobus: Command) -> None:
-    assert stenobus("dlq", "list").stdout == "There are no dead letters.\n"
-    for number in (-1, -2):
-        stenobus("publish", "acme.ping", json.dumps({"number": number}), "--run", f"run{number}")
-    work(until=2)
-    one, two = stenobus.json("dlq", "list")
-    assert (one["handler"], one["reason"], one["message"]) == ("acme", "permanent", "there is no negative ping")
-    assert "2 permanent" in stenobus("dlq", "list", "--handler", "acme").stdout
-    shown = json.loads(stenobus("dlq", "show", str(one["number"])).stdout)
-    assert json.loads(shown["data"]) == {"number": -1}
-    assert "in ping" in shown["traceback"]
-    assert stenobus("dlq", "retry", str(one["number"])).stdout == "1 published again.\n"
-    assert [letter["number"] for letter in stenobus.json("dlq", "list")] == [two["number"]]
-    work(until=1)
-    letters = stenobus.json("dlq", "list")
-    assert [letter["event_id"] for letter in letters] == [two["event_id"], one["event_id"]]
-    stenobus("dlq", "purge", "--all", input="n\n", expect=1)
-    assert len(stenobus.json("dlq", "list")) == 2
-    assert stenobus("dlq", "purge", "--reason", "permanent", "--yes").stdout == "2 deleted.\n"
-    assert stenobus.json("dlq", "list") == []
-
-
-def test_a_dead_letter_that_is_not_there_is_one_sentence(stenobus: Command) -> None:
-    for arguments in (["show", "7"], ["retry", "7"], ["purge", "7", "--yes"]):
-        message = stenobus.fails("dlq", *arguments)
-        assert message == "There is no such dead letter: 7; `stenobus dlq list` shows what is there."
-
-
-def test_dead_letters_must_be_named(stenobus: Command) -> None:
-    for what in ("retry", "purge"):
-        assert "Name dead letters by number" in stenobus("dlq", what, expect=2).stderr
 
 
 # --- pause, resume ---------------------------------------------------------------------------------------------------

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 from click.testing import CliRunner, Result
 
+from stenobus_bus import Bus
 from stenobus_core.cli import cli
+from stenobus_core.discovery import discover
+from stenobus_core.host import Host
+from stenobus_core.settings import CoreSettings
+
+from .waiting import eventually
 
 
 class Command:
@@ -30,3 +37,25 @@ class Command:
         assert result.stderr.startswith("Error: ")
         assert result.stderr.count("\n") == 1
         return result.stderr.removeprefix("Error: ").strip()
+
+
+def work(*, until: int = 0) -> None:
+    """Run the plugin until it has no more work, and is done with so many events."""
+
+    async def run() -> None:
+        settings = CoreSettings.load("core")
+        async with await Bus.connect(settings.nats_url or "") as bus:
+            host = Host(settings, bus, list(discover(settings).plugins.values()))
+            await host.start()
+            worker = host.workers["acme"]
+            await eventually(lambda: worker.handled + worker.failures >= until)
+            await eventually(lambda: not worker.active)
+            await eventually(lambda: _settled(bus))
+            await host.stop()
+
+    asyncio.run(run())
+
+
+async def _settled(bus: Bus) -> bool:
+    info = await bus.api("CONSUMER.INFO.ACME.acme")
+    return bool(info["num_pending"] == info["num_ack_pending"] == 0)

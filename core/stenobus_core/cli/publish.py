@@ -36,7 +36,7 @@ def publish(subject: str, payload: str, run_id: str | None, event_id: str | None
         known = ", ".join(sorted({name for known in registry for name in known.subjects()}))
         raise click.ClickException(f"No contract has the subject {subject}; known: {known}.")
     try:
-        event = contract.model_validate_json(_payload(payload))
+        event = contract.model_validate_json(read_payload(payload))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the payload"
@@ -57,7 +57,8 @@ async def _publish(found: CoreSettings, event: Event, envelope: Envelope, as_jso
         click.echo(f"{envelope.subject}: stored as {stored.stream}/{stored.sequence}{again}, run {envelope.run}")
 
 
-def _payload(text: str) -> bytes:
+def read_payload(text: str) -> bytes:
+    """What JSON, @FILE or - (stdin) stands for."""
     if text == "-":
         return sys.stdin.buffer.read()
     if text.startswith("@"):
