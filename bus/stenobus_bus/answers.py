@@ -24,9 +24,9 @@ TTL: Final = 7 * 86_400.0
 _LOOK: Final = 5.0
 
 
-def subject(request_id: str) -> str:
-    """Where the answer to a request is stored."""
-    return f"$KV.{BUCKET}.{token(request_id)}"
+def subject(request: Envelope) -> str:
+    """Where the answer to a request is stored: under whoever asked, who may be let to no other answers."""
+    return f"$KV.{BUCKET}.{token(request.source.removeprefix('stenobus/'))}.{token(request.id)}"
 
 
 def awaited(envelope: Envelope, msg: Msg) -> bool:
@@ -39,10 +39,10 @@ def awaited(envelope: Envelope, msg: Msg) -> bool:
     return envelope.shadow is None or (SHADOW in found and ONLY not in found)
 
 
-async def answer(bus: Bus, event: Event, envelope: Envelope, request_id: str) -> None:
+async def answer(bus: Bus, event: Event, envelope: Envelope, request: Envelope) -> None:
     """Store the answer to a request for whoever asked."""
     body, claim = await bus.claims.check_in(event.body())
-    await bus.store(subject(request_id), body, {**envelope.headers(), **claim})
+    await bus.store(subject(request), body, {**envelope.headers(), **claim})
 
 
 async def request(bus: Bus, event: Event, envelope: Callable[[int], Envelope], timeout: float) -> Event:
@@ -61,7 +61,7 @@ async def request(bus: Bus, event: Event, envelope: Callable[[int], Envelope], t
     if contract is None:
         raise BusError(f"Nothing answers {event.subject}: no contract declares answers={type(event).__name__}.")
     number = 0
-    while (earlier := await _look(bus, contract, subject(envelope(number).id))) is not None:
+    while (earlier := await _look(bus, contract, subject(envelope(number)))) is not None:
         error = getattr(earlier, "error", None)
         if error is None or getattr(error, "final", False):
             return earlier
@@ -75,7 +75,7 @@ async def _ask(bus: Bus, event: Event, envelope: Envelope, contract: type[Event]
     async def enqueue(msg: Msg) -> None:
         arrived.put_nowait(msg)
 
-    where = subject(envelope.id)
+    where = subject(envelope)
     # The bucket's writes are plain messages too: listening first makes the answer arrive without polling.
     listening = await bus.nc.subscribe(where, cb=enqueue)
     try:

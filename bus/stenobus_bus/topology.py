@@ -130,7 +130,8 @@ def key_value(name: str, *, ttl: float = 0.0) -> StreamSpec:
     return StreamSpec(
         name=f"KV_{name}",
         subjects=(f"$KV.{name}.>",),
-        required={"allow_rollup_hdrs": True, "allow_direct": True},
+        # A roll-up of all keys is one header on any of them: whoever may write a key could empty the bucket.
+        required={"allow_rollup_hdrs": False, "allow_direct": True},
         initial={
             "max_msgs_per_subject": 1,
             "max_age": int(ttl * _SECOND),

@@ -333,7 +333,7 @@ class Worker(Generic[E]):
             envelope = received.envelope.output(output, self.name, ordinal)
             await self._bus.publish(output, envelope)
             if type(output).answers is self._contract and answers.awaited(received.envelope, received.msg):
-                await answers.answer(self._bus, output, envelope, received.envelope.id)
+                await answers.answer(self._bus, output, envelope, received.envelope)
         self.stats.publish.observe(time.perf_counter() - started)
 
     async def _try_again(self, received: Received[E], error: Exception) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +18,7 @@ from stenobus_contracts import BlobRef, Event, LlmDone, Media
 
 from .blobs import READ_LIMIT
 from .cache import Part, cache_key
-from .errors import PluginError
+from .errors import PluginError, Undeclared
 from .settings import PluginSettings
 
 if TYPE_CHECKING:
@@ -46,8 +46,10 @@ class Context(Generic[S, State]):
         settings: S,
         state: State,
         limits: Mapping[str, TokenBucket] = MappingProxyType({}),
+        outputs: Sequence[type[Event]] = (),
+        requests: Sequence[type[Event]] = (),
     ) -> None:
-        self._limits = limits
+        self._limits, self._outputs, self._requests = limits, outputs, requests
         self._handler, self._received, self._services, self._track = handler, received, services, track
         self._extra = 0
         #: The plugin's settings.
@@ -184,7 +186,9 @@ class Context(Generic[S, State]):
         Raises:
             AnswerRefused: the answer says that it can never work (a PermanentError, with the answer in it).
             RetryableError: the answer says that it may work later, or none came in time.
+            Undeclared: the handler does not declare that it asks this.
         """
+        check_declared(self._handler, event, self._requests, "asks", "requests=[…] of @plugin.handler")
         body = event.body().decode()
 
         def envelope(number: int) -> Envelope:
@@ -200,7 +204,12 @@ class Context(Generic[S, State]):
         return answer
 
     async def publish(self, event: Event) -> None:
-        """Publish an event beside those the handler returns; its id is derived, so twice is once."""
+        """Publish an event beside those the handler returns; its id is derived, so twice is once.
+
+        Raises:
+            Undeclared: the handler does not declare that it publishes this.
+        """
+        check_declared(self._handler, event, self._outputs, "publishes", "publishes=[…] of @plugin.handler")
         self._extra += 1
         envelope = self._received.envelope.output(event, self._handler, "extra", self._extra)
         await self._services.bus.publish(event, envelope)
@@ -214,3 +223,18 @@ class Context(Generic[S, State]):
     def note(self, **facts: JsonValue) -> None:
         """Add facts about this step to the run record: engine, method, cost."""
         self._track.note(facts)
+
+
+def check_declared(handler: str, event: Event, declared: Sequence[type[Event]], does: str, where: str) -> None:
+    """Make sure that a handler declares what it publishes or asks.
+
+    Args:
+        does: what it does with the event, for the error.
+        where: the place to declare it.
+
+    Raises:
+        Undeclared: it does not.
+    """
+    if type(event) not in declared:
+        name = type(event).__name__
+        raise Undeclared(f"{handler} {does} {name} ({event.subject}) without saying so; add {name} to its {where}.")

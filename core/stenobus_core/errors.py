@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from stenobus_bus import PermanentError
+
 
 class StenobusError(Exception):
     """Base of the host's errors."""
@@ -13,3 +15,7 @@ class SettingsError(StenobusError):
 
 class PluginError(StenobusError):
     """A plugin is declared wrongly, or cannot be loaded."""
+
+
+class Undeclared(PluginError, PermanentError):
+    """A handler publishes or asks what it does not declare."""

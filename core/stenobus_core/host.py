@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from stenobus_bus import (
+    AccessDenied,
     Bus,
     Change,
     Delivery,
@@ -71,9 +72,7 @@ class Host:
 
     def topology(self) -> list[Spec]:
         """Every stream, bucket and consumer these plugins need."""
-        consumers = [spec for handler in self.handlers for spec in handler.consumers(self.settings.ack_wait)]
-        clocks = [consumer(plugin.name, self.settings.ack_wait) for plugin in self.plugins if plugin.schedules]
-        return [*topology(self.settings.bucket, self.settings.replicas), *consumers, *clocks]
+        return needs(self.settings, self.plugins)
 
     @property
     def handlers(self) -> list[Handler]:
@@ -186,7 +185,10 @@ class Host:
 
         undertaker = Undertaker(self.bus, buried)
         self._resources.push_async_callback(undertaker.stop)
-        await undertaker.start()
+        try:
+            await undertaker.start()
+        except AccessDenied:  # a plugin's own user may not touch the events of others; another process does it
+            log.info("undertaker.off", reason="this user may not bury other handlers' events")
 
     def _worker(
         self,
@@ -201,7 +203,10 @@ class Host:
 
         async def handle(received: Received[Any]) -> Sequence[Event]:
             received.envelope.shadow = received.envelope.shadow or self.settings.shadow
-            ctx = Context(handler.name, received, services, tracker.track(received), settings, state, limits)
+            track = tracker.track(received)
+            ctx = Context(
+                handler.name, received, services, track, settings, state, limits, handler.outputs, handler.requests
+            )
             return await call(received, ctx)
 
         return Worker(
@@ -232,3 +237,11 @@ class Host:
         if self._streaming is None:
             self._streaming = Streaming(self.plugins)
         return self._streaming.call(handler)
+
+
+def needs(settings: CoreSettings, plugins: Sequence[Plugin]) -> list[Spec]:
+    """Every stream, bucket and consumer that plugins need."""
+    handlers = [handler for plugin in plugins for handler in plugin.handlers]
+    consumers = [spec for handler in handlers for spec in handler.consumers(settings.ack_wait)]
+    clocks = [consumer(plugin.name, settings.ack_wait) for plugin in plugins if plugin.schedules]
+    return [*topology(settings.bucket, settings.replicas), *consumers, *clocks]

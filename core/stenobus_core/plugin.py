@@ -72,7 +72,10 @@ class Handler:
     name: str
     function: HandlerFunction
     contract: type[Event]
+    #: What it may publish: returned, or by ``ctx.publish``.
     outputs: tuple[type[Event], ...]
+    #: What it may ask by ``ctx.request``.
+    requests: tuple[type[Event], ...]
     concurrency: int
     fleet_concurrency: int | None
     #: Events of each of the contract's lanes per event of its plain subject, while both have events waiting.
@@ -160,6 +163,8 @@ class Plugin:
         retry: RetryPolicy | None = None,
         ledger: bool = True,
         track: bool = True,
+        publishes: Sequence[type[Event]] = (),
+        requests: Sequence[type[Event]] = (),
     ) -> Callable[[F], F]:
         """Declare a handler.
 
@@ -178,6 +183,9 @@ class Plugin:
             ledger: remember completed events beyond the server's window for duplicates. Switch it off only for a
                 handler whose every effect may safely happen twice.
             track: show each event in the run record. Switch it off for handlers of thousands of events a second.
+            publishes: contracts it publishes by ``ctx.publish`` beside those it returns. What is declared nowhere is
+                refused: the rights of the plugin's user on the server follow from the declarations.
+            requests: contracts it asks by ``ctx.request``.
 
         Raises:
             PluginError: the function's types do not say what comes in, the name is taken, or a number is not above 0.
@@ -213,7 +221,8 @@ class Plugin:
                     name=durable,
                     function=function,
                     contract=contract,
-                    outputs=outputs,
+                    outputs=tuple(dict.fromkeys((*outputs, *publishes))),
+                    requests=tuple(requests),
                     concurrency=concurrency,
                     fleet_concurrency=fleet_concurrency,
                     lanes={lane: lanes.get(lane, LANE_WEIGHT) for lane in contract.lanes},

@@ -18,7 +18,7 @@ from stenobus_bus import Received
 from stenobus_bus.topology import domain_stream
 from stenobus_contracts import Event
 
-from .context import Context
+from .context import Context, check_declared
 from .errors import PluginError
 from .plugin import Handler, Plugin
 
@@ -97,6 +97,7 @@ def events(handler: Handler, result: Any) -> Sequence[Event]:
 
     Raises:
         PluginError: it returned something that is no event.
+        Undeclared: it returned an event that it does not declare.
     """
     if result is None:
         return ()
@@ -104,6 +105,7 @@ def events(handler: Handler, result: Any) -> Sequence[Event]:
     for output in outputs:
         if not isinstance(output, Event):
             raise PluginError(f"{handler.name} returned {type(output).__name__}, which is no contract.")
+        check_declared(handler.name, output, handler.outputs, "returns", "return annotation")
     return outputs
 
 

@@ -35,7 +35,7 @@ def delivering(name: str, done: list[tuple[int, str]], **options: Any) -> Plugin
 async def test_a_request_takes_the_lane_that_its_event_says_and_is_answered(stage: Stage) -> None:
     asking, answers = Plugin(unique()), []
 
-    @asking.handler()
+    @asking.handler(requests=[Order])
     async def ask(event: Ping, ctx: Context[Any, Any]) -> None:
         answers.append((await ctx.request(Order(number=event.number, urgent=event.number == 1), timeout=10)).number)
 

@@ -42,7 +42,7 @@ def lines(found: Lineage, width: int = 120, limit: int = 0) -> list[str]:
 async def test_outputs_hang_on_their_handler_and_answers_on_their_question(stage: Stage) -> None:
     asking, answering, reading = Plugin("asking"), Plugin("answering"), Plugin("reading")
 
-    @asking.handler()
+    @asking.handler(requests=[Ask])
     async def ask(event: Ping, ctx: Context[Any, Any]) -> Pong:
         return Pong(number=1, text=(await ctx.request(Ask(question="?"))).text)
 

@@ -26,7 +26,7 @@ def plain(behave: Behaviour, **options: Any) -> Plugin:
     """Called directly."""
     plugin = Plugin(unique())
 
-    @plugin.handler(**options)
+    @plugin.handler(requests=[Ask], **options)
     async def work(event: Ping, ctx: Context[Any, Any]) -> Pong | list[Pong] | None:
         return await behave(event, ctx)  # type: ignore[no-any-return]
 
@@ -53,7 +53,7 @@ def faststream(behave: Behaviour, **options: Any) -> Plugin:
     """Called through FastStream's parser, middlewares and dependencies."""
     plugin = Plugin(unique(), middlewares=[Passing])
 
-    @plugin.handler(**options)
+    @plugin.handler(requests=[Ask], **options)
     async def work(
         event: Ping, doubled: Annotated[int, Depends(twice)], ctx: Context[Any, Any]
     ) -> Pong | list[Pong] | None:

@@ -29,7 +29,7 @@ class Chain:
     def plugins(self) -> list[Plugin]:
         first, behind, oracle = Plugin(self.handler), Plugin(unique("behind")), Plugin(unique("oracle"))
 
-        @first.handler()
+        @first.handler(publishes=[Pong], requests=[Ask])
         async def work(event: Ping, ctx: Context[Any, Any]) -> Pong:
             self.shadows.append(ctx.shadow)
             self.answers.append((await ctx.request(Ask(question=f"{event.number}?"), timeout=10)).text)
@@ -104,7 +104,7 @@ async def test_an_answer_that_is_only_tried_out_replaces_none(stage: Stage) -> N
     await stage.publish(Ping(number=1))
     await eventually(lambda: len(chain.behind) == 2)
     (question,) = await stage.stored(Ask)
-    key = f"$KV.stenobus_answers.{question.event_id}"
+    key = f"$KV.stenobus_answers.{first.name}.{question.event_id}"
     before = await stage.bus.api("STREAM.MSG.GET.KV_stenobus_answers", {"last_by_subj": key})
     marks = {ONLY: oracle.name, REPLAY: "again", SHADOW: NAME, "Nats-Msg-Id": "again"}
     await stage.bus.store("test.ask", question.data, {**question.headers, **marks})

@@ -101,7 +101,7 @@ async def test_outputs_and_the_handlers_own_spans_hang_on_the_handlers_span(
     first, second = Plugin(unique("first")), Plugin(unique("second"))
     tracer: Any = None
 
-    @first.handler()
+    @first.handler(publishes=[Ask])
     async def begin(event: Ping, ctx: Context[Any, Any]) -> Pong:
         with tracer.start_as_current_span("decode"):
             await ctx.publish(Ask(question="beside"))
@@ -197,7 +197,7 @@ async def test_a_question_and_its_answer_are_in_the_askers_trace(
 ) -> None:
     asking, answering = Plugin(unique("asking")), Plugin(unique("answering"))
 
-    @asking.handler()
+    @asking.handler(requests=[Ask])
     async def ask(event: Ping, ctx: Context[Any, Any]) -> Pong:
         answer = await ctx.request(Ask(question="?"))
         return Pong(number=1, text=answer.text)

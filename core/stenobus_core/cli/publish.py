@@ -8,12 +8,15 @@ from pathlib import Path
 import click
 from pydantic import ValidationError
 
-from stenobus_bus import Envelope
+from stenobus_bus import Envelope, apply
+from stenobus_bus.topology import domain_stream
 from stenobus_contracts import Event, registry
 
 from ..discovery import discover
+from ..services import topology
+from ..session import connect
 from ..settings import CoreSettings
-from .running import print_json, run, services, settings
+from .running import print_json, run, settings
 
 
 @click.command()
@@ -48,7 +51,11 @@ def publish(subject: str, payload: str, run_id: str | None, event_id: str | None
 
 
 async def _publish(found: CoreSettings, event: Event, envelope: Envelope, as_json: bool) -> None:
-    async with services(found) as (session, _):
+    async with connect(found) as session:
+        specs = topology(found.bucket, found.replicas)
+        if session.server is None:  # a producer's user need not see more than the stream of its events
+            specs = [spec for spec in specs if spec.name == domain_stream(event.subject)]
+        await apply(session.bus, specs)
         stored = await session.bus.publish(event, envelope)
     if as_json:
         print_json({"event_id": envelope.id, "run": envelope.run, **stored._asdict()})

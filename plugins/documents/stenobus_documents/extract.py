@@ -45,7 +45,7 @@ class Settings(AskingSettings):
 plugin = Plugin("documents-extract", summary="Documents, stage 2: extract facts with evidence", settings=Settings)
 
 
-@plugin.handler(concurrency=2, timeout=7200, attempts=5)
+@plugin.handler(concurrency=2, timeout=7200, attempts=5, requests=[LlmRequest])
 async def extract(event: DocCleaned, ctx: Context[Settings, None]) -> DocExtracted:
     """Ask about every chunk, verify the evidence, merge what the chunks found."""
     transcript = await ctx.read_model(event.transcript, Transcript)

@@ -10,6 +10,7 @@ from stenobus_contracts import (
     DocExtracted,
     DocMapped,
     Extraction,
+    LlmRequest,
     MapInputs,
     ProblemMatrix,
     ProblemRow,
@@ -30,7 +31,7 @@ class Settings(AskingSettings):
 plugin = Plugin("documents-map", summary="Documents, stage 3: match problems with solutions", settings=Settings)
 
 
-@plugin.handler(concurrency=2, timeout=1800, attempts=5)
+@plugin.handler(concurrency=2, timeout=1800, attempts=5, requests=[LlmRequest])
 async def map_problems(event: DocExtracted, ctx: Context[Settings, None]) -> DocMapped:
     """Ask for the matrix, and keep of it what names items that exist."""
     items = (await ctx.read_model(event.extraction, Extraction)).items

@@ -10,6 +10,7 @@ from stenobus_contracts import (
     DocOutlined,
     Extraction,
     Item,
+    LlmRequest,
     Outline,
     OutlineInputs,
     OutlineSection,
@@ -36,7 +37,7 @@ class Settings(AskingSettings):
 plugin = Plugin("documents-outline", summary="Documents, stage 4: plan the sections", settings=Settings)
 
 
-@plugin.handler(concurrency=2, timeout=1800, attempts=5)
+@plugin.handler(concurrency=2, timeout=1800, attempts=5, requests=[LlmRequest])
 async def plan(event: DocMapped, ctx: Context[Settings, None]) -> DocOutlined:
     """Ask for the outline, and see to it that every item has its place."""
     items = (await ctx.read_model(event.extraction, Extraction)).items

@@ -13,6 +13,7 @@ from stenobus_contracts import (
     DocOutlined,
     Extraction,
     Item,
+    LlmRequest,
     Outline,
     OutlineSection,
     ProblemMatrix,
@@ -57,7 +58,7 @@ plugin = Plugin(
 )
 
 
-@plugin.handler(concurrency=2, timeout=7200, attempts=5)
+@plugin.handler(concurrency=2, timeout=7200, attempts=5, requests=[LlmRequest])
 async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
     """Ask for every section by itself, so that none is cut off at an output limit, and put them together."""
     transcript = await ctx.read_model(event.transcript, Transcript)

@@ -1,0 +1,306 @@
+"""Users of a real server with the generated configuration: each does its own work, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from stenobus_bus import Access, AccessDenied, Bus, Envelope, apply
+from stenobus_bus.dead_letters import letters
+from stenobus_bus.history import read
+from stenobus_core import Context, CoreSettings, Host, Plugin
+from stenobus_core.access import ADMIN, operator_permissions, plugin_permissions, publisher_permissions
+from stenobus_core.cli.bus import bus as bus_command
+from stenobus_core.discovery import discover
+from stenobus_core.follow import run_job
+from stenobus_core.host import needs
+from stenobus_core.job import Job
+from stenobus_core.services import Services
+from stenobus_core.users import Users
+
+from ..support.contracts import Answer, Ask, Ping, Pong
+from ..support.servers import Server, nats_server
+from ..support.waiting import eventually
+
+left = Plugin("left")
+right = Plugin("right")
+
+
+@left.handler(requests=[Ask])
+async def work(event: Ping, ctx: Context) -> Pong:
+    if event.number < 0:
+        raise ValueError("never")
+    answer = await ctx.request(Ask(question=event.text), timeout=10)
+    ref = await ctx.store(answer.text.encode(), "text/plain")
+    return Pong(number=event.number, text=(await ctx.read(ref)).decode())
+
+
+@right.handler()
+async def reply(event: Ask) -> Answer:
+    return Answer(text=event.question[::-1])
+
+
+class Secured:
+    """A server that lets in nobody but the generated users."""
+
+    def __init__(self, server: Server, users: Users, settings: CoreSettings) -> None:
+        self.server, self.users, self.settings = server, users, settings
+
+    @asynccontextmanager
+    async def user(self, name: str) -> AsyncIterator[Bus]:
+        access = Access(credentials=self.users.credentials(name))
+        async with await Bus.connect(self.server.url(), name=name, access=access) as bus:
+            yield bus
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
+    folder = tmp_path_factory.mktemp("secured")
+    users = Users.open(folder / "users")
+    settings = CoreSettings(ack_wait=1, grace=0, data_dir=folder / "data")
+    for plugin in (left, right):
+        users.add(plugin.name, "plugin", plugin_permissions(plugin, needs(settings, [plugin]), settings.bucket))
+    users.add("admin", "admin", ADMIN)
+    users.add("operator", "operator", operator_permissions(settings.bucket))
+    users.add("crm", "publisher", publisher_permissions(["test.ping"]))
+    users.write()
+    with nats_server(folder / "server", 'include "../users/users.conf"') as server:
+        yield Secured(server, users, settings)
+
+
+@pytest.fixture
+async def admin(secured: Secured) -> AsyncIterator[Bus]:
+    """Everything is provisioned."""
+    async with secured.user("admin") as bus:
+        await apply(bus, needs(secured.settings, [left, right]))
+        yield bus
+
+
+async def denied(bus: Bus, subject: str, body: bytes = b"") -> None:
+    with pytest.raises(AccessDenied, match="may not publish on"):
+        await (await bus.acks.send(subject, body, timeout=5))
+
+
+async def hears(bus: Bus, subject: str) -> bool:
+    """Whether the server lets a user listen."""
+
+    async def ignore(_: object) -> None: ...
+
+    await bus.nc.subscribe(subject, cb=ignore)
+    await bus.nc.flush()
+    await bus.nc.flush()  # the first one may overtake the subscription
+    said = str(bus.nc.last_error or "")
+    return f'permissions violation for subscription to "{subject.lower()}"' not in said
+
+
+async def test_plugins_do_their_work_under_their_own_users(secured: Secured, admin: Bus) -> None:
+    async with AsyncExitStack() as stack:
+        for plugin in (left, right):
+            bus = await stack.enter_async_context(secured.user(plugin.name))
+            host = Host(secured.settings, bus, [plugin])
+            await host.start()
+            stack.push_async_callback(host.stop)
+        async with secured.user("crm") as crm:
+            ping = Ping(number=1, text="abc")
+            await crm.publish(ping, Envelope.new(ping, "crm"))
+        async with secured.user("operator") as operator:
+            (pong,) = await eventually(lambda: _stored(operator, "test.pong"))
+            assert json.loads(pong)["text"] == "cba"
+            asked = await operator.nc.request("stenobus.ready.left", timeout=5)
+            assert json.loads(asked.data)["ready"]
+
+
+async def _stored(bus: Bus, subject: str) -> list[bytes]:
+    return [message.data async for message in read(bus, "TEST", subject)]
+
+
+async def test_a_plugin_publishes_nothing_that_it_does_not_declare(secured: Secured, admin: Bus) -> None:
+    async with secured.user("left") as bus:
+        for subject in ("test.ping", "test.answer", "media.uploaded", "dlq.right", "shadow.x.test.answer"):
+            await denied(bus, subject, b"{}")
+
+
+async def test_a_plugin_reads_nothing_that_it_does_not_handle(secured: Secured, admin: Bus) -> None:
+    async with secured.user("left") as bus:
+        last = json.dumps({"last_by_subj": "test.answer"}).encode()
+        await denied(bus, "$JS.API.DIRECT.GET.TEST.test.answer")
+        await denied(bus, "$JS.API.DIRECT.GET.TEST", last)
+        await denied(bus, "$JS.API.STREAM.MSG.GET.TEST", last)
+        await denied(bus, "$JS.API.STREAM.MSG.GET.DLQ", last)
+        await denied(bus, "$JS.API.DIRECT.GET.KV_stenobus_runs", last)
+        spy = {"stream_name": "TEST", "config": {"filter_subject": "test.answer", "deliver_subject": "spy"}}
+        for name in ("CREATE.TEST", "CREATE.TEST.spy", "CREATE.TEST.spy.test.answer", "DURABLE.CREATE.TEST.spy"):
+            await denied(bus, f"$JS.API.CONSUMER.{name}", json.dumps(spy).encode())
+        for subject in ("test.>", "test.ping", "dlq.>", "$KV.>", "$O.>", "$JS.>", ">"):
+            assert not await hears(bus, subject), subject
+
+
+async def test_a_plugin_touches_no_consumer_but_its_own(secured: Secured, admin: Bus) -> None:
+    async with secured.user("left") as bus:
+        assert (await bus.api("CONSUMER.INFO.TEST.left"))["name"] == "left"
+        await denied(bus, "$JS.API.CONSUMER.INFO.TEST.right")
+        await denied(bus, "$JS.API.CONSUMER.MSG.NEXT.TEST.right", b"1")
+        await denied(bus, "$JS.ACK.TEST.right.1.1.1.1.0", b"+TERM")
+        await denied(bus, "$JS.API.CONSUMER.PAUSE.TEST.left", b"{}")
+        await denied(bus, "$JS.API.CONSUMER.DELETE.TEST.left")
+
+
+async def test_a_plugin_changes_and_empties_nothing(secured: Secured, admin: Bus) -> None:
+    async with secured.user("left") as bus:
+        for stream in ("TEST", "DLQ", "KV_stenobus_ledger", "OBJ_stenobus"):
+            for call in ("PURGE", "DELETE", "UPDATE", "CREATE", "MSG.DELETE"):
+                await denied(bus, f"$JS.API.STREAM.{call}.{stream}", b"{}")
+
+
+async def test_a_key_value_bucket_cannot_be_emptied_by_a_header(secured: Secured, admin: Bus) -> None:
+    async with secured.user("right") as bus:
+        await bus.store("$KV.stenobus_ledger.right.kept", b"done", {})
+    async with secured.user("left") as bus:
+        with pytest.raises(Exception, match="rollup"):
+            await bus.store("$KV.stenobus_ledger.left.x", b"done", {"Nats-Rollup": "all"})
+    kept = await admin.api("STREAM.MSG.GET.KV_stenobus_ledger", {"last_by_subj": "$KV.stenobus_ledger.right.kept"})
+    assert kept["message"]
+
+
+async def test_a_plugin_writes_only_its_own_keys(secured: Secured, admin: Bus) -> None:
+    async with secured.user("left") as bus:
+        await bus.store("$KV.stenobus_ledger.left.x", b"done", {})
+        for key in (
+            "ledger.right.x",
+            "runs.some.right.x",
+            "cache.right.x",
+            "facts.test.ask",
+            "answers.left.x",
+            "limits.fleet.right",
+            "limits.rate.right.x",
+            "schedules.declared.right.x",
+        ):
+            await denied(bus, f"$KV.stenobus_{key}", b"{}")
+        assert await hears(bus, "$KV.stenobus_answers.left.*")
+        assert not await hears(bus, "$KV.stenobus_answers.right.*")
+        await denied(bus, "$JS.API.DIRECT.GET.KV_stenobus_answers.$KV.stenobus_answers.right.x")
+
+
+async def test_nobody_hears_what_is_said_to_another(secured: Secured, admin: Bus) -> None:
+    async with secured.user("right") as other, secured.user("left") as bus:
+        for inbox in (other.nc.new_inbox(), "_INBOX.>", "*.>", ">"):
+            assert not await hears(bus, inbox), inbox
+        assert await hears(bus, bus.nc.new_inbox())
+
+
+async def test_a_publisher_does_nothing_else(secured: Secured, admin: Bus) -> None:
+    async with secured.user("crm") as bus:
+        await denied(bus, "test.pong", b"{}")
+        await denied(bus, "$JS.API.CONSUMER.CREATE.TEST", b"{}")
+        await denied(bus, "$JS.API.DIRECT.GET.TEST.test.ping")
+        assert not await hears(bus, "test.ping")
+
+
+async def test_an_operator_looks_and_publishes_and_provisions_nothing(secured: Secured, admin: Bus) -> None:
+    async with secured.user("operator") as bus:
+        await bus.store("test.ping", b'{"number": -1}', {"stenobus-only": "nobody"})
+        assert [entry async for entry in letters(bus)] == []
+        await denied(bus, "$JS.API.STREAM.DELETE.TEST")
+        await denied(bus, "$JS.API.STREAM.PURGE.TEST")
+        await denied(bus, "$JS.API.CONSUMER.CREATE.TEST.x", b"{}")
+        await denied(bus, "$KV.stenobus_ledger.left.x", b"done")
+
+
+async def test_a_plugin_whose_streams_are_missing_says_who_can_make_them(secured: Secured, admin: Bus) -> None:
+    await admin.api("CONSUMER.DELETE.TEST.left")
+    async with secured.user("left") as bus:
+        with pytest.raises(AccessDenied, match="may not create consumer TEST/left; run `stenobus bus apply`"):
+            await Host(secured.settings, bus, [left]).start()
+
+
+async def test_without_credentials_nobody_comes_in(secured: Secured) -> None:
+    with pytest.raises(AccessDenied, match="does not know this user"):
+        await Bus.connect(secured.server.url())
+
+
+def users(folder: Path, *arguments: str) -> str:
+    done = CliRunner().invoke(bus_command, ["users", "--out", str(folder), *arguments])
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def seeds(folder: Path) -> dict[str, str]:
+    return {path.stem: path.read_text().strip() for path in (folder / "credentials").iterdir()}
+
+
+def test_the_command_keeps_keys_and_tells_no_secret(tmp_path: Path) -> None:
+    told = users(tmp_path, "--plugins", "llm", "--publisher", "crm:media.uploaded,asr.done")
+    first = seeds(tmp_path)
+    assert set(first) == {"admin", "operator", "all-in-one", "llm", "crm"}
+    told += users(tmp_path, "--plugins", "kb", "--json")
+    second = seeds(tmp_path)
+    assert second == first | {"kb": second["kb"]}
+    told += users(tmp_path, "--plugins", "kb", "--rotate", "llm")
+    third = seeds(tmp_path)
+    assert third == second | {"llm": third["llm"]}
+    assert third["llm"] != second["llm"]
+    told += users(tmp_path, "--plugins", "kb", "--remove", "llm")
+    assert "llm" not in seeds(tmp_path)
+    told += "".join(path.read_text() for path in tmp_path.iterdir() if path.is_file())
+    for secret in {*first.values(), *second.values(), *third.values()}:
+        assert secret.startswith("SU")
+        assert secret not in told
+    for path in (tmp_path / "credentials").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "credentials").stat().st_mode & 0o777 == 0o700
+
+
+async def test_a_rotated_key_is_worth_nothing_once_the_server_has_read_it(secured: Secured, admin: Bus) -> None:
+    secured.users.add("late", "publisher", publisher_permissions(["test.ping"]))
+    secured.users.write()
+    secured.server.reload()
+    old = secured.users.credentials("late").read_text()
+
+    async def let_in() -> bool:
+        try:
+            async with secured.user("late"):
+                return True
+        except AccessDenied:
+            return False
+
+    await eventually(let_in)
+    secured.users.rotate(["late"])
+    secured.users.write()
+    secured.server.reload()
+    await eventually(let_in)
+    secured.users.credentials("late").write_text(old)
+    assert not await let_in()
+
+
+async def test_a_transcript_becomes_a_document_with_every_plugin_under_its_own_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STENOBUS_DATA_DIR", str(tmp_path / "data"))
+    users(tmp_path / "users")
+    known = Users.open(tmp_path / "users")
+    settings = CoreSettings(data_dir=tmp_path / "data")
+    plugins = list(discover(settings).plugins.values())
+    with nats_server(tmp_path / "server", 'include "../users/users.conf"') as server:
+        secured = Secured(server, known, settings)
+        async with AsyncExitStack() as stack:
+            admin = await stack.enter_async_context(secured.user("admin"))
+            await Host(settings, admin, plugins).declare()
+            for plugin in plugins:
+                bus = await stack.enter_async_context(secured.user(plugin.name))
+                host = Host(settings, bus, [plugin])
+                await host.start()
+                stack.push_async_callback(host.stop)
+                assert host.ready
+            operator = await stack.enter_async_context(secured.user("operator"))
+            services = await Services.open(settings, operator)
+            stack.push_async_callback(services.blobs.close)
+            transcript = Path(__file__).parents[2] / "examples" / "recording" / "disk-full.json"
+            job = await Job.from_file(transcript).uploaded(services)
+            outcome = await run_job(job, services, [handler for plugin in plugins for handler in plugin.handlers])
+            assert "root cause" in (await services.blobs.read(outcome.ready.markdown)).decode().lower()
+            assert {step.handler for step in outcome.steps if step.status == "done"} >= {"documents-output", "kb-ready"}
