@@ -10,10 +10,13 @@ from typing import Any
 
 import structlog
 
+from stenobus_contracts import Event
+
 from .connection import Bus
 from .envelope import SHADOW, attributes, derived_id, unwrap
 from .errors import BlobNotFound, PermanentError
-from .history import Remembered, read
+from .history import Remembered, events, read
+from .topology import domain_stream
 from .where import Where
 
 log = structlog.get_logger(__name__)
@@ -21,10 +24,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Stored events by place, time, run and content; all that is said must hold."""
+    """Stored events of a contract by place, time, run and content; all that is said must hold."""
 
-    stream: str
-    subject: str
+    contract: type[Event]
+    #: One of the contract's subjects; all of its lanes when None.
+    subject: str | None = None
     #: Stored at or after, and before.
     since: datetime | None = None
     until: datetime | None = None
@@ -36,6 +40,11 @@ class Selection:
     #: Most events, the oldest first.
     limit: int | None = None
 
+    @property
+    def stream(self) -> str:
+        """Where they are stored."""
+        return domain_stream(self.contract.subject)
+
 
 async def select(bus: Bus, selection: Selection) -> AsyncIterator[Remembered]:
     """The selected events, oldest first, each once: a copy that an earlier replay stored is no further event.
@@ -46,14 +55,16 @@ async def select(bus: Bus, selection: Selection) -> AsyncIterator[Remembered]:
         ServerUnavailable: the stream, or the bucket of large bodies, does not answer.
     """
     seen: set[str] = set()
-    async for message in read(
-        bus,
-        selection.stream,
-        selection.subject,
-        from_sequence=selection.from_sequence,
-        since=selection.since,
-        run=selection.run,
-    ):
+    choice: dict[str, Any] = {
+        "from_sequence": selection.from_sequence,
+        "since": selection.since,
+        "run": selection.run,
+    }
+    if selection.subject:
+        stored = read(bus, selection.stream, selection.subject, **choice)
+    else:
+        stored = events(bus, selection.contract, **choice)
+    async for message in stored:
         if selection.to_sequence is not None and message.sequence > selection.to_sequence:
             return
         if selection.until is not None and message.time >= selection.until:

@@ -52,6 +52,7 @@ class ConsumerSpec:
         ack_wait: seconds without a sign of life after which the server delivers again.
         max_deliver: last resort of the server; the handler's own attempts end earlier.
         max_ack_pending: deliveries that may wait for settlement, retries that wait for their time included.
+        begin: where a consumer begins that is not there yet: with all its stream holds, or with what comes from now on.
     """
 
     stream: str
@@ -61,6 +62,7 @@ class ConsumerSpec:
     max_deliver: int = 100
     max_ack_pending: int = 10_000
     description: str = ""
+    begin: Literal["all", "new"] = "all"
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -234,7 +236,7 @@ def _wanted(spec: Spec) -> tuple[Config, Config]:
             "deliver_subject": None,  # nothing is pushed
             "metadata": dict(spec.metadata),
         },
-        {"deliver_policy": "all", "replay_policy": "instant", "description": spec.description},
+        {"deliver_policy": spec.begin, "replay_policy": "instant", "description": spec.description},
     )
 
 

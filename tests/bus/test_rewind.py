@@ -47,7 +47,7 @@ class Pair:
         return await self.bench.settled() and await self.bench.settled(f"{self.bench.name}-behind")
 
     def selected(self, **more: Any) -> AsyncIterator[Remembered]:
-        return select(self.bench.bus, Selection("TEST", "test.ping", **more))
+        return select(self.bench.bus, Selection(Ping, **more))
 
     async def rewind(self, sequence: int, **more: Any) -> int:
         return await rewind(
@@ -131,9 +131,7 @@ async def test_what_is_in_hand_is_finished_first(bench: Bench) -> None:
     await bench.work(handle)
     await bench.pings(1)
     await eventually(lambda: gate.waiting == 1)
-    going = asyncio.create_task(
-        rewind(bench.bus, bench.name, "TEST", 1, select(bench.bus, Selection("TEST", "test.ping")))
-    )
+    going = asyncio.create_task(rewind(bench.bus, bench.name, "TEST", 1, select(bench.bus, Selection(Ping))))
     await eventually(lambda: _paused(bench))
     assert not going.done()
     gate.open()
@@ -153,7 +151,7 @@ async def test_what_stays_in_hand_does_not_hold_the_rewinding_for_ever(bench: Be
     await bench.work(handle, concurrency=2)
     await bench.pings(1, 2)
     await eventually(lambda: gate.waiting == 1 and seen == [1])
-    again = select(bench.bus, Selection("TEST", "test.ping"))
+    again = select(bench.bus, Selection(Ping))
     assert await rewind(bench.bus, bench.name, "TEST", 1, again, patience=0.05) == 1
     await eventually(lambda: seen == [1, 1])
     gate.open()
@@ -184,7 +182,7 @@ async def test_copies_of_an_earlier_replay_are_not_handled_again(bench: Bench) -
     replay_id = await replay(bench.bus, bench.name, await bench.stored(Ping))
     await eventually(lambda: len(seen) == 2)
     await eventually(bench.settled)
-    await rewind(bench.bus, bench.name, "TEST", 1, select(bench.bus, Selection("TEST", "test.ping")))
+    await rewind(bench.bus, bench.name, "TEST", 1, select(bench.bus, Selection(Ping)))
     await eventually(lambda: len(seen) == 3)
     await eventually(bench.settled)
     assert seen == [None, replay_id, None]

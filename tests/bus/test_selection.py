@@ -18,7 +18,7 @@ from .conftest import Bench
 
 async def chosen(bench: Bench, *where: str, **more: Any) -> list[Remembered]:
     conditions = tuple(map(Where.parse, where))
-    return [message async for message in select(bench.bus, Selection("TEST", "test.ping", where=conditions, **more))]
+    return [message async for message in select(bench.bus, Selection(Ping, where=conditions, **more))]
 
 
 async def numbers(bench: Bench, *where: str, **more: Any) -> list[int]:
@@ -92,7 +92,7 @@ async def test_a_replay_reads_its_events_as_it_sends_them(bench: Bench) -> None:
 
     async def reading() -> Any:
         nonlocal ahead
-        async for message in select(bench.bus, Selection("TEST", "test.ping")):
+        async for message in select(bench.bus, Selection(Ping)):
             ahead += 1
             if ahead == 500:  # by now the first ones have arrived: they were not all collected first
                 await eventually(lambda: seen)
