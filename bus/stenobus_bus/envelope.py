@@ -181,7 +181,7 @@ def attributes(headers: Mapping[str, str] | None) -> dict[str, str]:
         key = name.lower()
         if key.startswith("ce-"):
             found[key[3:]] = value
-        elif key in {"traceparent", REPLAY, SHADOW, ONLY, CLAIM, "content-type"}:
+        elif key in {"traceparent", REPLAY, SHADOW, ONLY, INSTEAD, CLAIM, "content-type"}:
             found[key] = value
     if "id" not in found and headers and MSG_ID in headers:
         found["id"] = headers[MSG_ID]

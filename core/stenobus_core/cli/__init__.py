@@ -20,6 +20,7 @@ COMMANDS = {
     "replay": ("replay", "Hand past events to a handler again."),
     "pause": ("pause", "Hold a handler's events back for a while."),
     "resume": ("pause", "Deliver a paused handler's events again."),
+    "diff": ("diff", "Compare a run with a shadow of it."),
     "dlq": ("dlq", "List, show, retry or purge dead letters."),
     "schedules": ("schedules", "List what runs when, or run it now."),
     "bus": ("bus", "Plan or apply streams, consumers, buckets, schedules."),
