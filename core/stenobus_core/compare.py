@@ -83,8 +83,8 @@ async def compare(
         made, tried = _outputs(story.made.get(cause, ())), _outputs(trials.get(cause, ()))
         if copy is None:
             tried = [event for event in tried if not _answers(event.subject)]
-            subjects = {event.subject for event in tried}
-            made = [event for event in made if handler or event.subject in subjects]
+            contracts = {_contract(event.subject) for event in tried}
+            made = [event for event in made if handler or _contract(event.subject) in contracts]
         else:
             tried = [event for event in tried if event.attributes.get(REPLAY) == copy.attributes.get(REPLAY)]
         if who := handler or _worker(copy):
@@ -117,6 +117,12 @@ def _outputs(events: Iterable[Remembered]) -> list[Remembered]:
     return [event for event in events if not _is_question(event.subject)]
 
 
+def _contract(subject: str) -> str:
+    """The subject of the contract, whichever lane an event took."""
+    contract = registry.by_subject(subject)
+    return contract.subject if contract else subject
+
+
 def _is_question(subject: str) -> bool:
     contract = registry.by_subject(subject)
     return contract is not None and registry.answer_to(contract) is not None
@@ -137,8 +143,8 @@ def _of_one_replay(events: list[Remembered]) -> list[Remembered]:
 
 def _paired(cause: str, made: list[Remembered], tried: list[Remembered]) -> list[Pair]:
     pairs = []
-    for subject in dict.fromkeys(event.subject for event in (*made, *tried)):
-        sides = ([event for event in side if event.subject == subject] for side in (made, tried))
+    for subject in dict.fromkeys(_contract(event.subject) for event in (*made, *tried)):
+        sides = ([event for event in side if _contract(event.subject) == subject] for side in (made, tried))
         pairs += [Pair(cause, subject, n, before, after) for n, (before, after) in enumerate(zip_longest(*sides))]
     return pairs
 
