@@ -60,10 +60,11 @@ async def select(bus: Bus, selection: Selection) -> AsyncIterator[Remembered]:
         "since": selection.since,
         "run": selection.run,
     }
-    if selection.subject:
-        stored = read(bus, selection.stream, selection.subject, **choice)
-    else:
-        stored = events(bus, selection.contract, **choice)
+    stored: AsyncIterator[Remembered] = (
+        read(bus, selection.stream, selection.subject, **choice)
+        if selection.subject
+        else events(bus, selection.contract, **choice)
+    )
     async for message in stored:
         if selection.to_sequence is not None and message.sequence > selection.to_sequence:
             return
