@@ -113,7 +113,7 @@ def lineage(run: str, events: Sequence[Remembered], steps: Iterable[Step], lette
         parent = nodes.get((step.event_id, step.replay))
         node = Node(step.handler, handler=step.handler, step=step)
         works[step.event_id, step.replay, step.handler] = node
-        stored = parent.event.time if parent and parent.event else None
+        stored = parent.event.time if parent and parent.event else step.stored
         node.phases = list(_phases(step, stored, now))
         (parent or root).children.append(node)
     for entry in letters:

@@ -19,7 +19,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from stenobus_bus import BusError, ConsumerSpec, StreamSpec, dead_letters
+from stenobus_bus import ConsumerSpec, StreamSpec, dead_letters
 from stenobus_bus.stats import BOUNDS, Histogram
 
 from .errors import SettingsError
@@ -149,12 +149,16 @@ class _Figures(Collector):
                 self._lags.values(), lambda waiting: oldest(bus, waiting), deadline=end - loop.time()
             )
             self._streams = await gather(streams, lambda name: stream_size(bus, name), deadline=end - loop.time())
-            try:
-                self._letters = await dead_letters.counts(bus)
-            except BusError:
-                self._letters = {}
+            told = await gather(["letters"], lambda _: dead_letters.counts(bus), deadline=end - loop.time())
+            self._letters = told.get("letters", {})
             self._unanswered = (
-                2 * len(consumers) - len(self._lags) - len(self._ages) + len(streams) - len(self._streams)
+                2 * len(consumers)
+                + len(streams)
+                + 1
+                - len(self._lags)
+                - len(self._ages)
+                - len(self._streams)
+                - len(told)
             )
             self._looked = loop.time()
 

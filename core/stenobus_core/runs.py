@@ -54,6 +54,7 @@ class Step(BaseModel):
     event_id: str
     subject: str
     status: Status
+    stored: datetime | None = Field(default=None, description="when the server stored the event")
     attempt: int = 1
     started: datetime = Field(default_factory=lambda: datetime.now(UTC))
     finished: datetime | None = None

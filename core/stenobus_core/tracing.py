@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -60,7 +61,8 @@ async def tracing(environment: Mapping[str, str] = os.environ) -> AsyncIterator[
         points = entry_points(group=_GROUP, name=_NAMES.get(name, name))
         if not points:
             log.error("tracing.unknown_exporter", exporter=name, message="OTEL_TRACES_EXPORTER knows otlp and console")
-        opened += [point.load()() for point in points]
+        # Standard output belongs to results.
+        opened += [point.load()(**({"out": sys.stderr} if name == "console" else {})) for point in points]
     traces = provider(opened)
     log.info("tracing.on", exporters=names)
     try:

@@ -38,8 +38,9 @@ class Track:
 class RecordedTrack(Track):
     """One step of the run record, while it runs."""
 
-    def __init__(self, runs: Runs, handler: str, envelope: Envelope, attempt: int) -> None:
+    def __init__(self, runs: Runs, handler: str, envelope: Envelope, delivery: Delivery, attempt: int) -> None:
         self._runs, self._handler, self._envelope, self._attempt = runs, handler, envelope, attempt
+        self._stored = delivery.timestamp
         self._started = datetime.now(UTC)
         self._progress, self._message = 0.0, ""
         self._facts: dict[str, JsonValue] = {}
@@ -59,6 +60,7 @@ class RecordedTrack(Track):
             "event_id": envelope.id,
             "subject": envelope.subject,
             "status": status,
+            "stored": datetime.fromtimestamp(self._stored / 1e9, UTC),
             "attempt": self._attempt,
             "started": self._started,
             "progress": self._progress,
@@ -128,7 +130,7 @@ class RunTracker(Tracker):
 
     async def before(self, received: Received[Any]) -> None:
         """The step is running; written only if it still does after a moment."""
-        track = RecordedTrack(self._runs, self._handler, received.envelope, received.attempt)
+        track = RecordedTrack(self._runs, self._handler, received.envelope, received.delivery, received.attempt)
         self._tracks[received.delivery.sequence] = track
         if received.delivery.count > 1 and (earlier := await self._step(received.envelope)) is not None:
             track.follow(earlier)
@@ -161,7 +163,7 @@ class RunTracker(Tracker):
         """The step failed for good."""
         track = self._tracks.pop(delivery.sequence, None)
         if track is None:
-            track = RecordedTrack(self._runs, self._handler, envelope, delivery.count)
+            track = RecordedTrack(self._runs, self._handler, envelope, delivery, delivery.count)
             if delivery.count > 1 and (earlier := await self._step(envelope)) is not None:
                 track.follow(earlier)
         await track.write("failed", finished=datetime.now(UTC), reason=reason, message=str(error))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faststream import BaseMiddleware
 from opentelemetry import trace
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.trace import TracerProvider
@@ -126,6 +127,27 @@ async def test_outputs_and_the_handlers_own_spans_hang_on_the_handlers_span(
     assert outer["one"].trace != outer["two"].trace
 
 
+async def test_a_handler_behind_faststreams_middlewares_is_traced_the_same(
+    stage: Stage, collected: Collector, traced: Any
+) -> None:
+    plugin = Plugin(unique("middle"), middlewares=[BaseMiddleware])
+    tracer: Any = None
+
+    @plugin.handler()
+    async def work(event: Ping) -> Pong:
+        with tracer.start_as_current_span("decode"):
+            return Pong(number=1)
+
+    assert not plugin.handlers[0].plain
+    tracer = (await traced(plugin)).get_tracer("plugin")
+    await stage.publish(Ping(number=1))
+    (outer,) = await arrived(collected, "test.ping")
+    (own,) = [span for span in collected.spans if span.name == "decode"]
+    assert own.parent == outer.id
+    (pong,) = await stage.stored(Pong)
+    assert pong.headers["traceparent"] == f"00-{outer.trace}-{outer.id}-01"
+
+
 async def test_retries_link_to_the_attempt_before_and_carry_their_errors(
     stage: Stage, collected: Collector, traced: Any
 ) -> None:
@@ -187,9 +209,14 @@ async def test_a_foreign_producers_trace_goes_on(stage: Stage, collected: Collec
     assert [s.parent for s in own] == ["", "", ""]
     unsampled = theirs[:-2] + "00"
     await stage.bus.store("test.ping", b'{"number": 1}', {"traceparent": unsampled, "ce-id": "quiet"})
-    await eventually(lambda: stage.settled(behind.name))
+
+    async def all_passed() -> bool:
+        return len(await stage.stored(Pong)) == 5 and await stage.settled(behind.name)
+
+    await eventually(all_passed)
     assert not [s for s in collected.spans if s.attributes["messaging.message.id"] == "quiet"]
-    assert (await stage.stored(Pong))[-1].headers["traceparent"].endswith("-00")
+    (quiet,) = [m for m in await stage.stored(Pong) if m.attributes["causationid"] == "quiet"]
+    assert quiet.headers["traceparent"].endswith("-00")
 
 
 async def test_a_question_and_its_answer_are_in_the_askers_trace(

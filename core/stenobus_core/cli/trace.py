@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from stenobus_bus import Bus
 from stenobus_bus.dead_letters import Entry, letters
 from stenobus_bus.envelope import REPLAY
 from stenobus_bus.history import Remembered, read
@@ -30,6 +31,8 @@ from .running import print_json, run, services, settings
 
 #: Siblings of one kind from which on most of them are shown as one line.
 _MANY: Final = 12
+#: How long before the event of a run's first recorded step another event of it may have been stored.
+_BEFORE: Final = timedelta(hours=1)
 #: Characters of a figure, and the fewest of a time bar.
 _FIGURE, _BAR = 8, 15
 #: How a phase is drawn, the one that must not be overlooked last.
@@ -55,16 +58,11 @@ def trace(run_id: str, limit: int, everything: bool, as_json: bool) -> None:
 async def _trace(found: CoreSettings, run_id: str, limit: int, everything: bool, as_json: bool) -> None:
     discover(found)
     async with services(found) as (session, opened):
-        names = [*registry.domains(), SHADOW_DOMAIN]
-        events = [
-            event
-            for name in dict.fromkeys(names)
-            async for event in read(session.bus, domain(name).name, f"{name}.>", run=run_id)
-        ]
+        steps = await opened.runs.steps(run_id)
+        events = await _events(session.bus, run_id, steps)
         if not events:
             raise click.ClickException(f"There is no event of a run {run_id}; `stenobus status` lists the latest runs.")
         run_name = events[0].run
-        steps = await opened.runs.steps(run_id)
         buried = [entry async for entry in letters(session.bus) if entry.letter.run == run_name]
     whole = lineage(run_name, events, steps, buried)
     if as_json:
@@ -75,6 +73,22 @@ async def _trace(found: CoreSettings, run_id: str, limit: int, everything: bool,
     console = Console(highlight=False)
     for line in picture(whole, console.width, limit):
         console.print(line, soft_wrap=True)
+
+
+async def _events(bus: Bus, run_id: str, steps: list[Step]) -> list[Remembered]:
+    """The events of a run; what was stored long before its first step is read only if an event is missing."""
+    first = min((step.stored for step in steps if step.stored), default=None)
+    found = await _since(bus, run_id, first - _BEFORE if first else None)
+    known = {event.event_id for event in found}
+    causes = {cause for event in found if (cause := event.attributes.get("causationid"))}
+    return found if first is None or causes <= known else await _since(bus, run_id, None)
+
+
+async def _since(bus: Bus, run_id: str, begin: datetime | None) -> list[Remembered]:
+    names = dict.fromkeys([*registry.domains(), SHADOW_DOMAIN])
+    return [
+        event for name in names async for event in read(bus, domain(name).name, f"{name}.>", run=run_id, since=begin)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,9 +272,9 @@ def _money(dollars: Decimal) -> str:
 def _sums(totals: Totals, trace_id: str) -> Iterator[Text]:
     money = "cost unknown" if totals.cost is None else _money(totals.cost)
     yield Text()
+    paused = f", until further attempts {duration(totals.paused)}" if totals.paused else ""
     yield Text(
-        f"Total  {duration(totals.seconds)}: worked {duration(totals.worked)}, waited {duration(totals.waited)}, "
-        f"until further attempts {duration(totals.paused)}"
+        f"Total  {duration(totals.seconds)}: worked {duration(totals.worked)}, waited {duration(totals.waited)}{paused}"
     )
     text = Text(f"       {_some(totals.events, 'event')}, {_some(totals.steps, 'step')}")
     if totals.cached:
