@@ -139,7 +139,7 @@ async def test_a_limit_of_the_plugin_is_shared_by_handlers_and_used_by_name(stag
 
     @plugin.limits
     def limits(settings: PluginSettings) -> dict[str, RateLimit]:
-        return {"tokens": RateLimit(per_second=100, burst=10)}
+        return {"tokens": RateLimit(per_second=10, burst=10)}
 
     @plugin.handler(concurrency=1)
     async def work(event: Ping, ctx: Context[Any, Any]) -> None:
@@ -151,8 +151,7 @@ async def test_a_limit_of_the_plugin_is_shared_by_handlers_and_used_by_name(stag
     for number in range(2):
         await stage.publish(Ping(number=number))
     await eventually(lambda: len(waits) == 2)
-    assert waits[0] < 0.05
-    assert waits[1] > 0.02  # five tokens were there, or nearly
+    assert waits[0] < 0.1 < waits[1] < 0.9  # half of the tokens were given back, and came at once
 
 
 async def test_a_limit_that_nobody_declares_is_named(stage: Stage) -> None:
