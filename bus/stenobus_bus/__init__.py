@@ -18,6 +18,7 @@ from .errors import (
     RetryableError,
     ScheduleRefused,
     ServerUnavailable,
+    StreamFull,
     TooManyTokens,
 )
 from .post import Post, Stored
@@ -63,6 +64,7 @@ __all__ = [
     "ServerUnavailable",
     "Stats",
     "Stored",
+    "StreamFull",
     "StreamSpec",
     "TokenBucket",
     "TooManyTokens",

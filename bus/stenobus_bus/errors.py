@@ -42,6 +42,10 @@ class PublishFailed(BusError):
         self.code = code
 
 
+class StreamFull(PublishFailed):
+    """An event was not stored: its stream, or the space for streams, was full up to the deadline."""
+
+
 class PayloadTooLarge(BusError):
     """A message does not fit the server's ``max_payload``."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import structlog
@@ -13,7 +14,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
 from .acks import Acks
-from .errors import PayloadTooLarge, PublishFailed
+from .errors import PayloadTooLarge, PublishFailed, StreamFull
 
 log = structlog.get_logger(__name__)
 
@@ -21,8 +22,12 @@ log = structlog.get_logger(__name__)
 ACK_TIMEOUT: Final = 5.0
 #: Seconds after which a publish gives up. Longer than a server restart, shorter than a human's patience.
 DEADLINE: Final = 60.0
-#: JetStream error codes of a stream that refuses new messages because a limit is reached.
-_STREAM_FULL: Final = frozenset({10077, 10047, 10122})
+#: Seconds the server gets to tell a full stream's limits.
+_LOOK: Final = 2.0
+#: JetStream error codes of a limit that is reached: the stream's own, the account's, the server's disk or memory.
+_STREAM_FULL: Final = frozenset({10077, 10002, 10023, 10047})
+#: Limits of a stream, in the words of its configuration.
+_LIMITS: Final = ("max_msgs", "max_bytes", "max_msgs_per_subject")
 
 
 class Stored(NamedTuple):
@@ -74,11 +79,13 @@ class Post:
 
         Raises:
             PayloadTooLarge: the body exceeds the server's limit.
+            StreamFull: it was full up to the deadline.
             PublishFailed: no PubAck before the deadline, or no stream takes the subject.
         """
-        pause, full = 0.05, False
+        pause, full, said = 0.05, "", False
         while True:
             if self._ack is not None:
+                full = ""
                 try:
                     answer = json.loads(await self._ack)
                     refusal = answer.get("error")
@@ -86,9 +93,16 @@ class Post:
                         return Stored(answer["stream"], answer["seq"], answer.get("duplicate", False))
                     self._reason = str(refusal.get("description"))
                     if refusal.get("err_code") in _STREAM_FULL:
-                        if not full:
-                            log.warning("publish.stream_full", subject=self._subject, reason=self._reason)
-                        full = True
+                        full = answer.get("stream", "")
+                        if not said:
+                            log.warning(
+                                "publish.stream_full",
+                                subject=self._subject,
+                                stream=full,
+                                reason=self._reason,
+                                waiting=f"up to {self._deadline:g} s",
+                            )
+                        said = True
                     elif refusal.get("code") != 503:
                         sentence = f"{self._subject}: the server refused the event: {self._reason}."
                         raise PublishFailed(sentence, int(refusal.get("err_code", 0)))
@@ -99,8 +113,22 @@ class Post:
                 except NatsError as error:
                     self._reason = str(error) or type(error).__name__
             if asyncio.get_running_loop().time() + pause >= self._end:
+                if full:
+                    raise StreamFull(await self._why(full))
                 raise PublishFailed(f"{self._subject}: not stored within {self._deadline:.0f} s: {self._reason}.")
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
             self._ack = None
             await self.send()
+
+    async def _why(self, stream: str) -> str:
+        """One sentence about a stream that is full, with its limits where the server tells them."""
+        limits = ""
+        with suppress(NatsError, OSError):
+            told = await (await self._acks.send(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=_LOOK))
+            config = json.loads(told).get("config", {})
+            limits = "".join(f", {name} {config[name]}" for name in _LIMITS if config.get(name, -1) > 0)
+        return (
+            f"{self._subject}: the stream {stream} was full for {self._deadline:g} s ({self._reason}{limits}); raise "
+            f"its limit by `nats stream edit {stream}`, or purge what nobody needs."
+        )

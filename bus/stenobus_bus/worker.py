@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import structlog
@@ -18,7 +19,7 @@ from . import answers, settle
 from .connection import Bus
 from .dead_letters import bury, whereabouts
 from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes, unwrap
-from .errors import BusError, InvalidPayload, PermanentError, RetryableError, ServerUnavailable
+from .errors import BusError, InvalidPayload, PermanentError, RetryableError, ServerUnavailable, StreamFull
 from .flow import Flow
 from .ledger import Ledger
 from .pull import PullLoop
@@ -297,6 +298,10 @@ class Worker(Generic[E]):
         except asyncio.CancelledError:
             await self._tell(self._observer.interrupted(received))
             raise
+        except StreamFull as full:  # raised by what the handler published itself: no attempt of its own failed
+            log.warning("handler.output_full", handler=self.name, run=received.envelope.run, error=str(full))
+            await self._tell(self._observer.interrupted(received))
+            await self._hand_back(received.msg, received.delivery)
         except PermanentError as error:
             self.stats.failures += 1
             await self._give_up(received, "permanent", error)
@@ -331,9 +336,9 @@ class Worker(Generic[E]):
         started = time.perf_counter()
         for ordinal, output in enumerate(outputs):
             envelope = received.envelope.output(output, self.name, ordinal)
-            await self._bus.publish(output, envelope)
+            await self._patiently(partial(self._bus.publish, output, envelope))
             if type(output).answers is self._contract and answers.awaited(received.envelope, received.msg):
-                await answers.answer(self._bus, output, envelope, received.envelope)
+                await self._patiently(partial(answers.answer, self._bus, output, envelope, received.envelope))
         self.stats.publish.observe(time.perf_counter() - started)
 
     async def _try_again(self, received: Received[E], error: Exception) -> None:
@@ -385,12 +390,12 @@ class Worker(Generic[E]):
         return await self._patiently(lambda: self._bus.claims.check_out(msg.data))
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What the bus answers, however long it is out of order. The event stays in hand: settling it, or letting its
-        time run out, would use up its attempts without a single one."""
+        """What the bus answers, however long it is out of order or full. The event stays in hand: settling it, or
+        letting its time run out, would use up its attempts without a single one."""
         while True:
             try:
                 return await ask()
-            except ServerUnavailable as trouble:
+            except (ServerUnavailable, StreamFull) as trouble:
                 log.warning("handler.bus_trouble", handler=self.name, error=str(trouble))
             await asyncio.sleep(_PAUSE)
 

@@ -6,10 +6,21 @@ import asyncio
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
-from stenobus_bus import Bus, EmbeddedServer, Envelope, PayloadTooLarge, PublishFailed, ServerUnavailable, apply
+from stenobus_bus import (
+    Bus,
+    EmbeddedServer,
+    Envelope,
+    PayloadTooLarge,
+    PublishFailed,
+    ServerUnavailable,
+    StreamFull,
+    apply,
+)
 from stenobus_bus.post import ACK_TIMEOUT
 from stenobus_bus.server import executable
 from stenobus_bus.topology import domain
@@ -88,7 +99,7 @@ async def test_without_a_stream_it_says_so_in_bounded_time(bench: Bench) -> None
 
 
 async def test_a_full_stream_makes_the_publisher_wait(bench: Bench) -> None:
-    await _limit(bench, 2)
+    await _limit(bench, max_msgs=2)
     await bench.pings(1, 2)
     waiting = asyncio.create_task(bench.publish(Ping(number=3)))
     await still(lambda: not waiting.done(), 0.2)
@@ -96,18 +107,74 @@ async def test_a_full_stream_makes_the_publisher_wait(bench: Bench) -> None:
     assert (await waiting).sequence == 3
 
 
-async def test_a_stream_that_stays_full_is_reported_and_loses_nothing(bench: Bench) -> None:
-    await _limit(bench, 2)
+@pytest.mark.parametrize(
+    ("limits", "why"),
+    [
+        ({"max_msgs": 2}, "maximum messages exceeded, max_msgs 2"),
+        ({"max_bytes": 1000}, "maximum bytes exceeded, max_bytes 1000"),
+        (
+            {"max_msgs_per_subject": 2, "discard_new_per_subject": True},
+            "maximum messages per subject exceeded, max_msgs_per_subject 2",
+        ),
+    ],
+)
+async def test_a_stream_that_stays_full_is_named_with_its_limit_and_loses_nothing(
+    bench: Bench, limits: dict[str, Any], why: str
+) -> None:
+    await _limit(bench, **limits)
     await bench.pings(1, 2)
     event = Ping(number=3)
-    with pytest.raises(PublishFailed, match="maximum messages exceeded"):
-        await bench.bus.publish(event, Envelope.new(event, "test"), deadline=0.2)
+    with capture_logs() as logs, pytest.raises(StreamFull) as caught:
+        await bench.bus.publish(event, Envelope.new(event, "test"), deadline=0.4)
+    assert str(caught.value) == (
+        f"test.ping: the stream TEST was full for 0.4 s ({why}); raise its limit by `nats stream edit TEST`, or purge "
+        "what nobody needs."
+    )
     assert [message.data for message in await bench.stored(Ping)] == [Ping(number=n).body() for n in (1, 2)]
+    (said,) = logs  # once, however often it was tried
+    assert (said["event"], said["stream"], said["waiting"]) == ("publish.stream_full", "TEST", "up to 0.4 s")
 
 
-async def _limit(bench: Bench, messages: int) -> None:
+@pytest.mark.parametrize(
+    ("jetstream", "accounts", "why"),
+    [
+        ("max_file_store: 1MB", "", "insufficient resources"),
+        (
+            "",
+            "accounts { A { jetstream: {max_file: 1MB}, users: [{user: a, password: a}] } }\nno_auth_user: a",
+            "resource limits exceeded for account",
+        ),
+    ],
+)
+async def test_a_full_disk_and_a_full_account_are_waited_for_as_well(
+    tmp_path: Path, jetstream: str, accounts: str, why: str
+) -> None:
+    config, ports = tmp_path / "server.conf", tmp_path / "ports"
+    ports.mkdir()
+    config.write_text(
+        f'listen: "127.0.0.1:-1"\nports_file_dir: "{ports}"\n'
+        f'jetstream {{ store_dir: "{tmp_path}/store", {jetstream} }}\n{accounts}\n'
+    )
+    process = await asyncio.create_subprocess_exec(executable(), "-c", str(config), stderr=asyncio.subprocess.DEVNULL)
+    try:
+        (file,) = await eventually(lambda: [path for path in ports.glob("*.ports") if path.stat().st_size])
+        async with await Bus.connect(json.loads(file.read_text())["nats"][0]) as bus:
+            await apply(bus, [domain("test")])
+            with pytest.raises(StreamFull, match=why):
+                for number in range(20):
+                    await bus.store("test.ping", b"x" * 100_000, {"Nats-Msg-Id": str(number)}, deadline=0.3)
+            waiting = asyncio.create_task(bus.store("test.ping", b"x" * 100_000, {}))
+            await still(lambda: not waiting.done(), 0.2)
+            await bus.api("STREAM.PURGE.TEST")
+            assert (await waiting).stream == "TEST"
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def _limit(bench: Bench, **limits: Any) -> None:
     config = (await bench.bus.api("STREAM.INFO.TEST"))["config"]
-    await bench.bus.api("STREAM.UPDATE.TEST", {**config, "max_msgs": messages})
+    await bench.bus.api("STREAM.UPDATE.TEST", {**config, **limits})
 
 
 async def test_what_no_message_can_hold_is_refused_at_once(bench: Bench) -> None:

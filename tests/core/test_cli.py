@@ -49,6 +49,21 @@ def test_publish_takes_the_lane_that_is_named_or_that_the_event_says(stenobus: C
         assert stenobus("publish", subject, json.dumps(event)).stdout.startswith(f"{said}: stored as LLM/")
 
 
+def test_publish_says_that_it_waits_and_then_that_the_stream_is_full(stenobus: Command, server: EmbeddedServer) -> None:
+    stenobus("publish", "acme.ping", '{"number": 1}')
+
+    async def fill() -> None:
+        async with await Bus.connect(server.url) as bus:
+            config = (await bus.api("STREAM.INFO.ACME"))["config"]
+            await bus.api("STREAM.UPDATE.ACME", {**config, "max_msgs": 1})
+
+    asyncio.run(fill())
+    said = stenobus("publish", "acme.ping", '{"number": 2}', "--timeout", "0.3", expect=1).stderr
+    assert "publish.stream_full" in said
+    assert "up to 0.3 s" in said
+    assert "Error: acme.ping: the stream ACME was full for 0.3 s (maximum messages exceeded, max_msgs 1); raise" in said
+
+
 def test_publish_refuses_what_breaks_the_contract_in_one_sentence(stenobus: Command) -> None:
     assert stenobus.fails("publish", "acme.ping", "{").startswith("acme.ping: the payload: Invalid JSON")
     assert stenobus.fails("publish", "acme.ping", "{}") == "acme.ping: number: Field required."

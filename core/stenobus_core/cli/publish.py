@@ -24,8 +24,17 @@ from .running import print_json, run, settings
 @click.argument("payload", metavar="JSON|@FILE|-")
 @click.option("--run", "run_id", help="Run the event belongs to; a new one by default.")
 @click.option("--id", "event_id", help="Event id; publishing the same id twice publishes once.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for a stream that is full or not there.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def publish(subject: str, payload: str, run_id: str | None, event_id: str | None, as_json: bool) -> None:
+def publish(
+    subject: str, payload: str, run_id: str | None, event_id: str | None, timeout: float, as_json: bool
+) -> None:
     """Publish an event and wait until the server has stored it.
 
     \b
@@ -47,16 +56,16 @@ def publish(subject: str, payload: str, run_id: str | None, event_id: str | None
     envelope = Envelope.new(event, "stenobus/publish", run=run_id, id=event_id)
     if subject in contract.subjects()[:-1]:
         envelope.subject = subject  # a lane that is named wins over what the event says
-    run(_publish(found, event, envelope, as_json))
+    run(_publish(found, event, envelope, timeout, as_json))
 
 
-async def _publish(found: CoreSettings, event: Event, envelope: Envelope, as_json: bool) -> None:
+async def _publish(found: CoreSettings, event: Event, envelope: Envelope, timeout: float, as_json: bool) -> None:
     async with connect(found) as session:
         specs = topology(found.bucket, found.replicas)
         if session.server is None:  # a producer's user need not see more than the stream of its events
             specs = [spec for spec in specs if spec.name == domain_stream(event.subject)]
         await apply(session.bus, specs)
-        stored = await session.bus.publish(event, envelope)
+        stored = await session.bus.publish(event, envelope, deadline=timeout)
     if as_json:
         print_json({"event_id": envelope.id, "run": envelope.run, **stored._asdict()})
     else:
