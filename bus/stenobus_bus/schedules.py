@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import Any, Final, Literal, Self
 
@@ -168,6 +168,8 @@ class ScheduleSpec:
 class Known:
     """What the server knows about one schedule."""
 
+    #: The time by the server's clock, which counts: it is the one that alarms ring by.
+    now: datetime
     #: None when it is not declared.
     declared: Declaration | None
     declared_revision: int
@@ -206,13 +208,14 @@ class Schedules:
         """All about a schedule. Raises ServerUnavailable."""
         # The alarm first: whoever sets it over this one overwrites nothing that belongs to a later declaration.
         alarm, place = await self._alarm(id)
+        now = datetime.fromisoformat((await self._bus.api(f"STREAM.INFO.KV_{BUCKET}"))["ts"])
         value, declared_revision = await self._get(f"declared.{id}")
         declared = Declaration.model_validate_json(value) if value else None
         value, progress_revision = await self._get(f"progress.{id}")
-        since = declared.since if declared else datetime.now(UTC)
+        since = declared.since if declared else now
         progress = Progress.model_validate_json(value) if value else Progress(until=since)
         progress = progress.model_copy(update={"until": max(progress.until, since)})
-        return Known(declared, declared_revision, progress, progress_revision, alarm, place)
+        return Known(now, declared, declared_revision, progress, progress_revision, alarm, place)
 
     async def declare(self, id: str, declaration: Declaration, revision: int) -> None:
         """Write a declaration over the one of a revision. Raises Overtaken, ServerUnavailable."""
@@ -330,7 +333,7 @@ async def _undeclared(schedules: Schedules, specs: list[ScheduleSpec], plugins: 
 
 
 def _change(spec: ScheduleSpec, known: Known) -> Change:
-    label, now = f"schedule {spec.id}", datetime.now(UTC)
+    label, now = f"schedule {spec.id}", known.now
     if known.declared is None:
         return Change("create", label, {})
     if differences := known.declared.differences(spec.declaration(now)):
@@ -344,7 +347,7 @@ def _change(spec: ScheduleSpec, known: Known) -> Change:
 async def _declare(schedules: Schedules, spec: ScheduleSpec) -> Change:
     for _ in range(_TRIES):
         known = await schedules.look(spec.id)
-        change, wanted = _change(spec, known), spec.declaration(datetime.now(UTC))
+        change, wanted = _change(spec, known), spec.declaration(known.now)
         after = known.progress.until
         try:
             if known.declared is None or known.declared.differences(wanted):
@@ -418,10 +421,8 @@ class Clock:
 
     async def _handle(self, msg: Msg, delivery: Delivery) -> None:
         id = msg.subject.removeprefix("schedules.due.")
-        # The server's clock set off the alarm: by ours it may be too early.
-        rung = datetime.fromtimestamp(delivery.timestamp / 1e9, UTC)
         try:
-            await self._fire(id, max(rung, datetime.now(UTC)))
+            await self._fire(id)
         except Exception as error:  # the plugin's own function makes the event: anything can be raised
             delay = _PATIENCE.delay(delivery.count)
             log.error("schedule.failed", schedule=id, delay=round(delay, 2), error=f"{type(error).__name__}: {error}")
@@ -429,21 +430,21 @@ class Clock:
         else:
             await settle.acknowledge(self._bus.nc, msg.reply)
 
-    async def _fire(self, id: str, now: datetime) -> None:
+    async def _fire(self, id: str) -> None:
         """Publish what is due, and set the alarm for what comes next."""
         schedules = await Schedules.open(self._bus)
         known = await schedules.look(id)
         if known.declared is None:
             return
         spec = self._specs.get(id)
-        if spec is None or known.declared.differences(spec.declaration(now)):
+        if spec is None or known.declared.differences(spec.declaration(known.now)):
             raise Overtaken(f"Another version of the plugin {self._plugin} declared it; its processes are to fire it.")
         progress, revision = known.progress, known.progress_revision
-        for occurrence in spec.due(progress.until, now):
+        for occurrence in spec.due(progress.until, known.now):
             envelope = await fire(self._bus, spec, occurrence)
             progress = Progress(until=occurrence.at, fired=occurrence.at, run=envelope.run)
             revision = await schedules.advance(id, progress, revision)
-        if (skipped := latest(spec.timing, progress.until, now)) is not None:
+        if (skipped := latest(spec.timing, progress.until, known.now)) is not None:
             log.warning("schedule.skipped", schedule=id, until=skipped.key)
             progress = progress.model_copy(update={"until": skipped.at})
             await schedules.advance(id, progress, revision)

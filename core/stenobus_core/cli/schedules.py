@@ -141,7 +141,7 @@ async def _entries(found: CoreSettings) -> list[_Entry]:
 
 
 def _installed(found: CoreSettings, spec: ScheduleSpec, known: Known) -> _Entry:
-    off, wanted = is_off(found, spec), spec.declaration(datetime.now(UTC))
+    off, wanted = is_off(found, spec), spec.declaration(known.now)
     return _Entry(
         id=spec.id,
         state="off" if off else _state(spec, known),
@@ -149,22 +149,21 @@ def _installed(found: CoreSettings, spec: ScheduleSpec, known: Known) -> _Entry:
         timezone=wanted.timezone,
         subject=wanted.subject,
         catch_up=wanted.catch_up,
-        next=[] if off else list(islice(upcoming(spec.timing, datetime.now(UTC)), _AHEAD)),
+        next=[] if off else list(islice(upcoming(spec.timing, known.now), _AHEAD)),
         fired=known.progress.fired,
         run=known.progress.run,
     )
 
 
 def _state(spec: ScheduleSpec, known: Known) -> str:
-    now = datetime.now(UTC)
     if known.declared is None:
         return "undeclared"
-    if known.declared.differences(spec.declaration(now)):
+    if known.declared.differences(spec.declaration(known.now)):
         return "changed"
     following = known.following(spec.timing)
     if following is None:
         return "over"
-    return "due" if following.at <= now else "armed"
+    return "due" if following.at <= known.now else "armed"
 
 
 def _orphaned(id: str, declared: Declaration, progress: Progress) -> _Entry:
