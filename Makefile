@@ -7,7 +7,7 @@ DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plu
 	tests/kit examples/word-count-plugin
 RECORDING := examples/recording/disk-full.ogg
 
-.PHONY: setup demo test lint test-vllm kill-test chaos bench clean
+.PHONY: setup demo test lint test-vllm kill-test chaos bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -54,8 +54,13 @@ chaos: setup
 	STENOBUS_CHAOS_SECONDS=$(SECONDS) $(BIN)/pytest -s tests/chaos --deselect tests/chaos/test_killed_plugins.py
 
 bench: setup
-	$(BIN)/python bench/throughput.py
+	$(BIN)/python bench/bus.py
 	$(BIN)/python bench/claim_check.py
+
+# Also beside taskiq, Dramatiq and Celery; the last two need redis-server.
+bench-peers: setup
+	bash bench/peers/setup.sh
+	$(BIN)/python bench/bus.py handlers
 
 clean:
 	rm -rf $(VENV) out

@@ -1,12 +1,14 @@
 """The NATS client, with headers written and read several times faster, and TLS that is not left to the server.
 
 Private methods of nats-py are replaced, which is why its minor version is pinned. Those for headers look at every
-character of every header, for each message anew, and take longer than all the rest of sending and receiving it. And
-where the server offers no TLS, the library connects in plain text, credentials included, even for ``tls://``.
+character of every header, for each message anew, and take longer than all the rest of sending and receiving it. A
+flush that is given up ends its reading from the connection. And where the server offers no TLS, the library connects
+in plain text, credentials included, even for ``tls://``.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -61,6 +63,12 @@ class Client(NatsClient):
         await self._send_command(b"".join((command, block, payload, _LINE_END)))
         if self._flush_queue is not None and self._flush_queue.empty():
             await self._flush_pending()
+
+    async def _process_pong(self) -> None:
+        # A flush that somebody gave up waiting for is no reason to stop reading from the connection.
+        if self._pongs and self._pongs[0].done():
+            self._pongs[0] = asyncio.get_running_loop().create_future()
+        await super()._process_pong()
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:

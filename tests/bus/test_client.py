@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,3 +50,15 @@ async def test_a_value_cannot_smuggle_in_another_header(bus: Bus) -> None:
     message = await subscription.next_msg(timeout=5)
     assert message.headers == {"a": "b  stenobus-only: me", "c": "d  e", "f": "g"}
     assert message.data == b"x"
+
+
+async def test_a_flush_that_is_given_up_does_not_end_the_connection(bus: Bus) -> None:
+    """nats-py's own client stops reading, and notices many seconds later."""
+    heard = await bus.nc.subscribe("somewhere")
+    flushing = asyncio.create_task(bus.nc.flush())
+    await asyncio.sleep(0)
+    flushing.cancel()
+    await asyncio.gather(flushing, return_exceptions=True)
+    await bus.nc.publish("somewhere", b"x")
+    assert (await heard.next_msg(timeout=2)).data == b"x"
+    assert bus.nc.stats["reconnects"] == 0

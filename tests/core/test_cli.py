@@ -362,3 +362,27 @@ def test_a_broken_command_of_a_plugin_is_reported_and_breaks_no_help(
     done = subprocess.run([*COMMAND, "sing"], env=process_environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr == "Error: The command sing (installed_singer:plugin) cannot be loaded: no voice\n"
+
+
+def test_the_bench_measures_on_a_server_of_its_own(process_environment: dict[str, str], tmp_path: Path) -> None:
+    command = [*COMMAND, "bench", "--events", "100", "--rounds", "1", "--json"]
+    done = subprocess.run(command, env=process_environment, capture_output=True, text=True)
+    figures = json.loads(done.stdout)
+    assert len(figures) == 7, done.stderr
+    assert all(value > 0 for value in figures.values())
+    assert servers(tmp_path) == []
+
+
+def test_a_load_is_sized_by_what_past_runs_took(stenobus: Command) -> None:
+    assert stenobus.fails("bench", "--load", "60/h").startswith("There is no finished run")
+    stenobus("publish", "acme.ping", '{"number": 1}', "--run", "run-1")
+    work(until=1)
+    found = stenobus.json("bench", "--load", "2/m")
+    assert (found["per_hour"], found["runs"]) == (120, 1)
+    assert [need["handler"] for need in found["handlers"]] == ["acme"]
+    assert "acme gives in first, and needs 1 process " in stenobus("bench", "--load", "60/h").output
+
+
+@pytest.mark.parametrize("load", ["60", "x/h", "0/h", "-1/h", "60/y"])
+def test_a_load_that_is_none_is_one_sentence(stenobus: Command, load: str) -> None:
+    assert "is no load; write 60/h" in stenobus("bench", f"--load={load}", expect=2).stderr

@@ -24,6 +24,7 @@ COMMANDS = {
     "dlq": ("dlq", "List, show, retry or purge dead letters."),
     "schedules": ("schedules", "List what runs when, or run it now."),
     "bus": ("bus", "Plan or apply streams, consumers, buckets, schedules."),
+    "bench": ("bench", "Measure the bus on this machine, or size the plugins for a load."),
     "schema": ("schema", "Export JSON Schemas, or check for breaking changes."),
     "asyncapi": ("asyncapi", "Print the AsyncAPI 3 document."),
     "new": ("new", "Write a new plugin."),
