@@ -1,21 +1,42 @@
 """The conformance kit of Stenobus: the rules every plugin must keep, and what its tests need."""
 
-from .blob_store_contract import BlobStoreContract
-from .conformance import Conformance, conformance
-from .servers import ContainerNats, EmbeddedNats, NatsServer
-from .stage import Outcome, Stage
-from .waiting import Gate, eventually, still
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "BlobStoreContract",
-    "Conformance",
-    "ContainerNats",
-    "EmbeddedNats",
-    "Gate",
-    "NatsServer",
-    "Outcome",
-    "Stage",
-    "conformance",
-    "eventually",
-    "still",
-]
+if TYPE_CHECKING:
+    from .blob_store_contract import BlobStoreContract as BlobStoreContract
+    from .rules import Conformance as Conformance
+    from .rules import conformance as conformance
+    from .memory_store import MemoryStore as MemoryStore
+    from .servers import ContainerNats as ContainerNats
+    from .servers import EmbeddedNats as EmbeddedNats
+    from .servers import NatsServer as NatsServer
+    from .stage import Outcome as Outcome
+    from .stage import Stage as Stage
+    from .waiting import Gate as Gate
+    from .waiting import eventually as eventually
+    from .waiting import still as still
+
+#: Public name → module. Imported on first use: every pytest run of this environment imports this package, and so does
+#: every host process that a rule starts.
+_HOMES = {
+    "BlobStoreContract": "blob_store_contract",
+    "Conformance": "rules",
+    "ContainerNats": "servers",
+    "EmbeddedNats": "servers",
+    "Gate": "waiting",
+    "MemoryStore": "memory_store",
+    "NatsServer": "servers",
+    "Outcome": "stage",
+    "Stage": "stage",
+    "conformance": "rules",
+    "eventually": "waiting",
+    "still": "waiting",
+}
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

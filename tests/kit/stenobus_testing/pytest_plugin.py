@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stenobus_bus.topology import Spec
     from stenobus_core import CoreSettings
 
+    from .memory_store import MemoryStore
     from .servers import NatsServer
     from .stage import Stage
 
@@ -132,6 +133,14 @@ async def stage(bus: Bus, core_settings: CoreSettings) -> AsyncIterator[Stage]:
 
     async with stage(bus, core_settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def memory_store(core_settings: CoreSettings) -> MemoryStore:
+    """The store of hosts that run with ``blob_store="memory"``: it can lose, damage, refuse and keep waiting."""
+    from .memory_store import MemoryStore
+
+    return MemoryStore.of(core_settings)
 
 
 def missing(what: str) -> None:

@@ -437,7 +437,8 @@ class Conformance:
     @classmethod
     def broken(cls, rule: str, what: str, todo: str) -> NoReturn:
         """The plugin breaks a rule."""
-        pytest.fail(f"The plugin {cls.plugin.name} breaks the rule {rule!r}: {what} {todo}", pytrace=False)
+        message = f"The plugin {cls.plugin.name} breaks the rule {rule!r}: {what} {todo}"
+        raise pytest.fail.Exception(message, pytrace=False) from None
 
     @classmethod
     def _contracts(cls) -> list[type[Event]]:
