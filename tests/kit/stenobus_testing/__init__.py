@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .blob_store_contract import BlobStoreContract as BlobStoreContract
+    from .memory_store import MemoryStore as MemoryStore
     from .rules import Conformance as Conformance
     from .rules import conformance as conformance
-    from .memory_store import MemoryStore as MemoryStore
     from .servers import ContainerNats as ContainerNats
     from .servers import EmbeddedNats as EmbeddedNats
     from .servers import NatsServer as NatsServer

@@ -10,10 +10,10 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import structlog
 
@@ -39,8 +39,14 @@ def reference(plugin: Plugin) -> str:
 class HostProcess:
     """A running host process."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+    def __init__(self, process: asyncio.subprocess.Process, errors: IO[bytes]) -> None:
+        self._process, self._errors = process, errors
+
+    async def ended(self) -> str:
+        """Wait until it has ended; returns the last it wrote."""
+        await self._process.wait()
+        self._errors.seek(0)
+        return self._errors.read().decode(errors="replace").strip()[-2000:]
 
     def pause(self) -> None:
         """Stop it where it is; it does nothing at all until :meth:`go_on`."""
@@ -64,48 +70,31 @@ class HostProcess:
 
 
 @asynccontextmanager
-async def host_process(
-    plugin: Plugin, handler: str, settings: CoreSettings, beside: Sequence[Plugin] = (), root: Path | None = None
-) -> AsyncIterator[HostProcess]:
+async def host_process(plugin: Plugin, handler: str, settings: CoreSettings, root: Path) -> AsyncIterator[HostProcess]:
     """A process that runs one handler of a plugin, one event at a time; killed at the end if it still lives.
 
     Args:
         settings: of the host; the URL says where it connects to.
-        beside: plugins that run with it.
         root: folder below which test modules are imported.
-
-    Raises:
-        RuntimeError: it ended before it was ready; the message holds what it wrote.
     """
-    order = {
-        "plugin": reference(plugin),
-        "handler": handler,
-        "beside": [reference(other) for other in beside],
-        "settings": settings.model_dump(mode="json"),
-    }
-    path = [entry for entry in (*sys.path, str(root or "")) if entry]
-    errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed below; a pipe that nobody reads would fill up
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-c",
-        "from stenobus_testing.process import main; main()",
-        json.dumps(order),
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=errors,
-    )
-    try:
-        assert process.stdout is not None
-        if await process.stdout.readline() != b"ready\n":
-            errors.seek(0)
-            words = errors.read().decode(errors="replace").strip()
-            raise RuntimeError(f"the process of {plugin.name} ended at its start: {words[-2000:]}")
-        yield HostProcess(process)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
-        errors.close()
+    order = {"plugin": reference(plugin), "handler": handler, "settings": settings.model_dump(mode="json")}
+    path = [entry for entry in (*sys.path, str(root)) if entry]
+    with tempfile.TemporaryFile() as errors:  # a pipe that nobody reads would fill up
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            "from stenobus_testing.process import main; main()",
+            json.dumps(order),
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+            stdout=errors,
+            stderr=errors,
+        )
+        try:
+            yield HostProcess(process, errors)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
 
 
 async def _run(order: dict[str, Any]) -> None:
@@ -116,12 +105,10 @@ async def _run(order: dict[str, Any]) -> None:
     ack_wait = order["settings"].pop("ack_wait")  # tests are more impatient than the setting allows
     settings = CoreSettings(**order["settings"]).model_copy(update={"ack_wait": ack_wait})
     async with await Bus.connect(str(settings.nats_url), name=plugin.name) as bus:
-        host = Host(settings, bus, [plugin, *map(_load, order["beside"])])
+        host = Host(settings, bus, [plugin])
         await host.start()
         if host.failed:
             raise RuntimeError(next(iter(host.failed.values())))
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
         await stopped.wait()
         await host.stop(grace=10)
 

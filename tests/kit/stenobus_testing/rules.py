@@ -24,11 +24,12 @@ import pytest
 import pytest_asyncio
 from pydantic import ValidationError
 
-from stenobus_bus import Bus, Envelope, RetryPolicy, dead_letters, history, ledger
+from stenobus_bus import Bus, Envelope, RetryPolicy, apply, dead_letters, history, ledger
 from stenobus_bus.topology import domain_stream
 from stenobus_contracts import Event, incompatibilities, registry, schemas
 from stenobus_core import Check, CoreSettings, Handler, Host, Plugin, PluginError, SettingsError
 from stenobus_core.discovery import discover
+from stenobus_core.services import topology
 
 from .link import Link, Sent
 from .process import HostProcess, host_process, reference
@@ -102,7 +103,7 @@ def conformance(
         examples: events that handlers can handle; made from the contract for a handler without one. An example that
             refers to content is an ``async`` function that stores it: it gets the :class:`Stage` and returns the event.
             Functions say by their return annotation which handler they are for.
-        beside: plugins that answer its requests, under the same condition.
+        beside: plugins that answer its requests.
         settings: the plugin's settings in these tests, by field.
         schemas: folder with the JSON Schemas its contracts have promised; ``schemas`` beside the test by default.
         blocking: seconds a handler may keep the event loop from everything else.
@@ -166,6 +167,7 @@ class Conformance:
         self, request: pytest.FixtureRequest, bus: Bus, core_settings: CoreSettings, case: Case
     ) -> AsyncIterator[Trial]:
         """The plugin on an empty bus."""
+        await apply(bus, topology(core_settings.bucket))  # of the plugin's contracts too, whatever the bus fixture has
         stage = Stage(bus, core_settings.model_copy(update={"cache": False}))
         trial = Trial(type(self), case, stage, rule(request), request.config.rootpath)
         yield trial
@@ -344,9 +346,10 @@ class Conformance:
     async def test_redelivery(self, trial: Trial) -> None:
         """While its process stands still, another one gets the event; both finish it, and it has one effect."""
         plain = await trial.expected()
-        envelope = await trial.publish()
+        await trial.others()
+        await trial.publish()
         async with trial.process(_first_output, ack_wait=_ACK_WAIT) as (link, process):
-            await trial.reached(link)
+            await trial.reached(link, process)
             process.pause()
             await trial.host(ack_wait=_ACK_WAIT)
             todo = "Do not lock an event: let both do the work, and make its effects repeatable."
@@ -357,15 +360,15 @@ class Conformance:
         trial.no_letters(outcome, "its process stood still, and another one got the event", todo)
         trial.no_letters(await trial.idle(), "its process stood still, and went on after another one was done", todo)
         await trial.compare(plain.effects, "two processes finished the same event", todo)
-        assert envelope
 
     async def test_crash(self, trial: Trial) -> None:
         """Killed before its first output is stored, killed again before it is remembered: one effect in the end."""
         plain = await trial.expected()
+        await trial.others()
         await trial.publish()
         for point in (_first_output, _completion):
             async with trial.process(point, ack_wait=_ACK_WAIT) as (link, process):
-                await trial.reached(link)
+                await trial.reached(link, process)
                 await process.kill()
         await trial.host(ack_wait=_ACK_WAIT, retry=RetryPolicy(attempts=10, base=0.01))
         todo = "Keep no mark of your own that an event is done: return the same events again, the bus stores them once."
@@ -460,13 +463,20 @@ class Trial:
         #: What the handler was called with, in this process.
         self.calls: list[Call] = []
         self._others = {f"stenobus/{handler.name}" for plugin in rules.beside for handler in plugin.handlers}
-        #: Outputs so far that belong to no question of the rule.
+        self._event: Event | None = None
+        #: Outputs so far that are not what the rule is about.
         self._before: Effects = Counter()
 
     # --- events ------------------------------------------------------------------------------------------------------
 
     async def event(self) -> Event:
-        """The example."""
+        """The example, made once in every trial."""
+        if self._event is None:
+            self._event = await self._made()
+            self._before = await self.effects()  # whatever it took to make it
+        return self._event
+
+    async def _made(self) -> Event:
         example = self.case.example
         if isinstance(example, Event):
             return example
@@ -501,6 +511,7 @@ class Trial:
             meanwhile: what happens in the middle of the handler.
             changes: of the handler's declaration.
         """
+        await self.event()  # making it may take hosts that would share the work of this one
         plugin = only(self.rules.plugin, self.name, **watched(self.case.handler, self.calls, meanwhile), **changes)
         try:
             host = await self.stage.run(plugin, *self.rules.beside, ack_wait=ack_wait)
@@ -510,24 +521,31 @@ class Trial:
             self._unhandled(f"{self.rules.plugin.name} does not start: {host.failed[plugin.name]}")
         return host
 
+    async def others(self) -> None:
+        """Start the plugins that answer its requests, and nothing else."""
+        await self.event()
+        if self.rules.beside:
+            await self.stage.run(*self.rules.beside)
+
     def process(self, until: Callable[[Sent], bool], *, ack_wait: float) -> _Process:
         """A host in a process of its own, which stands still before it sends a certain message."""
         try:
-            for plugin in (self.rules.plugin, *self.rules.beside):
-                reference(plugin)
+            reference(self.rules.plugin)
         except LookupError as error:
             pytest.fail(f"{error}; give it one, so that another process can run it.", pytrace=False)
         return _Process(self, until, self.stage.settings.model_copy(update={"ack_wait": ack_wait}), self._root)
 
-    async def reached(self, link: Link) -> None:
+    async def reached(self, link: Link, process: HostProcess) -> None:
         """Wait until the process is about to send the message."""
-        try:
-            async with asyncio.timeout(self.rules.within):
-                await link.reached.wait()
-        except TimeoutError:
+        reached, ended = asyncio.create_task(link.reached.wait()), asyncio.create_task(process.ended())
+        await asyncio.wait([reached, ended], timeout=self.rules.within, return_when=asyncio.FIRST_COMPLETED)
+        for task in (reached, ended):
+            task.cancel()
+        if not link.reached.is_set():
+            end = f"it ended: {ended.result()}" if ended.done() and not ended.cancelled() else "it goes on"
             self.broken(
                 f"the handler {self.name} handles its example in this process, but not within "
-                f"{self.rules.within:g} s in another one.",
+                f"{self.rules.within:g} s in another one ({end}).",
                 "Let it depend on nothing but its settings and its event.",
             )
 
@@ -573,7 +591,7 @@ class Trial:
             if outcome.letters:
                 self._unhandled(f"its example ended as a dead letter: {outcome.letters[0].letter.message}")
             self.rules.plain[self.case.name] = plain
-            self._before = plain.effects
+            self._before += plain.effects
             self.calls.clear()
         return self.rules.plain[self.case.name]
 
@@ -637,9 +655,9 @@ class _Process:
 
     async def __aenter__(self) -> tuple[Link, HostProcess]:
         link = await self._link.__aenter__()
-        rules = self._trial.rules
+        trial = self._trial
         settings = self._settings.model_copy(update={"nats_url": link.url})
-        self._host = host_process(rules.plugin, self._trial.name, settings, rules.beside, self._root)
+        self._host = host_process(trial.rules.plugin, trial.name, settings, self._root)
         try:
             return link, await self._host.__aenter__()
         except BaseException:

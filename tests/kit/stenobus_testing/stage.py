@@ -22,8 +22,6 @@ from stenobus_core.runs import Runs, Step
 
 #: Seconds between two looks at consumers from which no acknowledgement comes.
 _LOOK: Final = 0.02
-#: Streams that hold state, not events.
-_STATE: Final = ("KV_", "OBJ_")
 
 
 def unique(name: str = "plugin") -> str:
@@ -165,9 +163,11 @@ class Stage:
         while True:
             page = await self.bus.api("STREAM.LIST", {"offset": len(found)})
             for stream in page["streams"] or ():
-                found[stream["config"]["name"]] = stream["state"]["last_seq"]
+                # What begins with a dollar is the server's own: buckets, advisories.
+                events = any(not subject.startswith("$") for subject in stream["config"].get("subjects") or ())
+                found[stream["config"]["name"]] = stream["state"]["last_seq"] if events else 0
             if len(found) >= page["total"] or not page["streams"]:
-                return {name: last for name, last in found.items() if not name.startswith(_STATE)}
+                return {name: last for name, last in found.items() if last}
 
     async def _since(self, last: dict[str, int]) -> Outcome:
         published = await self.published(self._seen)

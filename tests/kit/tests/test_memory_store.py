@@ -50,9 +50,7 @@ async def test_a_host_reads_what_a_test_has_stored(stage: Stage, ready: BlobRef)
     assert await outcome(stage) == '{"number":3,"text":""}'
 
 
-async def test_a_lost_blob_is_reported_by_its_address(
-    stage: Stage, memory_store: MemoryStore, ready: BlobRef
-) -> None:
+async def test_a_lost_blob_is_reported_by_its_address(stage: Stage, memory_store: MemoryStore, ready: BlobRef) -> None:
     memory_store.lose(ready)
     assert (await outcome(stage)).startswith(f"{ready.uri} does not exist")
 

@@ -20,7 +20,7 @@ RULES = {
         "declare a class with version=2",
     ),
     "example": (
-        "ended as a dead letter (permanent): I want large numbers.; it was {\"number\":1}.",
+        'ended as a dead letter (permanent): I want large numbers.; it was {"number":1}.',
         "examples=[…]",
     ),
     "declared": ("publishes wrong.surprise, which its return annotation does not name", "Add the contract"),
