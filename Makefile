@@ -7,7 +7,7 @@ DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plu
 	tests/kit examples/word-count-plugin
 RECORDING := examples/recording/disk-full.ogg
 
-.PHONY: setup demo test lint test-vllm kill-test chaos bench bench-peers clean
+.PHONY: setup demo test lint test-vllm test-container kill-test chaos bench bench-peers clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,12 @@ test: lint
 test-vllm: setup
 	bash tests/vllm/setup.sh
 	$(BIN)/pytest tests/vllm --timeout 900
+
+# The integration tests against a server in a container; its image is built from the server in .venv.
+NATS_IMAGE := stenobus-nats:test
+test-container: setup
+	bash tests/integration/container/build.sh $(BIN)/python $(NATS_IMAGE)
+	TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/pytest tests/integration --nats=container --nats-image $(NATS_IMAGE)
 
 # Every plugin is a process of its own and is killed with SIGKILL at random points of RUNS runs.
 RUNS ?= 50

@@ -255,10 +255,11 @@ def test_a_new_plugin_passes_its_own_test(stenobus: Command, tmp_path: Path) -> 
     output = stenobus("new", "plugin", "acme-words").stdout
     assert str(Path("acme-words") / "stenobus_acme_words" / "__init__.py") in output
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
-        cwd=target, env=os.environ | {"PYTHONPATH": str(target)}, capture_output=True, text=True, timeout=60,
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--write-schemas"],
+        cwd=target, env=os.environ | {"PYTHONPATH": os.pathsep.join((str(target), *sys.path))},
+        capture_output=True, text=True, timeout=110,
     )  # fmt: skip
-    assert "1 passed" in done.stdout, done.stdout + done.stderr
+    assert "15 passed" in done.stdout, done.stdout + done.stderr
     assert stenobus.fails("new", "plugin", "acme-words") == "acme-words is not empty."
 
 

@@ -42,7 +42,7 @@ def plugin(name: str, folder: Path | None) -> None:
             click.echo(path)
     except OSError as error:
         raise click.ClickException(f"{target} cannot be written: {error.strerror}.") from error
-    click.echo(f"Try it: pip install -e {target} && pytest {target}")
+    click.echo(f"Try it: pip install -e {target}[test] && pytest {target} --write-schemas")
 
 
 def _fill(text: str, name: str, module: str) -> str:
@@ -61,7 +61,7 @@ requires-python = ">=3.11"
 dependencies = ["stenobus-core"]
 
 [project.optional-dependencies]
-test = ["pytest", "pytest-asyncio"]
+test = ["stenobus-testing"]
 
 [project.entry-points."stenobus.plugins"]
 @NAME@ = "@MODULE@:plugin"
@@ -102,32 +102,20 @@ async def count(event: AsrDone, ctx: Context) -> @CLASS@Done:
 _TEST = '''\
 """The plugin on a real server."""
 
-import asyncio
 from pathlib import Path
 
 from @MODULE@ import @CLASS@Done, plugin
-from stenobus_bus import Envelope
 from stenobus_contracts import AsrDone, Media
-from stenobus_core import CoreSettings, Host
-from stenobus_core.session import connect
+from stenobus_testing import Stage, conformance
+
+TestRules = conformance(plugin)
 
 
-async def test_it_counts_the_words_of_a_transcript(tmp_path: Path) -> None:
+async def test_it_counts_the_words_of_a_transcript(stage: Stage, tmp_path: Path) -> None:
     talk = tmp_path / "talk.txt"
     talk.write_text("three short words")
-    settings = CoreSettings(data_dir=tmp_path, nats_url=None, nats_port=0)
-    async with connect(settings) as session:
-        counted: asyncio.Queue[bytes] = asyncio.Queue()
-
-        async def arrived(msg) -> None:
-            counted.put_nowait(msg.data)
-
-        await session.bus.nc.subscribe(@CLASS@Done.subject, cb=arrived)
-        host = Host(settings, session.bus, [plugin])
-        await host.start()
-        event = AsrDone(transcript=Media(uri=talk.as_uri()))
-        await session.bus.publish(event, Envelope.new(event, "test"))
-        async with asyncio.timeout(10):
-            assert @CLASS@Done.model_validate_json(await counted.get()).words == 3
-        await host.stop()
+    await stage.run(plugin)
+    await stage.publish(AsrDone(transcript=Media(uri=talk.as_uri())))
+    outcome = await stage.run_until_idle()
+    assert [@CLASS@Done.model_validate_json(event.data).words for event in outcome.of(@CLASS@Done)] == [3]
 '''
