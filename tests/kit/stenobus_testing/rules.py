@@ -14,7 +14,7 @@ import inspect
 import json
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,6 +94,7 @@ def conformance(
     blocking: float = 1.0,
     stop_within: float = 5.0,
     within: float = 30.0,
+    rules: Collection[str] = (),
 ) -> type[Conformance]:
     """A test class that checks that a plugin keeps every rule. Give it a name that begins with ``Test``.
 
@@ -109,13 +110,18 @@ def conformance(
         blocking: seconds a handler may keep the event loop from everything else.
         stop_within: seconds a stop may take.
         within: seconds an example may take.
+        rules: names of the rules to check, for a second, costly example; all when empty.
 
     Raises:
-        PluginError: no plugin has this name, or it cannot be loaded.
+        PluginError: no plugin has this name, or it cannot be loaded; there is no such rule.
     """
+    known = {name.removeprefix("test_") for name in vars(Conformance) if name.startswith("test_")}
+    if unknown := set(rules) - known:
+        raise PluginError(f"There is no rule {', '.join(sorted(unknown))}; there are {', '.join(sorted(known))}.")
     caller = sys._getframe(1).f_globals
     found = _installed(plugin) if isinstance(plugin, str) else plugin
     members = {
+        **{f"test_{name}": None for name in known - set(rules) if rules},
         "__module__": caller["__name__"],
         "__doc__": f"The rules, for {found.name}.",
         "plugin": found,
