@@ -1,5 +1,6 @@
 """Typed events of Stenobus: one frozen pydantic model per subject, their registry, JSON Schemas and AsyncAPI."""
 
+from .alert import BusAlert
 from .asyncapi import Operation, asyncapi
 from .blob import BlobRef, Media
 from .dead_letter import DeadLetter, Reason
@@ -57,6 +58,7 @@ __all__ = [
     "Action",
     "AsrDone",
     "BlobRef",
+    "BusAlert",
     "ContractError",
     "DeadLetter",
     "DocCleaned",

@@ -27,6 +27,7 @@ from stenobus_bus import (
     schedules,
 )
 from stenobus_bus.advisories import Undertaker
+from stenobus_bus.alarm import Alarm
 from stenobus_bus.schedules import Clock, consumer
 from stenobus_bus.topology import Spec, handler_of
 from stenobus_contracts import Event, Reason
@@ -127,6 +128,7 @@ class Host:
             if self.failed and not self._running:
                 raise PluginError(next(iter(self.failed.values())))
             await self._bury_the_abandoned(services)
+            await self._watch_dead_letters()
         except BaseException:
             await self.stop(grace=0)
             raise
@@ -189,6 +191,13 @@ class Host:
             await undertaker.start()
         except AccessDenied:  # a plugin's own user may not touch the events of others; another process does it
             log.info("undertaker.off", reason="this user may not bury other handlers' events")
+
+    async def _watch_dead_letters(self) -> None:
+        """Share in the watch over their rate."""
+        if self.settings.alert_threshold:
+            alarm = Alarm(self.bus, self.settings.alert_threshold, self.settings.alert_window)
+            self._resources.push_async_callback(alarm.stop)
+            await alarm.start()
 
     def _worker(
         self,

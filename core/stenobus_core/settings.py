@@ -124,6 +124,10 @@ class CoreSettings(PluginSettings):
         default=30.0, ge=1, description="seconds of silence after which an event is delivered again"
     )
     grace: float = Field(default=20.0, ge=0, description="seconds running handlers get at a stop")
+    alert_threshold: int = Field(
+        default=10, ge=0, description="dead letters of one handler in a window that publish a bus.alert; 0 for none"
+    )
+    alert_window: float = Field(default=300.0, ge=1, description="seconds of that window")
     cache: bool = Field(default=True, description="reuse stage results with equal inputs")
     shadow: str | None = Field(
         default=None,

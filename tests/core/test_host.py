@@ -12,8 +12,8 @@ import pytest
 from faststream import Depends
 from faststream.nats import TestNatsBroker
 
-from stenobus_bus import Bus, EmbeddedServer, PermanentError, RetryPolicy, apply
-from stenobus_contracts import Operation, asyncapi
+from stenobus_bus import Bus, ConsumerSpec, EmbeddedServer, PermanentError, RetryPolicy, apply
+from stenobus_contracts import BusAlert, Operation, asyncapi
 from stenobus_core import Context, CoreSettings, Host, Plugin, PluginError, PluginSettings
 from stenobus_core.streaming import Streaming
 
@@ -351,3 +351,44 @@ async def test_faststream_sees_every_handler_as_a_durable_consumer_that_declares
     (handler,) = plugin.handlers
     document = asyncapi([Ping, Pong], [Operation(handler.name, Ping, handler.outputs)], version="1")
     assert f"{plugin.name}.send.test.pong" in document["operations"]
+
+
+# --- what no handler settled -----------------------------------------------------------------------------------------
+
+
+async def test_any_host_buries_what_nobody_settled_and_the_run_shows_it(stage: Stage) -> None:
+    await stage.run(answering())
+    dead = unique("dead")
+    await apply(stage.bus, [ConsumerSpec("TEST", dead, Ping.subject)])
+    await stage.publish(Ping(number=1), run="run-1")
+    taken = await stage.bus.nc.subscribe(stage.bus.nc.new_inbox())
+    await stage.bus.nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.TEST.{dead}", b"1", reply=taken.subject)
+    msg = await taken.next_msg(timeout=5)
+    await stage.bus.nc.publish(msg.reply, b"+TERM no")
+    ((_, letter),) = await eventually(lambda: stage.letters(dead))
+    assert (letter.reason, letter.run) == ("terminated", "run-1")
+    assert await eventually(lambda: _failed(stage, dead)) == "terminated"
+
+
+async def _failed(stage: Stage, handler: str) -> str | None:
+    return next((step.reason for step in await stage.steps("run-1") if step.handler == handler), None)
+
+
+async def test_a_rising_rate_of_dead_letters_is_an_event(stage: Stage) -> None:
+    plugin = Plugin(unique())
+
+    @plugin.handler()
+    async def work(event: Ping) -> None:
+        raise PermanentError("broken")
+
+    await stage.run(plugin, alert_threshold=3, alert_window=5.0)
+    for number in range(3):
+        await stage.publish(Ping(number=number))
+    (alert,) = await eventually(lambda: stage.stored(BusAlert))
+    body = json.loads(alert.data)
+    assert (body["handler"], body["reason"], body["count"], body["status"]) == (plugin.name, "permanent", 3, "open")
+
+
+async def test_a_threshold_of_none_watches_nothing(stage: Stage) -> None:
+    await stage.run(answering(), alert_threshold=0)
+    assert not [task for task in asyncio.all_tasks() if "Alarm" in repr(task.get_coro())]
