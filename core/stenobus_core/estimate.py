@@ -69,14 +69,21 @@ class Estimate:
             self.unpriced += 1
 
 
-def behind(handler: Handler, handlers: Iterable[Handler]) -> list[str]:
-    """The handlers that would work on what a handler makes, by the declared contracts, nearest first."""
+def behind(handler: Handler, handlers: Iterable[Handler], *, shadowed: bool = False) -> list[str]:
+    """The handlers that would work as well, by the declared contracts, nearest first.
+
+    Args:
+        shadowed: outputs are diverted, so that only those work whom the handler asks.
+    """
     known = list(handlers)
     found: list[str] = []
     reached = [handler]
     while reached:
-        made = {contract.subject for source in reached for contract in source.outputs}
-        reached = [h for h in known if h.contract.subject in made and h.name not in {*found, handler.name}]
+        contracts = [
+            contract for source in reached for contract in (*source.requests, *(() if shadowed else source.outputs))
+        ]
+        subjects = {contract.subject for contract in contracts}
+        reached = [h for h in known if h.contract.subject in subjects and h.name not in {*found, handler.name}]
         found += [h.name for h in reached]
     return found
 

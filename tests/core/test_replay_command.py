@@ -71,7 +71,7 @@ SHOP = '''
     plugin = Plugin("shop", summary="Prices orders")
 
 
-    @plugin.handler(name="price")
+    @plugin.handler(name="price", requests=[Question])
     async def price(event: Order, ctx: Context) -> Priced:
         """Price."""
 
@@ -212,21 +212,21 @@ def test_a_replay_that_cannot_be_is_refused(shop: Shop, options: list[str], why:
 
 def test_a_dry_run_says_what_would_run_and_what_it_cost(open_shop: Shop) -> None:
     plan = open_shop.json("replay", "price", "--since", "1h", "--dry-run")
-    assert plan["behind"] == ["ship", "forgetful"]
+    assert plan["behind"] == ["ship", "oracle", "forgetful"]
     found = plan["estimate"]
     steps = {name: work["steps"] for name, work in found["work"].items()}
     assert steps == {"price": 3, "ship": 3, "oracle": 3, "forgetful": 3}
     assert found["work"]["price"] == {"steps": 3, "cached": 0, "kept": 3}
     assert (found["cost_usd"], found["tokens"], found["priced"], found["unpriced"]) == ("0.50", 300, 2, 1)
     text = open_shop("replay", "price", "--since", "1h", "--dry-run").stdout
-    assert "Behind it would run: ship, forgetful." in text
+    assert "these would run too: ship, oracle, forgetful." in text
     assert "Earlier cost: $0.5000 and 300 tokens, as noted by 2 steps." in text
     assert "The cost of 1 further steps is unknown." in text
 
 
 def test_a_dry_run_of_a_trial_counts_questions_and_nothing_behind(open_shop: Shop) -> None:
     plan = open_shop.json("replay", "price", "--run", "run-1", "--into", "price-v2", "--dry-run")
-    assert plan["behind"] == []
+    assert plan["behind"] == ["oracle"]
     assert {name for name, work in plan["estimate"]["work"].items() if work["steps"]} == {"price", "oracle"}
     assert plan["estimate"]["cost_usd"] == "0.25"
 

@@ -198,7 +198,7 @@ async def _look(
     way = report.way
     causes = [Cause(event.event_id, event.run, event.time) async for event in report.each(select(bus, selection))]
     shadowed = bool(way.into or way.shadow or way.in_place)
-    report.behind = [] if shadowed else behind(report.handler, handlers.values())
+    report.behind = behind(report.handler, handlers.values(), shadowed=shadowed)
     report.estimate = await estimate(bus, opened.runs, report.handler.name, causes, report.behind, shadowed=shadowed)
 
 
@@ -302,7 +302,7 @@ class Report:
         if way.in_place:
             return (
                 f"{self.handler.name} would go back to {first['stream']}/{first['sequence']} and work again on "
-                f"{self.count}; its outputs keep their ids, so nothing behind it would run."
+                f"{self.count}; its outputs keep their ids, so nothing behind it would work on them."
             )
         return f"{self.count} would be handed to {way.into or self.handler.name} again."
 
@@ -321,7 +321,7 @@ def _as_document(found: Estimate) -> dict[str, Any]:
 
 
 def _lines(found: Estimate, behind: list[str]) -> list[str]:
-    lines = [f"Behind it would run: {', '.join(behind) or 'nothing'}."]
+    lines = [f"As far as the cache does not answer, these would run too: {', '.join(behind) or 'none'}."]
     for name, work in sorted(found.work.items()):
         if work.steps:
             lines.append(
