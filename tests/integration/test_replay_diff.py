@@ -21,7 +21,7 @@ SHADOW = "trial"
 def version(behave: Behaviour) -> Plugin:
     plugin = Plugin(unique("version"))
 
-    @plugin.handler()
+    @plugin.handler(requests=[Ask])
     async def work(event: Ping, ctx: Context[Any, Any]) -> Pong | list[Pong] | None:
         return await behave(event, ctx)  # type: ignore[no-any-return]
 
