@@ -21,6 +21,7 @@ from .errors import (
     StreamFull,
     TooManyTokens,
 )
+from .limits import Limits
 from .post import Post, Stored
 from .rates import RateLimit, Reservation, TokenBucket
 from .schedules import ScheduleSpec
@@ -46,6 +47,7 @@ __all__ = [
     "Envelope",
     "HandlerError",
     "LetterRefused",
+    "Limits",
     "Observer",
     "Observers",
     "Occurrence",

@@ -111,4 +111,6 @@ async def _look(bus: Bus, contract: type[Event], where: str) -> Event | None:
 
 
 async def _read(bus: Bus, contract: type[Event], msg: Msg) -> Event:
-    return contract.model_validate_json(await bus.claims.whole(msg.data, msg.headers))
+    body = await bus.claims.whole(msg.data, msg.headers)
+    bus.limits.check_body(body)
+    return contract.model_validate_json(body)

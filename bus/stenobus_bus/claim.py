@@ -9,13 +9,11 @@ from typing import Final
 from stenobus_contracts import BlobRef
 
 from .envelope import CLAIM, attributes
-from .errors import PermanentError
+from .errors import PayloadTooLarge, PermanentError
 from .objects import ObjectBucket
 
 #: Bodies up to this many bytes travel by themselves: streams stay quick to replay and easy to read.
 THRESHOLD: Final = 256 * 1024
-#: A claimed body larger than this is refused before it is read.
-MAX_BODY: Final = 64 * 1024 * 1024
 
 
 class ClaimCheck:
@@ -24,16 +22,25 @@ class ClaimCheck:
     Args:
         objects: where the bodies wait.
         limit: what the server takes in one message, in bytes.
+        most: bytes a body may have; a larger one is neither stored nor read.
     """
 
-    def __init__(self, objects: ObjectBucket, limit: int) -> None:
-        self._objects = objects
+    def __init__(self, objects: ObjectBucket, limit: int, most: int) -> None:
+        self._objects, self._most = objects, most
         self._threshold = min(THRESHOLD, limit)
 
     async def check_in(self, body: bytes) -> tuple[bytes, dict[str, str]]:
-        """What to send for a body: itself, or a reference and the header that says so."""
+        """What to send for a body: itself, or a reference and the header that says so.
+
+        Raises:
+            PayloadTooLarge: nobody would take it.
+        """
         if len(body) <= self._threshold:
             return body, {}
+        if len(body) > self._most:
+            raise PayloadTooLarge(
+                f"A body of {len(body)} bytes exceeds the limit of {self._most}; store its content and send a BlobRef."
+            )
         ref = await self._objects.put(body, "application/json")
         return ref.model_dump_json().encode(), {CLAIM: ref.uri}
 
@@ -50,8 +57,8 @@ class ClaimCheck:
             BlobNotFound: the body is gone.
         """
         ref = BlobRef.model_validate_json(reference)
-        if ref.size > MAX_BODY:
-            raise PermanentError(f"{ref.uri}: a body of {ref.size} bytes exceeds the limit of {MAX_BODY}.")
+        if ref.size > self._most:
+            raise PermanentError(f"{ref.uri}: a body of {ref.size} bytes exceeds the limit of {self._most}.")
         body, digest = bytearray(), hashlib.sha256()
         async for chunk in self._objects.open(ref.uri):
             body += chunk

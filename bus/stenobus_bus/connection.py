@@ -26,6 +26,7 @@ from .entries import Entries
 from .envelope import Envelope
 from .errors import AccessDenied, PayloadTooLarge, ServerUnavailable
 from .inbox import Inbox
+from .limits import Limits
 from .lookup import Lookup
 from .objects import ObjectBucket
 from .post import ACK_TIMEOUT, DEADLINE, Post, Stored
@@ -67,12 +68,14 @@ class Bus:
     Use :meth:`connect`, and close it with :meth:`close` or as an async context manager.
     """
 
-    def __init__(self, nc: Client, bucket: str) -> None:
+    def __init__(self, nc: Client, bucket: str, limits: Limits | None = None) -> None:
         self.nc = nc
         self.js: JetStreamContext = nc.jetstream(timeout=ACK_TIMEOUT)
+        #: What an event may cost before it is parsed.
+        self.limits = limits or Limits()
         #: The object bucket of blobs and claim checks.
         self.objects = ObjectBucket(nc, bucket)
-        self.claims = ClaimCheck(self.objects, limit=nc.max_payload - _HEADER_ROOM)
+        self.claims = ClaimCheck(self.objects, nc.max_payload - _HEADER_ROOM, self.limits.body)
         self.acks = Acks(nc)
         self.entries = Entries(nc)
         self._lookups: dict[str, Lookup] = {}
@@ -88,6 +91,7 @@ class Bus:
         name: str = "stenobus",
         bucket: str = "stenobus",
         access: Access | None = None,
+        limits: Limits | None = None,
         timeout: float = 5.0,
     ) -> Bus:
         """Connect to a server; afterwards the client reconnects by itself for ever.
@@ -97,6 +101,7 @@ class Bus:
             name: shown by ``nats server list connections``.
             bucket: object bucket for blobs and claim checks.
             access: credentials and certificates.
+            limits: what an event may cost before it is parsed.
             timeout: seconds for the first connection.
 
         Raises:
@@ -152,7 +157,7 @@ class Bus:
                 f"No NATS server answers at {_redacted(url)} ({type(error).__name__}); start one, or unset "
                 "STENOBUS_NATS_URL to use the embedded server."
             ) from error
-        bus = cls(nc, bucket)
+        bus = cls(nc, bucket, limits)
         bus._reconnected = listeners
         await bus.open(bus.acks)
         await bus.open(bus.entries)

@@ -243,7 +243,11 @@ class Worker(Generic[E]):
             await settle.acknowledge(self._nc, msg.reply)
             return
         try:
+            limits = self._bus.limits
+            limits.check_headers(msg.headers)
+            limits.check_body(msg.data)
             data, found = unwrap(await self._body(msg, found), found)
+            limits.check_attributes(found)
             envelope = Envelope.received(msg, delivery, self._contract.event_type, found)
             event = self._contract.model_validate_json(data)
         except Exception as error:  # a stranger's bytes, read by a contract's own validators: anything can be raised
@@ -387,7 +391,9 @@ class Worker(Generic[E]):
     async def _body(self, msg: Msg, found: dict[str, str]) -> bytes:
         if CLAIM not in found:
             return msg.data
-        return await self._patiently(lambda: self._bus.claims.check_out(msg.data))
+        body = await self._patiently(lambda: self._bus.claims.check_out(msg.data))
+        self._bus.limits.check_body(body)
+        return body
 
     async def _patiently(self, ask: Callable[[], Awaitable[T]]) -> T:
         """What the bus answers, however long it is out of order or full. The event stays in hand: settling it, or

@@ -35,7 +35,9 @@ async def connect(settings: CoreSettings, name: str = "stenobus") -> AsyncIterat
     access = Access() if server else settings.access  # the embedded server is ours, and asks for nothing
     keeping = asyncio.create_task(server.keep()) if server else None
     try:
-        async with await Bus.connect(url, name=name, bucket=settings.bucket, access=access) as bus:
+        async with await Bus.connect(
+            url, name=name, bucket=settings.bucket, access=access, limits=settings.limits
+        ) as bus:
             yield Session(settings, bus, url, server)
     finally:
         if server and keeping:

@@ -23,7 +23,7 @@ from pydantic_settings import (
 )
 from pydantic_settings import SettingsError as UnreadableSetting
 
-from stenobus_bus import Access
+from stenobus_bus import Access, Limits
 
 from .errors import SettingsError
 
@@ -138,6 +138,17 @@ class CoreSettings(PluginSettings):
         default=None, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 picks one, off when absent"
     )
     metrics_host: str = Field(default="127.0.0.1", description="address that the metrics port listens on")
+    max_event_bytes: int = Field(
+        default=Limits().body, ge=1024, description="bytes an event's body may have, fetched ones included"
+    )
+    max_event_depth: int = Field(default=Limits().depth, ge=8, description="levels an event's JSON may be nested")
+    max_event_values: int = Field(
+        default=Limits().values, ge=1000, description="values an event's JSON may have in all its arrays and objects"
+    )
+    max_headers: int = Field(default=Limits().headers, ge=16, description="headers a message may have")
+    max_header_bytes: int = Field(
+        default=Limits().header_bytes, ge=2048, description="bytes a message's headers may have"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe log level"
     )
@@ -149,6 +160,17 @@ class CoreSettings(PluginSettings):
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @property
+    def limits(self) -> Limits:
+        """What an event may cost before it is parsed."""
+        return Limits(
+            body=self.max_event_bytes,
+            depth=self.max_event_depth,
+            values=self.max_event_values,
+            headers=self.max_headers,
+            header_bytes=self.max_header_bytes,
+        )
 
     @property
     def access(self) -> Access:
