@@ -217,6 +217,15 @@ async def test_a_schedule_that_its_plugin_no_longer_has_is_removed(clocks: Clock
     assert await clocks.plan(spec(DAY)) == ["none schedule acme.nightly"]
 
 
+async def test_a_removed_schedule_does_not_ring(clocks: Clocks) -> None:
+    await clocks.apply(spec(At(datetime.now(UTC) + timedelta(seconds=0.5))), spec(name="other"))
+    await clocks.apply(spec(name="other"))
+    await clocks.run(spec(name="other"))
+    await eventually(lambda: clocks.at_least(2))
+    rang = await clocks.bus.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": "schedules.due.>"})
+    assert list(rang["state"]["subjects"]) == ["schedules.due.acme.other"]
+
+
 async def test_a_removed_schedule_can_come_back(clocks: Clocks) -> None:
     await clocks.apply(spec(DAY))
     await clocks.apply()
@@ -231,8 +240,12 @@ async def test_schedules_of_others_are_left_alone(clocks: Clocks) -> None:
     assert await clocks.apply(plugins=("other", "acm")) == []
     assert await clocks.alarm() is not None
     await clocks.apply()
-    state = await clocks.bus.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": ">"})
-    assert state["state"]["subjects"] == {"schedules.mine.hourly": 1}
+
+    async def left() -> bool:
+        info = await clocks.bus.api(f"STREAM.INFO.{STREAM}", {"subjects_filter": ">"})
+        return bool(info["state"]["subjects"] == {"schedules.mine.hourly": 1})
+
+    await eventually(left)
 
 
 async def test_an_alarm_that_somebody_else_set_meanwhile_is_not_overwritten(clocks: Clocks) -> None:

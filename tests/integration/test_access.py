@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from click.testing import CliRunner
 from stenobus_bus import Access, AccessDenied, Bus, Envelope, apply
 from stenobus_bus.dead_letters import letters
 from stenobus_bus.history import read
+from stenobus_bus.schedules import Schedules
+from stenobus_contracts import Event
 from stenobus_core import Context, CoreSettings, Host, Plugin
 from stenobus_core.access import ADMIN, operator_permissions, plugin_permissions, publisher_permissions
 from stenobus_core.cli.bus import bus as bus_command
@@ -58,12 +61,21 @@ class Secured:
             yield bus
 
 
+class Tick(Event, subject="test.tick"):
+    """It is time."""
+
+
+timed, untimed = Plugin("timed"), Plugin("timed")
+timed.schedule("tick", every=timedelta(seconds=1), event=Tick())
+untimed.schedule("other", every=timedelta(days=1), event=Tick())
+
+
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     folder = tmp_path_factory.mktemp("secured")
     users = Users.open(folder / "users")
     settings = CoreSettings(ack_wait=1, grace=0, data_dir=folder / "data")
-    for plugin in (left, right):
+    for plugin in (left, right, timed):
         users.add(plugin.name, "plugin", plugin_permissions(plugin, needs(settings, [plugin]), settings.bucket))
     users.add("admin", "admin", ADMIN)
     users.add("operator", "operator", operator_permissions(settings.bucket))
@@ -77,7 +89,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
 async def admin(secured: Secured) -> AsyncIterator[Bus]:
     """Everything is provisioned."""
     async with secured.user("admin") as bus:
-        await apply(bus, needs(secured.settings, [left, right]))
+        await apply(bus, needs(secured.settings, [left, right, timed]))
         yield bus
 
 
@@ -113,6 +125,20 @@ async def test_plugins_do_their_work_under_their_own_users(secured: Secured, adm
             assert json.loads(pong)["text"] == "cba"
             asked = await operator.nc.request("stenobus.ready.left", timeout=5)
             assert json.loads(asked.data)["ready"]
+
+
+async def test_a_plugins_schedules_are_declared_fired_and_removed_under_its_own_user(
+    secured: Secured, admin: Bus
+) -> None:
+    async with secured.user("timed") as bus:
+        host = Host(secured.settings, bus, [timed])
+        await host.start()
+        await eventually(lambda: _stored(admin, "test.tick"))
+        await host.stop()
+        host = Host(secured.settings, bus, [untimed])
+        await host.start()
+        await host.stop()
+        assert await (await Schedules.open(admin)).ids() == ["timed.other"]
 
 
 async def _stored(bus: Bus, subject: str) -> list[bytes]:
