@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 import pytest_asyncio
@@ -143,8 +143,8 @@ def memory_store(core_settings: CoreSettings) -> MemoryStore:
     return MemoryStore.of(core_settings)
 
 
-def missing(what: str) -> None:
+def missing(what: str) -> NoReturn:
     """Something that the test needs is not here: a laptop may lack it, the machine that decides may not."""
     if os.environ.get("CI"):
-        pytest.fail(f"{what} (with CI set, nothing may be missing)", pytrace=False)
-    pytest.skip(what)
+        raise pytest.fail.Exception(f"{what} (with CI set, nothing may be missing)", pytrace=False) from None
+    raise pytest.skip.Exception(what) from None

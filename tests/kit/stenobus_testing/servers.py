@@ -42,6 +42,7 @@ class EmbeddedNats(EmbeddedServer):
 
     async def restart(self) -> None:
         """Stop it and start it again, on its port and with what it has stored."""
+        self._preferred = int(self.url.rpartition(":")[2])
         await self.stop()
         await self.start()
 
