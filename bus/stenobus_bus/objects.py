@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+import io
 import json
 import re
+import uuid
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -19,9 +22,7 @@ from urllib.parse import quote, unquote
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
-from nats.js import api
 from nats.js.errors import NotFoundError
-from nats.js.object_store import ObjectStore
 
 from stenobus_contracts import BlobRef
 
@@ -29,6 +30,8 @@ from . import direct
 from .errors import BlobNotFound, ServerUnavailable
 
 _BATCH: Final = 64  # chunks of 128 KiB in one request: 8 MiB on the way at a time
+#: Bytes of an object in one message.
+_CHUNK: Final = 128 * 1024
 _TIMEOUT: Final = 10.0
 _HASH_BLOCK: Final = 1 << 20
 _BUCKET: Final = re.compile(r"[A-Za-z0-9_-]+")
@@ -60,18 +63,37 @@ class ObjectBucket:
         try:
             if (known := await self._find(digest)) is not None and known.size == size:
                 return ref
-            bucket: ObjectStore = await self._js.object_store(self.name)
-            meta = api.ObjectMeta(name=digest, headers={"content-type": content_type})
-            if isinstance(data, Path):
-                with data.open("rb") as file:
-                    await bucket.put(digest, file, meta=meta)
-            else:
-                await bucket.put(digest, data, meta=meta)
+            await self._upload(data, ref)
         except NatsError as error:
             raise ServerUnavailable(
                 f"The object bucket {self.name} does not answer ({type(error).__name__})."
             ) from error
         return ref
+
+    async def _upload(self, data: bytes | Path, ref: BlobRef) -> None:
+        """Write the chunks, then what makes an object of them.
+
+        The client library rolls up what was there under the name, and purges its chunks. That takes rights by which a
+        bucket can be emptied, for nothing: equal names have equal contents here.
+        """
+        nuid, chunks = uuid.uuid4().hex, 0
+        subject = f"$O.{self.name}.C.{nuid}"
+        with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file:
+            while block := await asyncio.to_thread(file.read, _CHUNK):
+                await self._js.publish(subject, block)
+                chunks += 1
+        info = {
+            "name": ref.sha256,
+            "headers": {"content-type": [ref.content_type]},
+            "options": {"max_chunk_size": _CHUNK},
+            "bucket": self.name,
+            "nuid": nuid,
+            "size": ref.size,
+            "chunks": chunks,
+            "digest": f"SHA-256={base64.urlsafe_b64encode(bytes.fromhex(ref.sha256)).decode()}",
+            "mtime": datetime.now(UTC).isoformat(),
+        }
+        await self._js.publish(_meta(self.name, ref.sha256), json.dumps(info).encode())
 
     async def open(self, uri: str) -> AsyncIterator[bytes]:
         """The object's chunks in order.
@@ -102,9 +124,8 @@ class ObjectBucket:
 
     async def _find(self, key: str, bucket: str | None = None) -> _Object | None:
         bucket = bucket or self.name
-        subject = f"$O.{bucket}.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
         try:
-            msg = await self._js.get_last_msg(f"OBJ_{bucket}", subject, direct=True)
+            msg = await self._js.get_last_msg(f"OBJ_{bucket}", _meta(bucket, key), direct=True)
         except NotFoundError:
             return None
         except NatsError as error:
@@ -124,6 +145,11 @@ class ObjectBucket:
         except NatsError:
             return True  # for all we know
         return True
+
+
+def _meta(bucket: str, key: str) -> str:
+    """Subject of what a bucket says about an object."""
+    return f"$O.{bucket}.M.{base64.urlsafe_b64encode(key.encode()).decode()}"
 
 
 def _measure(data: bytes | Path) -> tuple[str, int]:

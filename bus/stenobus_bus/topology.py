@@ -146,12 +146,16 @@ def key_value(name: str, *, ttl: float = 0.0) -> StreamSpec:
 
 
 def object_bucket(name: str) -> StreamSpec:
-    """An object bucket, as ``nats object`` knows it."""
+    """An object bucket, as ``nats object`` knows it.
+
+    Those tools store and remove by roll-ups, by which whoever may store could empty the bucket as well. Stenobus needs
+    none: where plugins are not trusted, switch ``allow_rollup_hdrs`` off.
+    """
     return StreamSpec(
         name=f"OBJ_{name}",
         subjects=(f"$O.{name}.C.>", f"$O.{name}.M.>"),
-        required={"allow_rollup_hdrs": True, "allow_direct": True},
-        initial={"discard": "new", "storage": "file"},
+        required={"allow_direct": True},
+        initial={"allow_rollup_hdrs": True, "discard": "new", "storage": "file"},
     )
 
 

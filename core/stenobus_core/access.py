@@ -151,7 +151,6 @@ def _blobs(bucket: str) -> Permissions:
             f"{_API}.STREAM.INFO.{stream}",
             f"{_API}.DIRECT.GET.{stream}",
             f"{_API}.DIRECT.GET.{stream}.$O.{bucket}.M.*",
-            f"{_API}.STREAM.MSG.GET.{stream}",
         )
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stenobus_bus import Access, AccessDenied, Bus, Envelope, apply
+from stenobus_bus import Access, AccessDenied, Bus, Envelope, PublishFailed, apply
 from stenobus_bus.dead_letters import letters
 from stenobus_bus.history import read
 from stenobus_bus.schedules import Schedules
@@ -183,12 +183,18 @@ async def test_a_plugin_changes_and_empties_nothing(secured: Secured, admin: Bus
                 await denied(bus, f"$JS.API.STREAM.{call}.{stream}", b"{}")
 
 
-async def test_a_key_value_bucket_cannot_be_emptied_by_a_header(secured: Secured, admin: Bus) -> None:
+async def test_no_bucket_can_be_emptied_by_a_header(secured: Secured, admin: Bus) -> None:
     async with secured.user("right") as bus:
         await bus.store("$KV.stenobus_ledger.right.kept", b"done", {})
+        blob = await bus.objects.put(b"kept", "text/plain")
+    config = (await admin.api("STREAM.INFO.OBJ_stenobus"))["config"]
+    await admin.api("STREAM.UPDATE.OBJ_stenobus", config | {"allow_rollup_hdrs": False})  # as the documentation tells
+    assert {change.action for change in await apply(admin, needs(secured.settings, [left]))} == {"none"}
     async with secured.user("left") as bus:
-        with pytest.raises(Exception, match="rollup"):
-            await bus.store("$KV.stenobus_ledger.left.x", b"done", {"Nats-Rollup": "all"})
+        for subject in ("$KV.stenobus_ledger.left.x", "$O.stenobus.M.x", "$O.stenobus.C.x"):
+            with pytest.raises(PublishFailed, match="rollup"):
+                await bus.store(subject, b"{}", {"Nats-Rollup": "all"})
+        assert [chunk async for chunk in bus.objects.open(blob.uri)] == [b"kept"]
     kept = await admin.api("STREAM.MSG.GET.KV_stenobus_ledger", {"last_by_subj": "$KV.stenobus_ledger.right.kept"})
     assert kept["message"]
 
