@@ -18,10 +18,12 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-from stenobus_bus import Bus, PermanentError, RetryPolicy, apply
+from stenobus_bus import Bus, Observer, Observers, PermanentError, RetryPolicy, apply
 from stenobus_bus.history import replay
 from stenobus_bus.topology import domain
+from stenobus_bus.traceparent import working
 from stenobus_core import Context, Host, Plugin
+from stenobus_core.plugin import Handler
 from stenobus_core.services import topology
 from stenobus_core.spans import Spans
 
@@ -48,8 +50,12 @@ async def traced(stage: Stage, collected: Collector) -> AsyncIterator[Any]:
     exporter = OTLPSpanExporter(endpoint=f"{collected.url}/v1/traces")
     provider.add_span_processor(SimpleSpanProcessor(exporter))
 
-    async def start(*plugins: Plugin) -> TracerProvider:
-        host = Host(stage.settings, stage.bus, plugins, observe=lambda handler: Spans(provider, handler))
+    async def start(*plugins: Plugin, behind: Observer | None = None) -> TracerProvider:
+        def observe(handler: Handler) -> Observer:
+            spans = Spans(provider, handler)
+            return Observers(spans, behind) if behind else spans
+
+        host = Host(stage.settings, stage.bus, plugins, observe=observe)
         await host.start()
         stage.hosts.append(host)
         return provider
@@ -146,6 +152,32 @@ async def test_a_handler_behind_faststreams_middlewares_is_traced_the_same(
     assert own.parent == outer.id
     (pong,) = await stage.stored(Pong)
     assert pong.headers["traceparent"] == f"00-{outer.trace}-{outer.id}-01"
+
+
+async def test_nothing_of_an_event_stays_current_when_it_is_done(
+    stage: Stage, collected: Collector, traced: Any
+) -> None:
+    plugin = Plugin(unique("left"))
+    current: list[tuple[bool, str | None]] = []
+
+    class Look(Observer):
+        async def before(self, *_: Any) -> None:
+            current.append((trace.get_current_span().get_span_context().is_valid, working.get()))
+
+        failed = succeeded = buried = before
+
+    @plugin.handler(retry=QUICK)
+    async def work(event: Ping) -> None:
+        if event.number:
+            raise ValueError("no")
+
+    await traced(plugin, behind=Look())
+    await stage.publish(Ping(number=0))
+    await stage.publish(Ping(number=1))
+    await arrived(collected, "test.ping", 4)
+    await eventually(lambda: len(current) == 8)
+    assert [valid for valid, _ in current].count(True) == 4  # while the handler runs, and not behind it
+    assert [parent for _, parent in current].count(None) == 4
 
 
 async def test_retries_link_to_the_attempt_before_and_carry_their_errors(
