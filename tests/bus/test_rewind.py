@@ -89,6 +89,25 @@ async def test_a_handler_works_again_on_what_was_selected_and_on_nothing_else(pa
     await eventually(lambda: pair.behind[-1] == 6)
 
 
+async def test_outputs_that_the_server_has_forgotten_are_stored_again_and_skipped_behind(pair: Pair) -> None:
+    config = (await pair.bench.bus.api("STREAM.INFO.TEST"))["config"]
+    await pair.bench.bus.api("STREAM.UPDATE.TEST", {**config, "duplicate_window": 100_000_000})
+    await pair.start()
+    await pair.handled(1)
+
+    async def forgotten() -> bool:
+        return not (await pair.bench.bus.store("test.other", b"", {"Nats-Msg-Id": "mark"})).duplicate
+
+    assert await forgotten()
+    await eventually(forgotten)
+    assert await pair.rewind(1) == 1
+    await eventually(lambda: pair.first == [1, 1])
+    await eventually(pair.settled)
+    one, two = await pair.bench.stored(Pong)
+    assert one.event_id == two.event_id
+    assert pair.behind == [1]
+
+
 @pytest.mark.usefixtures("server_age")
 async def test_by_itself_a_consumer_that_went_back_repeats_nothing(pair: Pair) -> None:
     await pair.start()

@@ -93,6 +93,16 @@ async def test_the_same_document_again_changes_nothing(producer: Producer) -> No
     assert (changed.added, changed.updated, changed.unchanged) == (0, 0, 1)
 
 
+async def test_a_trial_leaves_the_index_as_it_is(producer: Producer, host: Host, path: Path) -> None:
+    await producer.publish(await producer.sync(a="alpha"))
+    tried = await host.bus.nc.subscribe("shadow.trial.kb.synced")
+    event = await producer.sync(b="beta", delete=("a",))
+    await host.bus.publish(event, Envelope.new(event, "test"), headers={"stenobus-shadow": "trial"})
+    changed = KbSynced.model_validate_json((await tried.next_msg(TIMEOUT)).data)
+    assert (changed.added, changed.deleted, changed.chunks) == (0, 0, 1)
+    assert (len(search(path, "alpha")), len(search(path, "beta"))) == (1, 0)
+
+
 async def test_an_address_too_long_for_an_id_still_identifies(producer: Producer) -> None:
     media = f"file:///{'x' * 2000}.wav"
     assert (await producer.publish(await producer.ready("one", media))).added == 1

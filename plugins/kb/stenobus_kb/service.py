@@ -86,6 +86,8 @@ async def _sync(
 ) -> KbSynced:
     index = ctx.state
     outdated = await asyncio.to_thread(index.outdated, collection, upsert)
+    if ctx.shadow:
+        outdated, delete = [], []  # what is only tried out must not be found by people
     outcomes = Counter[Outcome](unchanged=len(upsert) - len(outdated))
     problems = []
     for number, document in enumerate(outdated):
