@@ -26,10 +26,15 @@ _REFUSED: Final = re.compile(r'permissions violation for publish to "([^"]+)"')
 
 
 class Acks(Inbox):
-    """Sends requests and hands each its answer."""
+    """Sends requests and hands each its answer.
 
-    def __init__(self, nc: Client) -> None:
+    Args:
+        doubt: called when an answer did not come in time: the connection may be half-open.
+    """
+
+    def __init__(self, nc: Client, doubt: Callable[[], None]) -> None:
         super().__init__(nc)
+        self._doubt = doubt
         self._waiting: dict[str, tuple[asyncio.Future[bytes], asyncio.TimerHandle, str]] = {}
 
     async def send(
@@ -51,7 +56,7 @@ class Acks(Inbox):
         loop = asyncio.get_running_loop()
         number = self._number()
         future: asyncio.Future[bytes] = loop.create_future()
-        self._waiting[number] = future, loop.call_later(timeout, self._fail, number, NatsTimeout), subject
+        self._waiting[number] = future, loop.call_later(timeout, self._late, number), subject
         try:
             await self._nc.publish(subject, body, self._reply + number, dict(headers) if headers else None)
         except BaseException:
@@ -76,6 +81,10 @@ class Acks(Inbox):
             self._fail(number, NoRespondersError)
         elif (future := self._take(number)) is not None:
             future.set_result(msg.data)
+
+    def _late(self, number: str) -> None:
+        self._fail(number, NatsTimeout)
+        self._doubt()
 
     def _fail(self, number: str, error: Callable[[], Exception]) -> None:
         if (future := self._take(number)) is not None:

@@ -76,7 +76,8 @@ class Bus:
         #: The object bucket of blobs and claim checks.
         self.objects = ObjectBucket(nc, bucket)
         self.claims = ClaimCheck(self.objects, nc.max_payload - _HEADER_ROOM, self.limits.body)
-        self.acks = Acks(nc)
+        self._probing: asyncio.Task[None] | None = None
+        self.acks = Acks(nc, self._doubt)
         self.entries = Entries(nc)
         self._lookups: dict[str, Lookup] = {}
         self._inboxes: WeakSet[Inbox] = WeakSet()
@@ -183,6 +184,10 @@ class Bus:
     def on_reconnect(self, event: asyncio.Event) -> None:
         """Set an event whenever the connection comes back, for as long as somebody holds the event."""
         self._reconnected.add(event)
+
+    def _doubt(self) -> None:
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self.probe())
 
     async def probe(self) -> None:
         """Make sure that the server answers on this connection. One that does not is broken off, and made anew."""

@@ -42,7 +42,11 @@ class PublishFailed(BusError):
         self.code = code
 
 
-class StreamFull(PublishFailed):
+class PublishTimeout(PublishFailed):
+    """An event was not stored in time because the server is away, or has no room. It may be later."""
+
+
+class StreamFull(PublishTimeout):
     """An event was not stored: its stream, or the space for streams, was full up to the deadline."""
 
 

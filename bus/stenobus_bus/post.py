@@ -14,7 +14,7 @@ from nats.errors import MaxPayloadError, NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
 from .acks import Acks
-from .errors import PayloadTooLarge, PublishFailed, StreamFull
+from .errors import PayloadTooLarge, PublishFailed, PublishTimeout, StreamFull
 
 log = structlog.get_logger(__name__)
 
@@ -80,10 +80,12 @@ class Post:
         Raises:
             PayloadTooLarge: the body exceeds the server's limit.
             StreamFull: it was full up to the deadline.
-            PublishFailed: no PubAck before the deadline, or no stream takes the subject.
+            PublishTimeout: no PubAck before the deadline.
+            PublishFailed: the server refuses the event, or no stream takes its subject.
         """
         pause, full, said = 0.05, "", False
         while True:
+            nobody = False
             if self._ack is not None:
                 full = ""
                 try:
@@ -107,15 +109,19 @@ class Post:
                         sentence = f"{self._subject}: the server refused the event: {self._reason}."
                         raise PublishFailed(sentence, int(refusal.get("err_code", 0)))
                 except NoRespondersError:
-                    self._reason = "no stream takes this subject, or JetStream is starting"
+                    nobody, self._reason = True, "no stream takes this subject, or JetStream is starting"
                 except NatsTimeout:
                     self._reason = "no PubAck came"
+                    if not said:  # a server says nothing at all when its disk is full
+                        log.warning("publish.waiting", subject=self._subject, reason=self._reason)
+                    said = True
                 except NatsError as error:
                     self._reason = str(error) or type(error).__name__
             if asyncio.get_running_loop().time() + pause >= self._end:
                 if full:
                     raise StreamFull(await self._why(full))
-                raise PublishFailed(f"{self._subject}: not stored within {self._deadline:.0f} s: {self._reason}.")
+                failed = PublishFailed if nobody else PublishTimeout
+                raise failed(f"{self._subject}: not stored within {self._deadline:.0f} s: {self._reason}.")
             await asyncio.sleep(pause)
             pause = min(pause * 2, 2.0)
             self._ack = None

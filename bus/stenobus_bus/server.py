@@ -34,6 +34,12 @@ _START_TIMEOUT: Final = 15.0
 _STOP_TIMEOUT: Final = 10.0
 _POLL: Final = 0.02
 _WATCH: Final = 0.5
+#: Bytes that must be free before a server that met a full disk is started again, and bytes below which it meets one.
+_ROOM: Final = 16 * 2**20
+_TIGHT: Final = 2**20
+#: What a server's log says when it begins, and whenever a stream cannot be written.
+_STARTED: Final = b"Starting nats-server"
+_NO_SPACE: Final = b"no space left on device"
 
 
 class _Ended(ServerUnavailable):
@@ -60,6 +66,8 @@ class EmbeddedServer:
         self._preferred = port
         self._use: IO[str] | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        #: How far the server's log was read, and what it said about writing.
+        self._read, self._stuck = 0, False
         #: Address, once started.
         self.url = ""
         #: True when this process started the server, False when it was running.
@@ -96,11 +104,26 @@ class EmbeddedServer:
         return self.url
 
     async def keep(self) -> None:
-        """Start the server again, on its port, whenever it dies. Runs until cancelled."""
+        """Start the server again, on its port, whenever it dies, or has room again after a full disk.
+
+        Runs until cancelled.
+        """
+        full = False
         while True:
             await asyncio.sleep(_WATCH)
-            if not self._alive():
+            free, stuck = shutil.disk_usage(self.folder).free, self._cannot_write()
+            if not full and (full := stuck or free < _TIGHT):
+                log.error(
+                    "server.disk_full",
+                    folder=str(self.folder),
+                    help=f"events wait; free {_ROOM // 2**20} MiB there, and the server goes on by itself",
+                )
+            if free >= _ROOM:
+                full = False
+            if not self._alive() or (stuck and free >= _ROOM):
                 async with self._exclusive():
+                    if self._cannot_write() and self._alive() and (state := self._state()):
+                        await self._end(state.pid)
                     if not self._alive():  # still: no other user was faster
                         state = await self._launch()
                         log.warning("server.restarted", url=state.url, expected=self.url, log=str(self.log))
@@ -118,6 +141,26 @@ class EmbeddedServer:
     def log(self) -> Path:
         """The server's own log."""
         return self.folder / "nats-server.log"
+
+    def _cannot_write(self) -> bool:
+        """The server met a full disk. It refuses to write from then on, room or no room, until it is started anew.
+
+        It tells only its log; that may be on the same disk, but says so again with every event that is refused.
+        """
+        try:
+            with self.log.open("rb") as log:
+                log.seek(self._read)
+                for line in log:
+                    if not line.endswith(b"\n"):
+                        break  # it is about to be written
+                    self._read += len(line)
+                    if _STARTED in line:
+                        self._stuck = False
+                    elif _NO_SPACE in line:
+                        self._stuck = True
+        except FileNotFoundError:
+            return False
+        return self._stuck
 
     @property
     def _ports(self) -> Path:
@@ -183,9 +226,10 @@ class EmbeddedServer:
             ) from error
 
     async def _launch(self) -> _State:
-        # Users of a server that was killed wait for it where it was.
+        # Users of a server that is gone wait for it where it was. One that was killed left word of its port.
         last = self._state()
-        port = next((port for port in (last.port if last else 0, self._preferred) if _free(port)), 0)
+        ports = (last.port if last else 0, int(self.url.rpartition(":")[2] or 0), self._preferred)
+        port = next((port for port in ports if _free(port)), 0)
         try:
             return await self._launch_at(port)
         except ServerUnavailable:

@@ -19,7 +19,15 @@ from . import answers, settle
 from .connection import Bus
 from .dead_letters import bury, whereabouts
 from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes, unwrap
-from .errors import BusError, InvalidPayload, PermanentError, RetryableError, ServerUnavailable, StreamFull
+from .errors import (
+    BusError,
+    InvalidPayload,
+    PermanentError,
+    PublishTimeout,
+    RetryableError,
+    ServerUnavailable,
+    StreamFull,
+)
 from .flow import Flow
 from .ledger import Ledger
 from .pull import PullLoop
@@ -401,7 +409,7 @@ class Worker(Generic[E]):
         while True:
             try:
                 return await ask()
-            except (ServerUnavailable, StreamFull) as trouble:
+            except (ServerUnavailable, PublishTimeout) as trouble:
                 log.warning("handler.bus_trouble", handler=self.name, error=str(trouble))
             await asyncio.sleep(_PAUSE)
 

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from stenobus_bus import Envelope, PermanentError, Received, Stored
+from stenobus_bus import Bus, Envelope, PermanentError, Received, RetryPolicy, Stored
+from stenobus_bus import worker as worker_module
 from stenobus_bus.ledger import BUCKET
 from stenobus_bus.topology import key_value
 
 from ..support.contracts import Ping, Pong
-from ..support.waiting import Gate, eventually
+from ..support.waiting import Gate, eventually, still
 from .conftest import Bench
 
 
@@ -223,3 +224,27 @@ def test_the_ledger_remembers_longer_than_streams_keep_events() -> None:
     from stenobus_bus.topology import domain
 
     assert key_value(BUCKET, ttl=TTL).initial["max_age"] > domain("test").initial["max_age"]
+
+
+async def test_outputs_wait_for_room_in_their_stream_and_cost_no_attempt(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(Bus.publish.__kwdefaults__, "deadline", 0.2)
+    monkeypatch.setattr(worker_module, "_PAUSE", 0.05)
+    attempts: list[int] = []
+
+    async def handle(received: Received[Ping]) -> list[Pong]:
+        attempts.append(received.attempt)
+        return [Pong(number=received.event.number)]
+
+    worker = await bench.work(handle, retry=RetryPolicy(attempts=1))
+    config = (await bench.bus.api("STREAM.INFO.TEST"))["config"]
+    await bench.bus.api("STREAM.UPDATE.TEST", {**config, "max_msgs": 1})
+    await bench.raw(b'{"number": 1}')
+    await eventually(lambda: attempts)
+    await still(lambda: worker.active == 1, 1.0)
+    assert await bench.letters() == []
+    await bench.bus.api("STREAM.UPDATE.TEST", {**config, "max_msgs": -1})
+    await eventually(lambda: worker.handled == 1)
+    assert attempts == [1]
+    assert len(await bench.stored(Pong)) == 1

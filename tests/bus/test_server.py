@@ -201,13 +201,16 @@ async def test_what_was_stored_is_there_after_a_kill(folder: Path) -> None:
     assert not any(map(alive, processes(folder)))
 
 
-async def test_a_killed_server_is_started_again_while_somebody_keeps_it(folder: Path) -> None:
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])  # one that ends in order takes its record along
+async def test_a_server_that_ended_is_started_again_on_its_port_while_somebody_keeps_it(
+    folder: Path, end: signal.Signals
+) -> None:
     server = EmbeddedServer(folder, port=0)
     url = await server.start()
     keeping = asyncio.create_task(server.keep())
     (pid,) = processes(folder)
     async with await Bus.connect(url) as bus:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, end)
         await eventually(lambda: [other for other in processes(folder) if other != pid and alive(other)])
         await eventually(lambda: bus.nc.is_connected and bus.nc.stats["reconnects"])
         assert server.url == url
