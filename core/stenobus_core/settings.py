@@ -156,6 +156,13 @@ class CoreSettings(PluginSettings):
         default="auto", description="auto: console on a terminal, JSON elsewhere"
     )
 
+    @field_validator(
+        "nats_url", "nats_creds", "nats_tls_ca", "nats_tls_cert", "nats_tls_key", "nats_inbox", mode="before"
+    )
+    @classmethod
+    def _unset(cls, value: object) -> object:
+        return value or None  # Compose files pass variables that nobody set as empty ones
+
     @field_validator("plugins", "plugins_off", "schedules_off", "file_roots", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
