@@ -92,7 +92,7 @@ class PullLoop:
         self._subscription: Subscription | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._workers: list[asyncio.Task[None]] = []
-        self.healthy = False
+        self._well = False
 
     async def start(self) -> None:
         """Begin to ask for events.
@@ -113,7 +113,7 @@ class PullLoop:
         )
         self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
         self._tasks = [asyncio.create_task(self._ask()), asyncio.create_task(self._keep_alive(ack_wait / 3))]
-        self.healthy = True
+        self._well = True
 
     async def stop(self, grace: float) -> None:
         """Ask for no more, let running handlers finish, and hand back the rest so that nothing waits for a timeout.
@@ -124,7 +124,7 @@ class PullLoop:
         if self._stopping or not self._tasks:
             return
         self._stopping = True
-        self.healthy = False
+        self._well = False
         asking, keeping = self._tasks
         asking.cancel()
         if self._subscription is not None and self._nc.is_connected:
@@ -145,6 +145,11 @@ class PullLoop:
         await self._release(list(self._held.values()))
         keeping.cancel()
         await asyncio.gather(asking, keeping, return_exceptions=True)
+
+    @property
+    def healthy(self) -> bool:
+        """The consumer exists, the server is heard, and the loop goes on asking."""
+        return self._well and not any(task.done() for task in self._tasks)
 
     @property
     def active(self) -> int:
@@ -248,14 +253,14 @@ class PullLoop:
             if connected and self._silent():
                 self._trouble, self._asked = "silence", 0
             if self._trouble:
-                self.healthy = False
+                self._well = False
                 pause = 0.0 if loop.time() - troubled > _CALM else min(max(0.1, pause * 2), 2.0)
                 await asyncio.sleep(pause)
                 troubled = loop.time()
                 if await self._recover():
                     self._trouble, self._heard = "", loop.time()
                 continue
-            self.healthy = connected
+            self._well = connected
             if connected and (free := self._free()) >= self._batch:
                 await self._request(min(free, self._largest))
             with suppress(TimeoutError):

@@ -448,3 +448,14 @@ async def test_a_request_of_a_dead_process_takes_events_for_seconds_at_most(
     await bench.work(handle, concurrency=4)
     await bench.pings(2)
     await eventually(lambda: numbers == [1, 2], within=8)
+
+
+async def test_a_loop_that_no_longer_asks_is_not_healthy(bench: Bench) -> None:
+    async def handle(received: Received[Ping]) -> None: ...
+
+    worker = await bench.work(handle)
+    assert worker.healthy
+    (loop,) = worker._loops
+    for task in loop._tasks:  # whatever ended it
+        task.cancel()
+    await eventually(lambda: not worker.healthy)
