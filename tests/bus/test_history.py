@@ -151,6 +151,20 @@ async def test_a_replay_keeps_apart_what_shares_an_id(bench: Bench) -> None:
     await eventually(lambda: sorted(numbers) == [1, 1, 2, 2])
 
 
+async def test_the_marks_of_an_earlier_copy_do_not_stick(bench: Bench) -> None:
+    envelopes: list[Envelope] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        envelopes.append(received.envelope)
+
+    await bench.work(handle)
+    marks = {"Stenobus-Shadow": "trial", "Stenobus-Only": "another", "Stenobus-Replay": "earlier"}
+    await bench.bus.store("test.ping", b'{"number": 1}', {"ce-id": "1", **marks})
+    replay_id = await replay(bench.bus, bench.name, await history(bench.bus))
+    (envelope,) = await eventually(lambda: envelopes)
+    assert (envelope.id, envelope.shadow, envelope.replay) == ("1", None, replay_id)
+
+
 async def test_a_structured_event_replays_in_its_own_run(bench: Bench) -> None:
     envelopes: list[Envelope] = []
 

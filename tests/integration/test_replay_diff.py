@@ -145,15 +145,24 @@ async def test_a_second_trial_under_the_same_name_takes_the_place_of_the_first(s
     async def right(event: Ping, ctx: Context[Any, Any]) -> Pong:
         return Pong(number=event.number, text="right")
 
+    async def nothing(event: Ping, ctx: Context[Any, Any]) -> None:
+        return None
+
     (pair,) = await paired(stage, right, learning, Ping(number=1))
     assert pair.status == "different"
     second = stage.hosts[-1].plugins[0].name
+    silent = version(nothing)
+    await stage.run(silent)
     originals = [message for message in await stage.stored(Ping) if message.event_id == "ping-1"][:1]
     await history.replay(stage.bus, second, originals, instead_of=stage.hosts[0].plugins[0].name, shadow=SHADOW)
     await eventually(lambda: not answers)
     await eventually(lambda: stage.settled(second))
     (pair,) = await compared(stage)
     assert pair.status == "equal"
+    await history.replay(stage.bus, silent.name, originals, instead_of=stage.hosts[0].plugins[0].name, shadow=SHADOW)
+    await eventually(lambda: stage.settled(silent.name))
+    (pair,) = await compared(stage)
+    assert pair.status == "missing"
 
 
 async def test_a_version_that_makes_nothing_misses_all(stage: Stage) -> None:
