@@ -180,6 +180,7 @@ def test_waiting_work_failed_attempts_and_pauses_are_told_apart() -> None:
     (line,) = [line for line in picture(found, 80) if "work" in line.plain and "attempt 2" in line.plain]
     bar = "".join(letter for letter in line.plain if letter in "░█┄")
     assert re.fullmatch("░+█+┄+█+", bar)
+    assert not line.style  # the lines of the tree are dim, and nothing behind them
 
 
 def test_thousands_of_siblings_become_one_line_but_for_the_first_the_slowest_and_the_failed() -> None:

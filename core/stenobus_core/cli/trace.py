@@ -159,7 +159,7 @@ def _placed(root: Node) -> list[_Placed]:
 
 
 def _line(node: Node, guide: str, whole: Lineage, columns: _Columns) -> Text:
-    line = Text(guide, style="dim")
+    line = Text.assemble((guide, "dim"))
     line.append_text(_label(node))
     line.truncate(columns.tree, overflow="ellipsis", pad=True)
     line.append(" ")
