@@ -17,6 +17,8 @@ from .cell import BUCKET, Cell, Value
 from .connection import Bus
 from .errors import TooManyTokens
 
+#: Seconds between two changes of one process: its callers gather meanwhile, and other processes get their turn.
+_GATHER: Final = 0.003
 #: Seconds after which the server's clock is read again: two clocks drift apart by microseconds until then.
 _READ_AGAIN: Final = 10.0
 #: Readings of the clock, of which the quickest is taken.
@@ -72,6 +74,7 @@ class TokenBucket:
         #: Tokens wanted (or, below 0, given back), and when they may be used (of the event loop's clock).
         self._orders: list[tuple[float, asyncio.Future[float]]] = []
         self._clerk: asyncio.Task[None] | None = None
+        self._next = 0.0  # earliest time of the next change
         self._left, self._since = limit.capacity, 0.0  # as of the last change
 
     async def acquire(self, tokens: float = 1) -> float:
@@ -126,7 +129,9 @@ class TokenBucket:
 
     async def _serve(self) -> None:
         """Take all that is ordered in one change; what is ordered meanwhile goes into the next one."""
+        loop = asyncio.get_running_loop()
         while self._orders:
+            await asyncio.sleep(self._next - loop.time())
             orders = [(tokens, order) for tokens, order in self._orders if not order.done()]
             self._orders.clear()
             try:
@@ -137,6 +142,7 @@ class TokenBucket:
                     if not order.done():
                         order.set_exception(error)
                 continue
+            self._next = loop.time() + _GATHER
             for (tokens, order), due in zip(orders, dues, strict=True):
                 if not order.done():
                     order.set_result(due)

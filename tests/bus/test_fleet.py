@@ -8,11 +8,13 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
-from stenobus_bus import Bus, EmbeddedServer, Received, RetryableError
+from stenobus_bus import Bus, EmbeddedServer, Received, RetryableError, apply, cell, ledger
 from stenobus_bus.fleet import shares
+from stenobus_bus.topology import domain, key_value
 
 from ..support.contracts import Ping
 from ..support.waiting import Gate, eventually, still
@@ -51,6 +53,78 @@ async def test_four_processes_never_have_more_in_work_than_the_limit(bench: Benc
     await eventually(lambda: len(done) == 200)
     assert sorted(done) == list(range(200))
     assert most == LIMIT
+
+
+async def test_four_real_processes_keep_the_limit_while_one_of_them_is_killed(
+    bench: Bench, server: EmbeddedServer
+) -> None:
+    await bench.pings(*range(150))
+    children = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-c", TIMING, server.url, bench.name, stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(4)
+    ]
+    begun: list[dict[str, float]] = [{} for _ in children]
+    spans: list[tuple[float, float]] = []
+
+    async def read(number: int) -> None:
+        out = children[number].stdout
+        assert out is not None
+        async for line in out:
+            what, event, at = line.decode().split()
+            if what == "begun":
+                begun[number][event] = float(at)
+            else:
+                spans.append((begun[number].pop(event), float(at)))
+
+    readers = [asyncio.create_task(read(number)) for number in range(4)]
+    try:
+        victim, *_ = await eventually(lambda: len(spans) > 20 and [number for number in range(4) if begun[number]])
+        children[victim].kill()
+        await children[victim].wait()
+        killed = time.monotonic()  # the clock is the same for all processes of a machine
+        await eventually(bench.settled, within=30)
+    finally:
+        for child in children:
+            if child.returncode is None:
+                child.kill()
+        await asyncio.gather(*readers, *(child.wait() for child in children))
+    spans += [(at, killed) for at in begun[victim].values()]
+    changes = sorted([(at, 1) for at, _ in spans] + [(at, -1) for _, at in spans])
+    now = most = 0
+    for _, change in changes:
+        now += change
+        most = max(most, now)
+    assert most == LIMIT
+    assert len(spans) >= 150
+
+
+TIMING = """
+import asyncio, sys, time
+from stenobus_bus import Bus, ConsumerSpec, Worker
+from stenobus_contracts import Event
+
+class Ping(Event, subject="test.ping"):
+    number: int
+
+def say(what, received):
+    print(what, received.event.number, time.monotonic(), flush=True)
+
+async def handle(received):
+    say("begun", received)
+    await asyncio.sleep(0.02)
+    say("done", received)
+    return ()
+
+async def main():
+    bus = await Bus.connect(sys.argv[1])
+    consumer = ConsumerSpec("TEST", sys.argv[2], "test.ping", ack_wait=1.0)
+    await Worker(bus, consumer, Ping, handle, concurrency=4, fleet_concurrency=3).start()
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
 
 
 async def test_retries_that_wait_for_their_time_hold_no_slot(bench: Bench, elsewhere: list[Bus]) -> None:
@@ -165,6 +239,32 @@ async def test_a_process_that_slept_past_its_lease_begins_nothing_on_slots_that_
 
 async def _asked(bench: Bench) -> bool:
     return bool((await bench.info())["num_waiting"])
+
+
+async def test_work_goes_on_when_the_server_was_away_longer_than_the_lease(tmp_path: Path) -> None:
+    server = EmbeddedServer(tmp_path, port=0)
+    url = await server.start()
+    done = []
+
+    async def handle(received: Received[Ping]) -> None:
+        done.append(received.event.number)
+
+    async with await Bus.connect(url) as bus:
+        await apply(bus, [domain("test"), key_value(ledger.BUCKET), key_value(cell.BUCKET)])
+        bench = Bench(bus)
+        worker = await bench.work(handle, concurrency=2, fleet_concurrency=2)
+        await bench.pings(1)
+        await eventually(lambda: done == [1])
+        await server.stop()
+        fleet = worker._flow and worker._flow._fleet
+        assert fleet
+        await eventually(lambda: fleet.slots == 0)  # nobody knows who has them by now
+        again = EmbeddedServer(tmp_path, port=int(url.rpartition(":")[2]))
+        await again.start()
+        await bench.pings(2)
+        await eventually(lambda: done == [1, 2])
+        await worker.stop(grace=0)
+    await again.stop()
 
 
 async def test_a_handler_without_the_limit_has_no_part_in_it(bench: Bench) -> None:
