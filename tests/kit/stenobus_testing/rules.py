@@ -26,9 +26,10 @@ from pydantic import ValidationError
 
 from stenobus_bus import Bus, Envelope, RetryPolicy, apply, dead_letters, history, ledger
 from stenobus_bus.topology import domain_stream
-from stenobus_contracts import Event, incompatibilities, registry, schemas
+from stenobus_contracts import DeadLetter, Event, incompatibilities, registry, schemas
 from stenobus_core import Check, CoreSettings, Handler, Host, Plugin, PluginError, SettingsError
 from stenobus_core.discovery import discover
+from stenobus_core.errors import Undeclared
 from stenobus_core.services import topology
 
 from .link import Link, Sent
@@ -245,17 +246,16 @@ class Conformance:
 
     async def test_example(self, trial: Trial) -> None:
         """The example is handled: every other rule builds on it."""
-        await trial.handled()
+        await trial.expected()
 
     async def test_declared(self, trial: Trial) -> None:
-        """It publishes nothing but what its return annotation says."""
+        """It publishes nothing but what it declares."""
         plain = await trial.expected()
         declared = {contract.subject for contract in trial.case.handler.outputs}
         if undeclared := sorted(plain.effects.keys() - declared):
             trial.broken(
-                f"the handler {trial.name} publishes {', '.join(undeclared)}, which its return annotation does not "
-                f"name (it names {', '.join(sorted(declared)) or 'nothing'}).",
-                "Add the contract to the annotation: declarations are what streams and permissions are made from.",
+                f"the handler {trial.name} publishes {', '.join(undeclared)} past the host, and does not declare it.",
+                "Return it and name it in the return annotation, or use ctx.publish and publishes=[…].",
             )
 
     async def test_duplicates(self, trial: Trial) -> None:
@@ -522,9 +522,9 @@ class Trial:
         try:
             host = await self.stage.run(plugin, *self.rules.beside, ack_wait=ack_wait)
         except PluginError as error:
-            self._unhandled(f"{self.rules.plugin.name} does not start: {error}")
+            self._not_started(str(error))
         if plugin.name in host.failed:
-            self._unhandled(f"{self.rules.plugin.name} does not start: {host.failed[plugin.name]}")
+            self._not_started(host.failed[plugin.name])
         return host
 
     async def others(self) -> None:
@@ -591,28 +591,18 @@ class Trial:
             self.broken(f"when {when}, the event ended as {entry.letter.reason}: {entry.letter.message}.", todo)
 
     async def expected(self) -> Plain:
-        """What comes of the example when nothing goes wrong; the rule is skipped when that is nothing good."""
+        """What comes of the example when nothing goes wrong.
+
+        A dead letter breaks the rule that it is about; every other rule is skipped then.
+        """
         if self.case.name not in self.rules.plain:
             outcome, plain = await self._plainly()
-            if outcome.letters:
-                self._unhandled(f"its example ended as a dead letter: {outcome.letters[0].letter.message}")
+            for entry in outcome.letters:
+                self._unhandled(entry.letter)
             self.rules.plain[self.case.name] = plain
             self._before += plain.effects
             self.calls.clear()
         return self.rules.plain[self.case.name]
-
-    async def handled(self) -> None:
-        """The example is handled."""
-        outcome, plain = await self._plainly()
-        for entry in outcome.letters:
-            letter = entry.letter
-            made = "automatic example" if self.case.example is None else "example"
-            self.broken(
-                f"the {made} for the handler {self.name} ended as a dead letter ({letter.reason}): {letter.message}; "
-                f"it was {(letter.data or '')[:300]}.",
-                "Pass events that it can handle: conformance(…, examples=[…]).",
-            )
-        self.rules.plain[self.case.name] = plain
 
     async def forget_duplicates(self, streams: set[str]) -> None:
         """Make the server forget which ids it has seen."""
@@ -633,10 +623,25 @@ class Trial:
         """The plugin breaks the rule."""
         self.rules.broken(self.rule, what, todo)
 
-    def _unhandled(self, why: str) -> NoReturn:
+    def _unhandled(self, letter: DeadLetter) -> NoReturn:
+        if letter.error == Undeclared.__name__:
+            what, about, todo = letter.message, "declared", "Streams and permissions are made from declarations."
+        else:
+            made = "automatic example" if self.case.example is None else "example"
+            what = (
+                f"the {made} for the handler {self.name} ended as a dead letter ({letter.reason}): {letter.message}; "
+                f"it was {(letter.data or '')[:300]}."
+            )
+            about, todo = "example", "Pass events that it can handle: conformance(…, examples=[…])."
+        if self.rule == about:
+            self.broken(what, todo)
+        pytest.skip(f"{what} (see test_{about})")
+
+    def _not_started(self, why: str) -> NoReturn:
+        what = f"{self.rules.plugin.name} does not start: {why}"
         if self.rule == "example":
-            self.broken(f"{why}.", "Give it what it needs: conformance(…, settings={…}, beside=[…]).")
-        pytest.skip(f"{why} (see test_example)")
+            self.broken(what, "Give it what it needs: conformance(…, settings={…}, beside=[…]).")
+        pytest.skip(f"{what} (see test_example)")
 
     async def _plainly(self) -> tuple[Outcome, Plain]:
         loop = asyncio.get_running_loop()

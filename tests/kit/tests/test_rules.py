@@ -23,7 +23,7 @@ RULES = {
         'ended as a dead letter (permanent): I want large numbers.; it was {"number":1}.',
         "examples=[…]",
     ),
-    "declared": ("publishes wrong.surprise, which its return annotation does not name", "Add the contract"),
+    "declared": ("wrong-declared returns Surprise", "Streams and permissions are made from declarations."),
     "duplicates": (
         "when the same event came again beyond the server's window for duplicates, the handler wrong-duplicates "
         "published 2 × wrong.pong, not 1 × wrong.pong.",
