@@ -49,7 +49,7 @@ class Selection:
 async def select(bus: Bus, selection: Selection) -> AsyncIterator[Remembered]:
     """The selected events, oldest first, each once: a copy that an earlier replay stored is no further event.
 
-    Bodies pass through; what is kept of an event while the others are read is 32 bytes.
+    Bodies pass through; what is kept of an event while the others are read is a digest of its id.
 
     Raises:
         ServerUnavailable: the stream, or the bucket of large bodies, does not answer.

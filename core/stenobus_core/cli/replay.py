@@ -171,7 +171,7 @@ async def _hand_over(bus: Bus, selection: Selection, report: Report) -> None:
     instead = handler.name if way.into else None
     events = report.each(select(bus, selection))
     await replay_events(bus, way.into or handler.name, events, replay_id=replay_id, instead_of=instead, shadow=shadow)
-    if report.events:
+    if report.number:
         report.replay, report.shadow = replay_id, shadow
 
 
@@ -179,17 +179,16 @@ async def _move(bus: Bus, selection: Selection, report: Report, yes: bool) -> No
     handler = report.handler
     async for _ in report.each(select(bus, selection)):
         pass
-    if not report.events:
+    if not report.number:
         return
-    first = report.events[0]["sequence"]
     if not yes:
         click.confirm(
-            f"Move {handler.name} back to {selection.stream}/{first} and forget that it completed "
+            f"Move {handler.name} back to {report.begin} and forget that it completed "
             f"{report.count}? Its outputs keep their ids; nothing behind it runs again.",
             abort=True,
         )
-    again = select(bus, replace(selection, from_sequence=first))
-    report.forgotten = await rewind(bus, handler.name, selection.stream, first, again)
+    again = select(bus, replace(selection, from_sequence=report.first))
+    report.forgotten = await rewind(bus, handler.name, selection.stream, report.first, again)
 
 
 async def _look(
@@ -227,7 +226,10 @@ class Report:
     def __init__(self, handler: Handler, way: Way, as_json: bool) -> None:
         self.handler, self.way, self._as_json = handler, way, as_json
         self._console = Console(highlight=False, markup=False, soft_wrap=True)
-        self.events: list[dict[str, Any]] = []
+        #: How many events there were, and where the first one lies.
+        self.number, self.first = 0, 0
+        #: Every event, for the JSON document alone: on a terminal they pass by.
+        self.rows: list[dict[str, Any]] = []
         self.replay: str | None = None
         self.shadow: str | None = way.shadow
         self.forgotten: int | None = None
@@ -237,22 +239,29 @@ class Report:
     @property
     def count(self) -> str:
         """How many events of which subject."""
-        number = len(self.events)
-        return f"{number} event{'' if number == 1 else 's'} of {self.handler.contract.subject}"
+        return f"{self.number} event{'' if self.number == 1 else 's'} of {self.handler.contract.subject}"
+
+    @property
+    def begin(self) -> str:
+        """Where the first event lies."""
+        return f"{self.handler.stream}/{self.first}"
 
     async def each(self, events: AsyncIterator[Remembered]) -> AsyncIterator[Remembered]:
         """Events as they pass."""
         async for event in events:
-            self.events.append(
-                {
-                    "stream": event.stream,
-                    "sequence": event.sequence,
-                    "time": event.time,
-                    "run": event.run,
-                    "id": event.event_id,
-                }
-            )
-            if not self._as_json:
+            self.first = self.first or event.sequence
+            self.number += 1
+            if self._as_json:
+                self.rows.append(
+                    {
+                        "stream": event.stream,
+                        "sequence": event.sequence,
+                        "time": event.time,
+                        "run": event.run,
+                        "id": event.event_id,
+                    }
+                )
+            else:
                 self._console.print(f"{event.stream}/{event.sequence}  {event.time:%Y-%m-%d %H:%M:%S}  run {event.run}")
             yield event
 
@@ -274,7 +283,7 @@ class Report:
             "into": way.into,
             "shadow": self.shadow,
             "forgotten": self.forgotten,
-            "events": self.events,
+            "events": self.rows,
         }
         if self.estimate is not None:
             document |= {"behind": self.behind, "estimate": _as_document(self.estimate)}
@@ -282,14 +291,13 @@ class Report:
 
     def _lines(self) -> list[str]:
         name, to = self.handler.name, self.way.into or self.handler.name
-        if not self.events:
+        if not self.number:
             return [f"No event of {self.handler.contract.subject} matches."]
         if self.estimate is not None:
             return [self._intention(), *_lines(self.estimate, self.behind)]
         if self.forgotten is not None:
-            first = self.events[0]
             return [
-                f"{name} is back at {first['stream']}/{first['sequence']} and works again on {self.count}; "
+                f"{name} is back at {self.begin} and works again on {self.count}; "
                 f"{self.forgotten} were completed before."
             ]
         lines = [f"{self.count} handed to {to} again, replay {self.replay}."]
@@ -298,10 +306,10 @@ class Report:
         return lines
 
     def _intention(self) -> str:
-        way, first = self.way, self.events[0]
+        way = self.way
         if way.in_place:
             return (
-                f"{self.handler.name} would go back to {first['stream']}/{first['sequence']} and work again on "
+                f"{self.handler.name} would go back to {self.begin} and work again on "
                 f"{self.count}; its outputs keep their ids, so nothing behind it would work on them."
             )
         return f"{self.count} would be handed to {way.into or self.handler.name} again."
