@@ -33,7 +33,7 @@ from .topology import CONSUMER_NOT_FOUND, HANDLER, STREAM_NOT_FOUND, Config, Con
 log = structlog.get_logger(__name__)
 
 STREAM: Final = "ADVISORIES"
-#: Durable consumer that all undertakers share.
+#: Name of the durable consumer.
 UNDERTAKER: Final = "undertaker"
 
 _SUBJECTS: Final = "$JS.EVENT.ADVISORY.CONSUMER"
@@ -62,6 +62,13 @@ def stream() -> StreamSpec:
             "max_bytes": 64 * 1024 * 1024,
             "description": "Events that the server gave up on or that somebody terminated",
         },
+    )
+
+
+def consumer() -> ConsumerSpec:
+    """What all undertakers share."""
+    return ConsumerSpec(
+        STREAM, UNDERTAKER, f"{_SUBJECTS}.>", max_deliver=-1, description="Buries what no handler buried"
     )
 
 
@@ -98,16 +105,13 @@ class Undertaker:
         self._bus, self._buried, self._interval = bus, buried, patrol
         self._patrol: asyncio.Task[None] | None = None
         self._book = LetterBook(bus)
-        consumer = ConsumerSpec(
-            STREAM, UNDERTAKER, f"{_SUBJECTS}.>", max_deliver=-1, description="Buries what no handler buried"
-        )
         self._loop = PullLoop(
             bus,
             STREAM,
             UNDERTAKER,
             self._handle,
             hand_back=lambda msg, _: settle.later(bus.nc, msg.reply, 0),
-            ensure=lambda: apply(bus, [stream(), consumer]),
+            ensure=lambda: apply(bus, [stream(), consumer()]),
         )
 
     async def start(self) -> None:

@@ -20,7 +20,7 @@ from stenobus_contracts import BusAlert
 from . import dead_letters
 from .connection import ApiError, Bus
 from .envelope import MSG_ID, Envelope, derived_id
-from .errors import BusError, PublishFailed
+from .errors import AccessDenied, BusError, PublishFailed
 from .history import Ahead, ahead, read
 from .topology import domain_stream
 
@@ -195,5 +195,8 @@ class Alarm:
             await asyncio.sleep(self._interval)
             try:
                 await self.look()
+            except AccessDenied:  # a plugin's own user may not read dead letters; another process does it
+                log.info("alarm.off", reason="this user may not read other handlers' dead letters")
+                return
             except BusError as trouble:
                 log.warning("alarm.bus_trouble", error=str(trouble))

@@ -197,12 +197,17 @@ class Schedules:
         """The schedules of a bus. Raises ServerUnavailable."""
         return cls(bus, await bus.bucket(BUCKET))
 
-    async def ids(self) -> list[str]:
-        """Every declared schedule. Raises ServerUnavailable."""
+    async def ids(self, plugins: Collection[str] | None = None) -> list[str]:
+        """Every declared schedule, or those of some plugins: under a plugin's own user only its own can be read.
+
+        Raises:
+            ServerUnavailable: the bucket does not answer.
+        """
         keys = f"$KV.{BUCKET}.declared."
         info = await self._bus.api(f"STREAM.INFO.KV_{BUCKET}", {"subjects_filter": f"{keys}>"})
         names = [subject.removeprefix(keys) for subject in info["state"].get("subjects") or {}]
-        return [id for id in sorted(names) if (await self._get(f"declared.{id}"))[0]]
+        wanted = [id for id in sorted(names) if plugins is None or id.partition(".")[0] in plugins]
+        return [id for id in wanted if (await self._get(f"declared.{id}"))[0]]
 
     async def look(self, id: str) -> Known:
         """All about a schedule. Raises ServerUnavailable."""
@@ -329,7 +334,7 @@ async def apply(bus: Bus, specs: Iterable[ScheduleSpec], plugins: Collection[str
 
 async def _undeclared(schedules: Schedules, specs: list[ScheduleSpec], plugins: Collection[str]) -> list[str]:
     known = {spec.id for spec in specs}
-    return [id for id in await schedules.ids() if id not in known and id.partition(".")[0] in plugins]
+    return [id for id in await schedules.ids(plugins) if id not in known]
 
 
 def _change(spec: ScheduleSpec, known: Known) -> Change:

@@ -61,14 +61,15 @@ def publisher_permissions(subjects: Iterable[str]) -> Permissions:
 
 def operator_permissions(bucket: str) -> Permissions:
     """What people need who look after the system: see everything, publish, replay, retry, pause. Nothing of it creates,
-    changes or empties a stream."""
+    changes or empties a stream but that of the dead letters."""
     domains = [spec for spec in topology(bucket) if isinstance(spec, StreamSpec) and "$" not in spec.subjects[0]]
     looks = ("INFO", "STREAM.NAMES", "STREAM.LIST", "STREAM.INFO.*", "STREAM.MSG.GET.*", "DIRECT.GET.>")
     consumers = ("CONSUMER.NAMES.*", "CONSUMER.LIST.*", "CONSUMER.INFO.*.*", "CONSUMER.PAUSE.*.*")
     return (
         Permissions(
             (
-                *(f"{_API}.{call}" for call in (*looks, *consumers, f"STREAM.MSG.DELETE.{dead_letters.STREAM}")),
+                *(f"{_API}.{call}" for call in (*looks, *consumers)),
+                *(f"{_API}.STREAM.{call}.{dead_letters.STREAM}" for call in ("MSG.DELETE", "PURGE")),
                 *(subject for spec in domains for subject in spec.subjects),
                 f"$KV.{schedules.BUCKET}.>",
                 "$SRV.>",
@@ -112,7 +113,7 @@ def _handler(handler: Handler) -> Permissions:
         (
             *outputs,
             *(f"{shadow.DOMAIN}.*.{subject}" for subject in outputs),
-            f"dlq.{name}",
+            f"dlq.{name}.*",
             f"$KV.{ledger.BUCKET}.{name}.>",
             # Both take what they look for in the body: reading the ledger cannot be limited to some of its keys.
             f"{_API}.DIRECT.GET.KV_{ledger.BUCKET}",

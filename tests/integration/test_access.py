@@ -6,18 +6,29 @@ import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from structlog.testing import capture_logs
 
-from stenobus_bus import Access, AccessDenied, Bus, Envelope, PublishFailed, apply
-from stenobus_bus.dead_letters import letters
+from stenobus_bus import Access, AccessDenied, Bus, ConsumerSpec, Envelope, PublishFailed, advisories, apply
+from stenobus_bus.advisories import Undertaker
+from stenobus_bus.alarm import Alarm
+from stenobus_bus.dead_letters import Choice, letters, purge
 from stenobus_bus.history import read
 from stenobus_bus.schedules import Schedules
-from stenobus_contracts import Event
+from stenobus_contracts import DeadLetter, Event
 from stenobus_core import Context, CoreSettings, Host, Plugin
-from stenobus_core.access import ADMIN, operator_permissions, plugin_permissions, publisher_permissions
+from stenobus_core.access import (
+    ADMIN,
+    operator_permissions,
+    plugin_permissions,
+    publisher_permissions,
+    undertaker_permissions,
+)
 from stenobus_core.cli.bus import bus as bus_command
 from stenobus_core.discovery import discover
 from stenobus_core.follow import run_job
@@ -79,6 +90,9 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
         users.add(plugin.name, "plugin", plugin_permissions(plugin, needs(settings, [plugin]), settings.bucket))
     users.add("admin", "admin", ADMIN)
     users.add("operator", "operator", operator_permissions(settings.bucket))
+    plugins = [plugin_permissions(plugin, needs(settings, [plugin]), settings.bucket) for plugin in (left, right)]
+    everything = reduce(or_, plugins, operator_permissions(settings.bucket) | undertaker_permissions())
+    users.add("all-in-one", "all-in-one", everything)
     users.add("crm", "publisher", publisher_permissions(["test.ping"]))
     users.write()
     with nats_server(folder / "server", 'include "../users/users.conf"') as server:
@@ -147,8 +161,47 @@ async def _stored(bus: Bus, subject: str) -> list[bytes]:
 
 async def test_a_plugin_publishes_nothing_that_it_does_not_declare(secured: Secured, admin: Bus) -> None:
     async with secured.user("left") as bus:
-        for subject in ("test.ping", "test.answer", "media.uploaded", "dlq.right", "shadow.x.test.answer"):
+        for subject in ("test.ping", "test.answer", "media.uploaded", "dlq.right.permanent", "shadow.x.test.answer"):
             await denied(bus, subject, b"{}")
+
+
+async def test_a_plugin_buries_its_own_events_and_leaves_the_watch_over_all_to_others(
+    secured: Secured, admin: Bus
+) -> None:
+    async with secured.user("left") as bus:
+        with capture_logs() as logs:
+            host = Host(secured.settings.model_copy(update={"alert_window": 1.0}), bus, [left])
+            await host.start()
+            await bus.store("dlq.left.permanent", b"garbage", {})
+            await eventually(lambda: any(line["event"] == "alarm.off" for line in logs))
+            await host.stop()
+    async with secured.user("operator") as operator:
+        (alert,) = await Alarm(operator, 1, 300).look()
+        assert alert.handler == "left"
+        assert await purge(operator, Choice("left")) == 1
+
+
+async def test_who_runs_everything_buries_what_nobody_settled(secured: Secured, admin: Bus) -> None:
+    async def buried(*_: object) -> None: ...
+
+    await apply(admin, [advisories.consumer(), ConsumerSpec("TEST", "dead", "test.pong", max_deliver=2, ack_wait=1)])
+    await admin.api("STREAM.PURGE.TEST", {"filter": "test.pong"})
+    await admin.store("test.pong", b'{"number": 1}', {})
+    taken = await admin.nc.subscribe(admin.nc.new_inbox())
+    async with secured.user("all-in-one") as bus:
+        undertaker = Undertaker(bus, buried, patrol=0.1)
+        await undertaker.start()
+        for _ in range(2):
+            await admin.nc.publish("$JS.API.CONSUMER.MSG.NEXT.TEST.dead", b"1", reply=taken.subject)
+            await taken.next_msg(timeout=10)
+        found = await eventually(lambda: _letters(bus, "dead"))
+        await undertaker.stop()
+    assert [letter.reason for letter in found] == ["undelivered"]
+    assert await purge(admin, Choice("dead")) == 1
+
+
+async def _letters(bus: Bus, handler: str) -> list[DeadLetter]:
+    return [entry.letter async for entry in letters(bus, handler)]
 
 
 async def test_a_plugin_reads_nothing_that_it_does_not_handle(secured: Secured, admin: Bus) -> None:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import click
 
-from stenobus_bus import BusError, Change
+from stenobus_bus import BusError, Change, advisories
+from stenobus_bus import apply as apply_specs
+from stenobus_bus import plan as plan_specs
+from stenobus_bus.topology import Spec
 from stenobus_contracts.event import SUBJECT
 
 from ..discovery import discover
@@ -141,12 +144,19 @@ def _users(
 
 async def _plan(found: CoreSettings) -> list[Change]:
     async with connect(found) as session:
-        return await Host(found, session.bus, list(discover(found).plugins.values())).plan()
+        host = Host(found, session.bus, list(discover(found).plugins.values()))
+        return [*await host.plan(), *await plan_specs(session.bus, _shared())]
 
 
 async def _apply(found: CoreSettings) -> list[Change]:
     async with connect(found) as session:
-        return await Host(found, session.bus, list(discover(found).plugins.values())).declare()
+        host = Host(found, session.bus, list(discover(found).plugins.values()))
+        return [*await host.declare(), *await apply_specs(session.bus, _shared())]
+
+
+def _shared() -> list[Spec]:
+    """What belongs to no plugin, and what the user of a plugin may not even look at."""
+    return [advisories.consumer()]
 
 
 def _show(changes: list[Change], as_json: bool, verb: str) -> None:
