@@ -13,6 +13,8 @@ from .client import NotEncrypted
 from .errors import AccessDenied, ServerUnavailable
 
 _SEED: Final = re.compile(rb"^SU[A-Z2-7]{56}$", re.MULTILINE)
+#: What stands before the host; a comma in it may be part of a password.
+_CREDENTIALS: Final = re.compile(r"(^|://)[^/]*@")
 #: Inboxes of a user without a key of its own.
 _INBOX: Final = "_INBOX"
 
@@ -127,6 +129,11 @@ def public_key(seed: bytes) -> str:
 def inbox(public: str) -> str:
     """Prefix of the inboxes that a user alone can listen to. It follows from the key, so nobody needs to be told."""
     return f"_INBOX_{public}"
+
+
+def redacted(url: str) -> str:
+    """A URL, or several separated by commas, without credentials."""
+    return _CREDENTIALS.sub(r"\1", url)
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -18,7 +18,7 @@ from nats.js.kv import KeyValue
 
 from stenobus_contracts import Event
 
-from .access import Access, refusal
+from .access import Access, redacted, refusal
 from .acks import Acks
 from .claim import ClaimCheck
 from .client import Client
@@ -116,13 +116,13 @@ class Bus:
         bus: Bus | None = None
 
         async def reconnected() -> None:
-            log.info("bus.reconnected", url=_redacted(url))
+            log.info("bus.reconnected", url=redacted(url))
             for event in listeners:
                 event.set()
 
         async def disconnected() -> None:
             if bus is not None and not bus.nc.is_closed:
-                log.warning("bus.disconnected", url=_redacted(url))
+                log.warning("bus.disconnected", url=redacted(url))
                 for inbox in bus._inboxes:
                     inbox.lost()  # whoever waits asks again, and is heard once the connection is back
 
@@ -133,7 +133,7 @@ class Bus:
                 bus.acks.refused(str(error))
                 return
             tries += 1  # until then, the one who connects hears of it
-            if tries >= len(servers) and (final := refusal(error, _redacted(url))) is not None:
+            if tries >= len(servers) and (final := refusal(error, redacted(url))) is not None:
                 raise final from error
 
         nc = Client(secure=access.secure(url))
@@ -155,7 +155,7 @@ class Bus:
         except (NatsError, OSError, TimeoutError, ValueError) as error:
             nc.abandon()
             raise ServerUnavailable(
-                f"No NATS server answers at {_redacted(url)} ({type(error).__name__}); start one, or unset "
+                f"No NATS server answers at {redacted(url)} ({type(error).__name__}); start one, or unset "
                 "STENOBUS_NATS_URL to use the embedded server."
             ) from error
         bus = cls(nc, bucket, limits)
@@ -355,10 +355,3 @@ def _may_pass(trouble: ServerUnavailable) -> bool:
     if isinstance(trouble, ApiError):
         return trouble.code == _NO_LEADER or trouble.err_code == _NO_PEERS
     return not isinstance(trouble, AccessDenied) and not isinstance(trouble.__cause__, NoRespondersError)
-
-
-def _redacted(url: str) -> str:
-    """A URL without its credentials."""
-    return ",".join(
-        f"{part.partition('://')[0]}://{part.rpartition('@')[2]}" if "@" in part else part for part in url.split(",")
-    )

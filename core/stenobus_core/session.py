@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from stenobus_bus import Access, Bus, EmbeddedServer
+from stenobus_bus.access import redacted
 
 from .settings import CoreSettings
 
@@ -18,6 +19,7 @@ class Session:
 
     settings: CoreSettings
     bus: Bus
+    #: Where the server is, for people: without credentials.
     url: str
     #: None when the server is somebody else's.
     server: EmbeddedServer | None
@@ -38,7 +40,7 @@ async def connect(settings: CoreSettings, name: str = "stenobus") -> AsyncIterat
         async with await Bus.connect(
             url, name=name, bucket=settings.bucket, access=access, limits=settings.limits
         ) as bus:
-            yield Session(settings, bus, url, server)
+            yield Session(settings, bus, redacted(url), server)
     finally:
         if server and keeping:
             keeping.cancel()

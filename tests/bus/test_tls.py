@@ -11,6 +11,7 @@ import nkeys
 import pytest
 
 from stenobus_bus import Access, AccessDenied, Bus, ServerUnavailable
+from stenobus_bus.access import redacted
 
 from ..support.certificates import Authority
 from ..support.servers import Server, nats_server
@@ -127,3 +128,18 @@ async def test_tls_files_that_are_none_are_named(tmp_path: Path) -> None:
             (tmp_path / "ca.pem").write_text(content)
         with pytest.raises(AccessDenied, match=wanted):
             await Bus.connect("tls://127.0.0.1:1", access=Access(ca=tmp_path / "ca.pem"))
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://127.0.0.1:4222", "nats://127.0.0.1:4222"),
+        ("tls://talk:hush@a:1,tls://talk:hush@b:2", "tls://a:1,tls://b:2"),
+        ("talk:hush@a:1", "a:1"),
+        ("nats://token@a", "nats://a"),
+        ("nats://talk:hu,sh@a:1", "nats://a:1"),
+        ("nats://talk:hu@sh@a:1", "nats://a:1"),
+    ],
+)
+def test_an_address_is_shown_without_its_credentials(url: str, shown: str) -> None:
+    assert redacted(url) == shown

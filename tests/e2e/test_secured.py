@@ -90,3 +90,19 @@ def test_what_is_missing_is_said_at_once_and_nothing_secret_with_it(secured: Ste
         failed = command("status", "--json", expect=1)
         assert wanted in failed.stderr
         assert "hush-word" not in failed.stdout + failed.stderr
+
+
+def test_a_password_in_the_address_is_shown_nowhere(stenobus: Stenobus) -> None:
+    with nats_server(stenobus.folder / "server", "authorization { user: talk, password: hush-word }") as server:
+        url = server.url("nats", "talk:hush-word@127.0.0.1")
+        command = replace(stenobus, environment=stenobus.environment | {"STENOBUS_NATS_URL": url})
+        up = command.start("up", "asr")
+        assert up.stderr is not None
+        said = next(line for line in up.stderr if '"event": "up"' in line)
+        for arguments in (["status"], ["status", "--json"]):
+            done = command(*arguments)
+            assert f"nats://127.0.0.1:{server.port}" in done.stdout
+            said += done.stdout + done.stderr
+        up.send_signal(signal.SIGTERM)
+        out, err = up.communicate(timeout=30)
+    assert "hush-word" not in said + out + err
