@@ -49,7 +49,8 @@ class Cell:
             The result that belongs to the value that was written.
 
         Raises:
-            ServerUnavailable: the bucket does not answer. The change may have been made all the same.
+            ServerUnavailable: the bucket does not answer, or holds something else. The change may have been made all
+                the same.
         """
         pause = 0.001
         try:
@@ -73,7 +74,13 @@ class Cell:
             message = await self._bus.js.get_last_msg(_STREAM, self.subject)  # the leader's word, not a replica's
         except NotFoundError:
             return {}, 0
-        return json.loads(message.data or b"{}"), message.seq or 0
+        try:
+            return json.loads(message.data or b"{}"), message.seq or 0
+        except ValueError as error:
+            key = self.subject.removeprefix(f"$KV.{BUCKET}.")
+            raise ServerUnavailable(
+                f"The record {key} is damaged; remove it by `nats kv del {BUCKET} {key}`."
+            ) from error
 
     async def _write(self, value: Value, revision: int) -> int | None:
         """The new revision, or None when the value is no longer the one of this revision."""

@@ -94,9 +94,14 @@ class Fleet:
             await self._cell.change(self._leave)
 
     @property
+    def healthy(self) -> bool:
+        """The lease is being renewed."""
+        return asyncio.get_running_loop().time() < self._trusted
+
+    @property
     def slots(self) -> int:
         """Events this process may have in work now."""
-        return self._slots if asyncio.get_running_loop().time() < self._trusted else 0
+        return self._slots if self.healthy else 0
 
     @property
     def share(self) -> int:
@@ -169,7 +174,11 @@ class Fleet:
 
     async def _hear(self, msg: Msg) -> None:
         """The record changed: act at once when there is something to take or to give back."""
-        record = json.loads(msg.data)
+        try:
+            record = json.loads(msg.data)
+        except ValueError:  # somebody removed or broke it: the renewal makes it anew, or says so
+            self._look.set()
+            return
         self._look_at(record)
         if self._id not in record:
             self._look.set()

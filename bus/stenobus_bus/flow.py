@@ -109,6 +109,11 @@ class Flow:
             await self._fleet.close()
 
     @property
+    def healthy(self) -> bool:
+        """The slots of the fleet are being renewed."""
+        return self._fleet is None or self._fleet.healthy
+
+    @property
     def _hands(self) -> int:
         """Events that may be in work now."""
         return self._concurrency if self._fleet is None else min(self._concurrency, self._fleet.slots)

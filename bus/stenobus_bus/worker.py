@@ -210,7 +210,7 @@ class Worker(Generic[E]):
     @property
     def healthy(self) -> bool:
         """Its consumers exist, and the loops hear from the server."""
-        return all(loop.healthy for loop in self._loops)
+        return all(loop.healthy for loop in self._loops) and (self._flow is None or self._flow.healthy)
 
     @property
     def active(self) -> int:

@@ -241,6 +241,18 @@ async def _asked(bench: Bench) -> bool:
     return bool((await bench.info())["num_waiting"])
 
 
+async def test_a_damaged_record_makes_a_worker_not_ready_until_it_is_removed(bench: Bench) -> None:
+    worker = await bench.work(_nothing, fleet_concurrency=1)
+    record = f"$KV.stenobus_limits.fleet.{bench.name}"
+    assert worker.healthy
+    await bench.bus.store(record, b"no record", {})  # somebody's hand
+    await eventually(lambda: not worker.healthy)
+    await bench.bus.store(record, b"", {"KV-Operation": "DEL"})
+    await eventually(lambda: worker.healthy)
+    await bench.pings(1)
+    await eventually(lambda: worker.handled == 1)
+
+
 async def test_work_goes_on_when_the_server_was_away_longer_than_the_lease(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path, port=0)
     url = await server.start()

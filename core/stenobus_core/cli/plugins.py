@@ -35,6 +35,8 @@ def list_(as_json: bool, with_settings: bool) -> None:
                     "receives": handler.contract.subject,
                     "sends": [output.subject for output in handler.outputs],
                     "concurrency": handler.concurrency,
+                    "fleet_concurrency": handler.fleet_concurrency,
+                    "lanes": dict(handler.lanes),
                     "attempts": handler.retry.attempts,
                     "timeout": handler.timeout,
                 }
