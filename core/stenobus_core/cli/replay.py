@@ -298,7 +298,7 @@ class Report:
         if self.forgotten is not None:
             return [
                 f"{name} is back at {self.begin} and works again on {self.count}; "
-                f"{self.forgotten} were completed before."
+                f"{self.forgotten} of them it had completed before."
             ]
         lines = [f"{self.count} handed to {to} again, replay {self.replay}."]
         if self.shadow:
