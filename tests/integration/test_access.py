@@ -14,14 +14,26 @@ import pytest
 from click.testing import CliRunner
 from structlog.testing import capture_logs
 
-from stenobus_bus import Access, AccessDenied, Bus, ConsumerSpec, Envelope, PublishFailed, advisories, apply
+from stenobus_bus import (
+    Access,
+    AccessDenied,
+    Bus,
+    ConsumerSpec,
+    Envelope,
+    PermanentError,
+    PublishFailed,
+    RateLimit,
+    advisories,
+    apply,
+)
 from stenobus_bus.advisories import Undertaker
 from stenobus_bus.alarm import Alarm
 from stenobus_bus.dead_letters import Choice, letters, purge
 from stenobus_bus.history import read
+from stenobus_bus.pause import places
 from stenobus_bus.schedules import Schedules
 from stenobus_contracts import DeadLetter, Event
-from stenobus_core import Context, CoreSettings, Host, Plugin
+from stenobus_core import Context, CoreSettings, Host, Plugin, PluginSettings
 from stenobus_core.access import (
     ADMIN,
     operator_permissions,
@@ -34,6 +46,7 @@ from stenobus_core.discovery import discover
 from stenobus_core.follow import run_job
 from stenobus_core.host import needs
 from stenobus_core.job import Job
+from stenobus_core.runs import Runs, Step
 from stenobus_core.services import Services
 from stenobus_core.users import Users
 
@@ -45,10 +58,15 @@ left = Plugin("left")
 right = Plugin("right")
 
 
-@left.handler(requests=[Ask])
+@left.facts
+def facts(_: PluginSettings) -> dict[str, int]:
+    return {"most": 3}
+
+
+@left.handler(requests=[Ask], fleet_concurrency=2, rate=RateLimit(per_second=100, burst=100))
 async def work(event: Ping, ctx: Context) -> Pong:
     if event.number < 0:
-        raise ValueError("never")
+        raise PermanentError("never")
     answer = await ctx.request(Ask(question=event.text), timeout=10)
     ref = await ctx.store(answer.text.encode(), "text/plain")
     return Pong(number=event.number, text=(await ctx.read(ref)).decode())
@@ -139,6 +157,17 @@ async def test_plugins_do_their_work_under_their_own_users(secured: Secured, adm
             assert json.loads(pong)["text"] == "cba"
             asked = await operator.nc.request("stenobus.ready.left", timeout=5)
             assert json.loads(asked.data)["ready"]
+            wrong = Ping(number=-1)
+            await operator.publish(wrong, Envelope.new(wrong, "operator", run="wrong"))
+            (letter,) = await eventually(lambda: _letters(operator, "left"))
+            assert (letter.handler, letter.reason) == ("left", "permanent")
+            (step,) = await eventually(lambda: _failed(operator))
+            assert (step.handler, step.run) == ("left", "wrong")
+            assert await purge(operator, Choice("left")) == 1
+
+
+async def _failed(bus: Bus) -> list[Step]:
+    return [step for step in await (await Runs.open(bus)).steps() if step.status == "failed"]
 
 
 async def test_a_plugins_schedules_are_declared_fired_and_removed_under_its_own_user(
@@ -289,7 +318,7 @@ async def test_a_publisher_does_nothing_else(secured: Secured, admin: Bus) -> No
 async def test_an_operator_looks_and_publishes_and_provisions_nothing(secured: Secured, admin: Bus) -> None:
     async with secured.user("operator") as bus:
         await bus.store("test.ping", b'{"number": -1}', {"stenobus-only": "nobody"})
-        assert [entry async for entry in letters(bus)] == []
+        assert [place.handler for place in await places(bus, "left")] == ["left"]
         await denied(bus, "$JS.API.STREAM.DELETE.TEST")
         await denied(bus, "$JS.API.STREAM.PURGE.TEST")
         await denied(bus, "$JS.API.CONSUMER.CREATE.TEST.x", b"{}")
