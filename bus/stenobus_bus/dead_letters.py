@@ -7,7 +7,7 @@ import base64
 import hashlib
 import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypeVar, get_args
@@ -20,7 +20,20 @@ from stenobus_contracts import DeadLetter, Event, Reason
 
 from . import history
 from .connection import ApiError, Bus
-from .envelope import CLAIM, MSG_ID, ONLY, REPLAY, Delivery, Envelope, attributes, derived_id, token, unwrap
+from .envelope import (
+    CLAIM,
+    MSG_ID,
+    ONLY,
+    REPLAY,
+    STRUCTURED,
+    Delivery,
+    Envelope,
+    attributes,
+    derived_id,
+    structured,
+    token,
+    unwrap,
+)
 from .errors import BlobNotFound, InvalidPayload, LetterRefused, PermanentError
 from .history import Ahead, Remembered, ahead, read
 from .post import Stored
@@ -381,7 +394,7 @@ async def retry(bus: Bus, entry: Entry, edited: bytes | None = None) -> Stored:
         entry.sequence, letter.handler, letter.stream, letter.sequence, letter.failed_at, _digest(edited)
     )[:12]
     if structured(whole if edited is None else edited, headers):
-        headers["content-type"] = "application/cloudevents+json"  # with the id in a header, nobody would look inside
+        headers["content-type"] = STRUCTURED  # with the id in a header, nobody would look inside
     if edited is not None:
         body, claim = await bus.claims.check_in(edited)
         headers = {name: value for name, value in headers.items() if name.lower() != CLAIM} | claim
@@ -465,14 +478,6 @@ def _plain_headers(letter: DeadLetter) -> dict[str, str]:
 
 def _digest(body: bytes | None) -> str | None:
     return None if body is None else hashlib.sha256(body).hexdigest()
-
-
-def structured(body: bytes, headers: Mapping[str, str]) -> bool:
-    """Whether an event is CloudEvents JSON, which holds the attributes, and the event itself in ``data``."""
-    try:
-        return unwrap(body, attributes(headers))[0] is not body
-    except (ValueError, RecursionError):
-        return False
 
 
 def _unicode(text: str) -> str:

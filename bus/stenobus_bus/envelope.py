@@ -26,6 +26,8 @@ REPLAY: Final = "stenobus-replay"
 SHADOW: Final = "stenobus-shadow"
 #: The handler that did the work of which this message asks another one, for comparison.
 INSTEAD: Final = "stenobus-instead"
+#: Content type of CloudEvents JSON.
+STRUCTURED: Final = "application/cloudevents+json"
 #: The body is a BlobRef to the real body.
 CLAIM: Final = "stenobus-claim"
 
@@ -204,6 +206,14 @@ def unwrap(data: bytes, found: dict[str, str]) -> tuple[bytes, dict[str, str]]:
     lifted = {name: str(outer[name]) for name in outer.keys() - {"data", "specversion"} if outer[name] is not None}
     "".join(lifted.values()).encode()  # JSON can spell half a character, and no header can carry it
     return json.dumps(outer["data"]).encode(), {**lifted, **found}
+
+
+def structured(body: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether an event is CloudEvents JSON, which holds the attributes, and the event itself in ``data``."""
+    try:
+        return unwrap(body, attributes(headers))[0] is not body
+    except (ValueError, RecursionError):
+        return False
 
 
 def _now() -> str:

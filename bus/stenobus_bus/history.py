@@ -17,7 +17,20 @@ from stenobus_contracts import Event
 
 from . import direct
 from .connection import Bus
-from .envelope import CLAIM, INSTEAD, MSG_ID, ONLY, REPLAY, SHADOW, attributes, derived_id, token, unwrap
+from .envelope import (
+    CLAIM,
+    INSTEAD,
+    MSG_ID,
+    ONLY,
+    REPLAY,
+    SHADOW,
+    STRUCTURED,
+    attributes,
+    derived_id,
+    structured,
+    token,
+    unwrap,
+)
 from .errors import ServerUnavailable
 from .post import Post
 from .topology import domain_stream
@@ -232,6 +245,8 @@ async def replay(
             "ce-correlationid": message.run,
             **marks,
         }
+        if structured(message.data, kept):
+            headers["content-type"] = STRUCTURED  # with the id in a header, nobody would look inside
         if len(waiting) >= _WINDOW:
             await waiting.popleft().stored()
         waiting.append(await bus.post(message.subject, message.data, headers))

@@ -165,7 +165,8 @@ async def test_the_marks_of_an_earlier_copy_do_not_stick(bench: Bench) -> None:
     assert (envelope.id, envelope.shadow, envelope.replay) == ("1", None, replay_id)
 
 
-async def test_a_structured_event_replays_in_its_own_run(bench: Bench) -> None:
+@pytest.mark.parametrize("headers", [{"content_type": "application/cloudevents+json"}, {}], ids=["said", "found"])
+async def test_a_structured_event_replays_in_its_own_run(bench: Bench, headers: dict[str, str]) -> None:
     envelopes: list[Envelope] = []
 
     async def handle(received: Received[Ping]) -> None:
@@ -173,7 +174,7 @@ async def test_a_structured_event_replays_in_its_own_run(bench: Bench) -> None:
 
     await bench.work(handle)
     event = {"specversion": "1.0", "id": "1", "source": "x", "correlationid": "r", "type": "t", "data": {"number": 1}}
-    await bench.raw(json.dumps(event).encode(), content_type="application/cloudevents+json")
+    await bench.raw(json.dumps(event).encode(), **headers)
     await eventually(lambda: len(envelopes) == 1)
     await replay(bench.bus, bench.name, await history(bench.bus, run="r"))
     await eventually(lambda: len(envelopes) == 2)

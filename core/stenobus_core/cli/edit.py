@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from stenobus_bus import LetterRefused
-from stenobus_bus.dead_letters import structured
+from stenobus_bus.envelope import structured
 from stenobus_contracts import DeadLetter
 
 #: Makes a new body of a dead letter's original one. Raises LetterRefused when it cannot.
