@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+from nats.js.errors import KeyNotFoundError
+
 from stenobus_bus import Bus, Envelope, shadow
 from stenobus_bus.envelope import ONLY, REPLAY, SHADOW
 from stenobus_core import Context, Plugin
@@ -95,6 +98,32 @@ async def test_a_process_in_the_shadow_diverts_everything(stage: Stage) -> None:
     await stage.publish(Ping(number=1))
     await eventually(lambda: _several(stage.bus, 3))
     assert (chain.behind, chain.shadows) == ([], [NAME])
+
+
+async def test_a_process_in_the_shadow_speaks_for_nobody_and_yields_to_an_events_own_shadow(stage: Stage) -> None:
+    plugin = Plugin(unique())
+
+    @plugin.facts
+    def facts(settings: Any) -> dict[str, Any]:
+        return {"model": plugin.name}
+
+    @plugin.handler()
+    async def work(event: Ping) -> Pong:
+        return Pong(number=event.number)
+
+    await stage.run(plugin, shadow="process")
+    said = await stage.bus.bucket("stenobus_facts")
+    with pytest.raises(KeyNotFoundError):
+        await said.get(Ping.subject)
+    for number, headers in ((1, {}), (2, {SHADOW: NAME})):
+        ping = Ping(number=number)
+        await stage.bus.publish(ping, Envelope.new(ping, "test"), headers=headers)
+    await stage.run_until_idle()
+    numbers = {
+        name: [Pong.model_validate_json(data).number for _, data in await held(stage.bus, name)]
+        for name in (NAME, "process")
+    }
+    assert numbers == {NAME: [2], "process": [1]}
 
 
 async def test_an_answer_that_is_only_tried_out_replaces_none(stage: Stage) -> None:
