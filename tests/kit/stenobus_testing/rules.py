@@ -251,7 +251,7 @@ class Conformance:
     async def test_declared(self, trial: Trial) -> None:
         """It publishes nothing but what it declares."""
         plain = await trial.expected()
-        declared = {contract.subject for contract in trial.case.handler.outputs}
+        declared = {subject for contract in trial.case.handler.outputs for subject in contract.subjects()}
         if undeclared := sorted(plain.effects.keys() - declared):
             trial.broken(
                 f"the handler {trial.name} publishes {', '.join(undeclared)} past the host, and does not declare it.",

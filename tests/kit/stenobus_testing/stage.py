@@ -151,10 +151,12 @@ class Stage:
     async def _busy(self) -> dict[str, str]:
         """Handlers with work left."""
         busy = {}
-        for name, handler in self.handlers.items():
-            info = await self.bus.api(f"CONSUMER.INFO.{domain_stream(handler.contract.subject)}.{name}")
-            if waiting := info["num_pending"] + info["num_ack_pending"]:
-                busy[name] = f"{waiting} events left ({info['num_ack_pending']} in hand or waiting for another attempt)"
+        for handler in self.handlers.values():
+            for consumer in handler.consumers(self.settings.ack_wait):
+                info = await self.bus.api(f"CONSUMER.INFO.{consumer.stream}.{consumer.name}")
+                if left := info["num_pending"] + info["num_ack_pending"]:
+                    waiting = f"{info['num_ack_pending']} in hand or waiting for another attempt"
+                    busy[consumer.name] = f"{left} events left ({waiting})"
         return busy
 
     async def _last(self) -> dict[str, int]:

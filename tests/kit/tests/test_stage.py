@@ -11,7 +11,7 @@ from stenobus_bus import PermanentError, RetryPolicy
 from stenobus_core import Context, Plugin
 from stenobus_testing import Gate, Stage, eventually
 
-from ...support.contracts import Ping, Pong
+from ...support.contracts import Order, Ping, Pong
 
 
 def passing(gate: Gate | None = None) -> Plugin:
@@ -78,3 +78,18 @@ async def test_it_goes_on_as_soon_as_the_last_event_is_done(stage: Stage) -> Non
     assert not waiting.done()
     gate.open()
     assert len((await waiting).of(Pong)) == 1
+
+
+async def test_events_in_a_lane_are_work_left(stage: Stage) -> None:
+    gate, plugin = Gate(), Plugin("laned")
+
+    @plugin.handler(lanes={"urgent": 2})
+    async def work(event: Order) -> None:
+        await gate()
+
+    await stage.run(plugin)
+    await stage.bus.store("test.order.urgent", Order(number=1).body(), {})
+    with pytest.raises(AssertionError, match="laned_urgent has 1 events left"):
+        await stage.run_until_idle(within=0.3)
+    gate.open()
+    await stage.run_until_idle()
