@@ -18,8 +18,8 @@ import pytest
 from stenobus_asr.errors import UnusableError, WorkerError
 from stenobus_asr.jobs import listen
 from stenobus_asr.workers import Workers
+from stenobus_testing.waiting import eventually
 
-from ..support.waiting import eventually
 from .sounds import EXAMPLE
 
 

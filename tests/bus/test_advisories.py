@@ -19,9 +19,9 @@ from stenobus_bus.advisories import STREAM, UNDERTAKER, Undertaker
 from stenobus_bus.dead_letters import data, whereabouts
 from stenobus_bus.envelope import Delivery
 from stenobus_bus.history import read
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping
-from ..support.waiting import eventually
 from .conftest import Bench
 
 Start = Callable[[], Awaitable[Undertaker]]

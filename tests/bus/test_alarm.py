@@ -15,8 +15,7 @@ from stenobus_bus.dead_letters import Choice, purge
 from stenobus_bus.history import read
 from stenobus_bus.topology import domain
 from stenobus_contracts import BusAlert
-
-from ..support.waiting import eventually
+from stenobus_testing.waiting import eventually
 
 WINDOW = 300.0
 

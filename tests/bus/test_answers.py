@@ -9,9 +9,9 @@ import pytest
 
 from stenobus_bus import BusError, Envelope, Received, RequestTimeout
 from stenobus_bus.answers import request
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Answer, Ask, Failure, Ping
-from ..support.waiting import Gate, eventually
 from .conftest import Bench
 
 

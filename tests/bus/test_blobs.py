@@ -15,10 +15,10 @@ from stenobus_bus.claim import THRESHOLD
 from stenobus_bus.objects import ObjectBucket
 from stenobus_contracts import BlobRef
 from stenobus_core import BlobStore
+from stenobus_testing.blob_store_contract import LARGE, BlobStoreContract
+from stenobus_testing.waiting import eventually
 
-from ..support.blob_store_contract import LARGE, BlobStoreContract
 from ..support.contracts import Ping, Pong
-from ..support.waiting import eventually
 from .conftest import Bench
 
 

@@ -12,9 +12,9 @@ from stenobus_bus import PermanentError, Received
 from stenobus_bus.dead_letters import Choice, Entry, choose, find, groups, purge, remove, retry
 from stenobus_bus.history import ahead
 from stenobus_contracts import DeadLetter
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping
-from ..support.waiting import eventually
 from .conftest import Bench
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from stenobus_bus import Delivery, Envelope, Received, RetryableError
 from stenobus_bus.envelope import token, unwrap
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping, Pong
-from ..support.waiting import eventually
 from .conftest import Bench
 
 STRUCTURED = {

@@ -15,9 +15,9 @@ import pytest
 from stenobus_bus import Bus, EmbeddedServer, Received, RetryableError, apply, cell, ledger
 from stenobus_bus.fleet import shares
 from stenobus_bus.topology import domain, key_value
+from stenobus_testing.waiting import Gate, eventually, still
 
 from ..support.contracts import Ping
-from ..support.waiting import Gate, eventually, still
 from .conftest import Bench, Handle
 
 LIMIT = 3

@@ -7,9 +7,9 @@ from functools import partialmethod
 import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, Received, RetryPolicy
+from stenobus_testing.waiting import eventually, still
 
 from ..support.contracts import Ping, Pong
-from ..support.waiting import eventually, still
 from .conftest import Bench
 
 

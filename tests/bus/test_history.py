@@ -13,9 +13,9 @@ from stenobus_bus import Bus, Envelope, PermanentError, PublishFailed, Received,
 from stenobus_bus.dead_letters import data, letters, remove, retry
 from stenobus_bus.history import Remembered, read, replay
 from stenobus_contracts import DeadLetter
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping, Pong
-from ..support.waiting import eventually
 from .conftest import Bench
 
 

@@ -11,9 +11,9 @@ import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, Received, Worker
 from stenobus_bus.history import events
+from stenobus_testing.waiting import Gate, eventually, still
 
 from ..support.contracts import Order
-from ..support.waiting import Gate, eventually, still
 from .conftest import Bench, Handle
 
 

@@ -13,9 +13,9 @@ import pytest
 from stenobus_bus import Bus, EmbeddedServer, Limits, PayloadTooLarge, Received
 from stenobus_bus.limits import TooMuch
 from stenobus_contracts import BlobRef
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping
-from ..support.waiting import eventually
 from .conftest import Bench
 
 LIMITS = Limits(body=200_000, depth=10, values=1000, headers=30, header_bytes=4096, attribute=500)

@@ -11,9 +11,9 @@ from stenobus_bus import Bus, Envelope, PermanentError, Received, RetryPolicy, S
 from stenobus_bus import worker as worker_module
 from stenobus_bus.ledger import BUCKET
 from stenobus_bus.topology import key_value
+from stenobus_testing.waiting import Gate, eventually, still
 
 from ..support.contracts import Ping, Pong
-from ..support.waiting import Gate, eventually, still
 from .conftest import Bench
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from stenobus_bus import Received, apply, pull
 from stenobus_bus.pause import pause, places, resume
+from stenobus_testing.waiting import Gate, eventually, still
 
 from ..support.contracts import Ping
-from ..support.waiting import Gate, eventually, still
 from .conftest import Bench
 
 HOUR = timedelta(hours=1)

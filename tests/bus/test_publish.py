@@ -25,9 +25,9 @@ from stenobus_bus.post import ACK_TIMEOUT
 from stenobus_bus.server import executable
 from stenobus_bus.topology import domain
 from stenobus_contracts import Event
+from stenobus_testing.waiting import eventually, still
 
 from ..support.contracts import Ping
-from ..support.waiting import eventually, still
 from .conftest import Bench
 
 

@@ -13,10 +13,10 @@ from nats.aio.msg import Msg
 
 from stenobus_bus import Bus, EmbeddedServer, Received, RetryPolicy, apply, connection, pull
 from stenobus_bus.topology import domain, key_value
+from stenobus_testing.waiting import Gate, eventually, still
 
 from ..support.contracts import Ping
 from ..support.proxy import Proxy
-from ..support.waiting import Gate, eventually, still
 from .conftest import Bench
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, RateLimit, ServerUnavailable, TokenBucket, TooManyTokens
 from stenobus_bus.rates import _GATHER, _ServerClock
-
-from ..support.waiting import eventually, still
+from stenobus_testing.waiting import eventually, still
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from stenobus_bus.history import Remembered, replay
 from stenobus_bus.pause import pause, places
 from stenobus_bus.rewind import recreate, rewind
 from stenobus_bus.selection import Selection, select
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Ping, Pong
-from ..support.waiting import Gate, eventually
 from .conftest import Bench
 
 

@@ -19,9 +19,9 @@ from stenobus_bus.schedules import STREAM, Clock, Known, Overtaken, Schedules, c
 from stenobus_bus.timing import At, Cron, Every, Timing
 from stenobus_bus.topology import apply as declare
 from stenobus_bus.topology import domain, key_value, object_bucket
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping, Pong
-from ..support.waiting import eventually
 from ..support.zones import zone
 
 SECOND = Every(timedelta(seconds=1))

@@ -10,9 +10,9 @@ from stenobus_bus.envelope import SHADOW
 from stenobus_bus.history import Remembered, replay
 from stenobus_bus.selection import Selection, select
 from stenobus_bus.where import Where
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping
-from ..support.waiting import eventually
 from .conftest import Bench
 
 

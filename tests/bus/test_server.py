@@ -16,9 +16,9 @@ import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, ServerUnavailable, apply
 from stenobus_bus.topology import domain
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping
-from ..support.waiting import eventually
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ import pytest
 
 from stenobus_bus import Observer, Observers, PermanentError, Received, RetryableError, RetryPolicy
 from stenobus_bus.dead_letters import data
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping, Pong
-from ..support.waiting import eventually
 from .conftest import Bench
 
 

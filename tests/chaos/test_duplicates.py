@@ -12,10 +12,10 @@ import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, Envelope, Received, settle
 from stenobus_contracts import Event
+from stenobus_testing.waiting import Gate, eventually, still
 
 from ..bus.conftest import Bench
 from ..support.contracts import Ping, Pong
-from ..support.waiting import Gate, eventually, still
 
 WINDOW = 0.1
 

@@ -17,10 +17,10 @@ from structlog.testing import capture_logs
 
 from stenobus_bus import Bus, EmbeddedServer, Envelope, Received, apply
 from stenobus_bus.topology import domain, key_value
+from stenobus_testing.waiting import eventually
 
 from ..bus.conftest import Bench
 from ..support.contracts import Ping, Pong
-from ..support.waiting import eventually
 
 MIB = 2**20
 #: Of what is published here.

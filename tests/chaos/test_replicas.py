@@ -11,9 +11,9 @@ import pytest
 
 from stenobus_bus import Bus, ConsumerSpec, apply, plan
 from stenobus_bus.topology import domain, key_value
+from stenobus_testing.waiting import eventually
 
 from ..support.cluster import Cluster
-from ..support.waiting import eventually
 
 
 @pytest.fixture

@@ -18,11 +18,11 @@ from stenobus_core import BlobStore, Context, CoreSettings, Plugin
 from stenobus_core.blobs import Blobs, FileStore, file_uri
 from stenobus_core.cache import StageCache, cache_key
 from stenobus_core.services import topology
+from stenobus_testing.blob_store_contract import BlobStoreContract
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import eventually
 
-from ..support.blob_store_contract import BlobStoreContract
 from ..support.contracts import Ping
-from ..support.hosts import Stage, unique
-from ..support.waiting import eventually
 
 
 class TestFileStore(BlobStoreContract):

@@ -13,10 +13,10 @@ import pytest
 from stenobus_bus import Bus, EmbeddedServer, PermanentError, RateLimit
 from stenobus_bus.pause import pause, places, resume
 from stenobus_core import Context, Plugin, PluginError, PluginSettings
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import Gate, eventually, still
 
 from ..support.contracts import Delivered, Order, Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import Gate, eventually, still
 
 # --- lanes -----------------------------------------------------------------------------------------------------------
 

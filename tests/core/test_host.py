@@ -16,10 +16,10 @@ from stenobus_bus import Bus, ConsumerSpec, EmbeddedServer, PermanentError, Retr
 from stenobus_contracts import BusAlert, Operation, asyncapi
 from stenobus_core import Context, CoreSettings, Host, Plugin, PluginError, PluginSettings
 from stenobus_core.streaming import Streaming
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import Gate, eventually
 
 
 def answering(name: str | None = None, **options: Any) -> Plugin:

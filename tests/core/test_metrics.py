@@ -18,10 +18,10 @@ from stenobus_core import Context, Plugin
 from stenobus_core.errors import SettingsError
 from stenobus_core.lag import lag, oldest
 from stenobus_core.metrics import MetricsServer
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import Gate, eventually
 
 QUICK = RetryPolicy(attempts=2, base=0.01)
 

@@ -18,9 +18,9 @@ from stenobus_core.discovery import discover
 from stenobus_core.host import Host
 from stenobus_core.settings import CoreSettings
 from stenobus_testing.servers import empty
+from stenobus_testing.waiting import eventually
 
 from ..support.installed import Site
-from ..support.waiting import eventually
 
 #: Two versions of a handler, one behind them, and one that is asked.
 SHOP = '''

@@ -15,12 +15,12 @@ from stenobus_bus.schedules import Schedules
 from stenobus_contracts import Event
 from stenobus_core import Context, CoreSettings, Plugin, PluginError, SettingsError
 from stenobus_core.timetable import timetable
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import eventually
 
 from ..support.command import Command
 from ..support.contracts import Ping, Pong
-from ..support.hosts import Stage, unique
 from ..support.installed import Site
-from ..support.waiting import eventually
 
 #: A plugin with a schedule that never comes due while tests run, and one that is over.
 NIGHTLY = '''

@@ -22,10 +22,10 @@ from stenobus_core.cli.top import render
 from stenobus_core.lag import StreamSize
 from stenobus_core.runs import Runs
 from stenobus_core.services import topology
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Ping
-from ..support.hosts import Stage, unique
-from ..support.waiting import Gate, eventually
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ from stenobus_core import Context, Plugin
 from stenobus_core.cli.trace import picture
 from stenobus_core.lineage import Lineage, Node, fold, lineage
 from stenobus_core.runs import Step, Try
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Answer, Ask, Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import Gate, eventually
 
 QUICK = RetryPolicy(attempts=2, base=0.01)
 BEGIN = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -49,10 +49,10 @@ from stenobus_core.job import Job
 from stenobus_core.runs import Runs, Step
 from stenobus_core.services import Services
 from stenobus_core.users import Users
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Answer, Ask, Ping, Pong
 from ..support.servers import Server, nats_server
-from ..support.waiting import eventually
 
 left = Plugin("left")
 right = Plugin("right")

@@ -14,10 +14,10 @@ from faststream.exceptions import AckMessage, NackMessage, RejectMessage
 
 from stenobus_bus import PermanentError, RetryPolicy
 from stenobus_core import Context, Plugin
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Answer, Ask, Failure, Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import Gate, eventually
 
 Behaviour = Callable[[Ping, Context[Any, Any]], Awaitable[Any]]
 

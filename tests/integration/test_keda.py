@@ -17,8 +17,7 @@ from stenobus_contracts import LlmRequest, Message
 from stenobus_core import CoreSettings, Plugin
 from stenobus_core.discovery import discover
 from stenobus_core.host import Host
-
-from ..support.waiting import eventually
+from stenobus_testing.waiting import eventually
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "keda" / "scaledobjects.yaml"
 OBJECTS = {document["metadata"]["name"]: document["spec"] for document in yaml.safe_load_all(EXAMPLE.read_text())}

@@ -13,9 +13,9 @@ import pytest
 
 from stenobus_bus import Bus, EmbeddedServer
 from stenobus_bus.history import read
+from stenobus_testing.waiting import eventually
 
 from ..support.installed import Site
-from ..support.waiting import eventually
 
 CLOCK = '''
     from datetime import timedelta

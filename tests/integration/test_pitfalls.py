@@ -20,10 +20,10 @@ from nats.js.api import ConsumerConfig
 from stenobus_bus import Bus, ConsumerSpec, EmbeddedServer, PublishFailed, RetryPolicy, apply
 from stenobus_bus.topology import domain
 from stenobus_core import Context, Plugin
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import Gate, eventually, still
 
 from ..support.contracts import Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import Gate, eventually, still
 
 #: Seconds after which the server delivers again.
 ACK_WAIT = 1.0

@@ -20,10 +20,10 @@ from nats.aio.msg import Msg
 from stenobus_bus import Bus, PermanentError, shadow
 from stenobus_bus.connection import ApiError
 from stenobus_core import Context, Plugin
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import eventually, still
 
 from ..support.contracts import Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import eventually, still
 
 
 class Nats:

@@ -9,10 +9,10 @@ from stenobus_bus import history
 from stenobus_core import Context, Plugin
 from stenobus_core.blobs import Blobs
 from stenobus_core.compare import Pair, compare
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Answer, Ask, Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import eventually
 
 Behaviour = Callable[[Ping, Context[Any, Any]], Awaitable[Any]]
 SHADOW = "trial"

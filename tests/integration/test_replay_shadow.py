@@ -11,10 +11,10 @@ from nats.js.errors import KeyNotFoundError
 from stenobus_bus import Bus, Envelope, shadow
 from stenobus_bus.envelope import ONLY, REPLAY, SHADOW
 from stenobus_core import Context, Plugin
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Answer, Ask, Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import eventually
 
 NAME = "trial"
 

@@ -26,12 +26,12 @@ from stenobus_core import Context, Host, Plugin
 from stenobus_core.plugin import Handler
 from stenobus_core.services import topology
 from stenobus_core.spans import Spans
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Answer, Ask, Ping, Pong
-from ..support.hosts import Stage, unique
 from ..support.installed import Site
 from ..support.otlp import Collector, Seen, collector
-from ..support.waiting import Gate, eventually
 
 QUICK = RetryPolicy(attempts=3, base=0.01)
 CONSUMER = 5

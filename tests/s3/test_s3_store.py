@@ -19,8 +19,7 @@ from moto.server import ThreadedMotoServer
 from stenobus_core import BlobNotFound, BlobStore, CoreSettings, PermanentError, RetryableError
 from stenobus_s3 import blob_store
 from stenobus_s3.store import CHUNK_BYTES
-
-from ..support.blob_store_contract import LARGE, BlobStoreContract
+from stenobus_testing.blob_store_contract import LARGE, BlobStoreContract
 
 BUCKET = "recordings"
 

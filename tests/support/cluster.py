@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from stenobus_bus.server import executable
+from stenobus_testing.waiting import eventually
 
 from .proxy import Proxy
-from .waiting import eventually
 
 
 def free_ports(count: int) -> list[int]:

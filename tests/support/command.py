@@ -13,8 +13,7 @@ from stenobus_core.cli import cli
 from stenobus_core.discovery import discover
 from stenobus_core.host import Host
 from stenobus_core.settings import CoreSettings
-
-from .waiting import eventually
+from stenobus_testing.waiting import eventually
 
 
 class Command:
