@@ -79,8 +79,10 @@ async def test_with_both_lanes_full_three_of_four_are_urgent(bench: Bench, concu
     for number in range(32):
         await eventually(lambda: len(turns.begun) > number)  # noqa: B023
         turns.end(number)
-    for urgent in (turns.urgent()[8:24], turns.urgent()[16:32]):
-        assert 11 <= sum(urgent) <= 13  # of 16
+    begun = turns.urgent()[:32]
+    assert 22 <= sum(begun) <= 26  # how they alternate depends on when the lanes' requests meet
+    assert not all(begun[4:20])
+    assert not all(begun[16:])
     turns.end_all()
 
 
