@@ -41,7 +41,7 @@ _PAUSE: Final = 0.2
 _NO_LEADER: Final = 503
 _NO_PEERS: Final = 10005
 #: Seconds a server gets to answer on a connection that somebody doubts.
-_PROBE: Final = 3.0
+_PROBE: Final = 3
 #: How the client keeps its connection: it looks after it closely, and never gives it up.
 _OPTIONS: Final[dict[str, Any]] = {
     "allow_reconnect": True,
@@ -195,7 +195,7 @@ class Bus:
             return
         try:
             async with asyncio.timeout(_PROBE):
-                await self.nc.flush()
+                await self.nc.flush(_PROBE)
         except (NatsError, TimeoutError):
             log.warning("bus.silent", seconds=_PROBE)
             # Otherwise the client would wait until the other side has taken what is still to be sent.

@@ -83,7 +83,7 @@ class Post:
             PublishTimeout: no PubAck before the deadline.
             PublishFailed: the server refuses the event, or no stream takes its subject.
         """
-        pause, full, said = 0.05, "", False
+        pause, full, said = 0.0, "", False  # the first time at once: many may have lost their word with a connection
         while True:
             nobody = False
             if self._ack is not None:
@@ -112,9 +112,9 @@ class Post:
                     nobody, self._reason = True, "no stream takes this subject, or JetStream is starting"
                 except NatsTimeout:
                     self._reason = "no PubAck came"
-                    if not said:  # a server says nothing at all when its disk is full
+                    if pause and not said:  # a server says nothing at all when its disk is full
                         log.warning("publish.waiting", subject=self._subject, reason=self._reason)
-                    said = True
+                        said = True
                 except NatsError as error:
                     self._reason = str(error) or type(error).__name__
             if asyncio.get_running_loop().time() + pause >= self._end:
@@ -123,7 +123,7 @@ class Post:
                 failed = PublishFailed if nobody else PublishTimeout
                 raise failed(f"{self._subject}: not stored within {self._deadline:.0f} s: {self._reason}.")
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 2.0)
+            pause = min(max(0.05, pause * 2), 2.0)
             self._ack = None
             await self.send()
 

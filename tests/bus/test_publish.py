@@ -28,6 +28,7 @@ from stenobus_contracts import Event
 from stenobus_testing.waiting import eventually, still
 
 from ..support.contracts import Ping
+from ..support.proxy import Proxy
 from .conftest import Bench
 
 
@@ -226,3 +227,18 @@ async def test_a_server_without_jetstream_is_one_sentence(tmp_path: Path) -> Non
     finally:
         process.terminate()
         await process.wait()
+
+
+async def test_much_that_is_on_its_way_into_a_half_open_connection_arrives_by_the_next_one(
+    bench: Bench, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client library would wait until the dead side has taken what is still to be sent."""
+    monkeypatch.setattr("stenobus_bus.post.ACK_TIMEOUT", 0.5)
+    monkeypatch.setattr("stenobus_bus.connection._PROBE", 0.3)
+    proxy = await Proxy(int(server.url.rpartition(":")[2])).start()
+    async with await Bus.connect(proxy.url) as cut_off:
+        proxy.jam()
+        events = [Ping(number=number, text="x" * 100_000) for number in range(200)]
+        stored = await cut_off.publish_all([(event, Envelope.new(event, "test")) for event in events])
+        assert len({each.sequence for each in stored}) == 200
+    await proxy.stop()

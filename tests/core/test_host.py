@@ -12,7 +12,7 @@ import pytest
 from faststream import Depends
 from faststream.nats import TestNatsBroker
 
-from stenobus_bus import Bus, ConsumerSpec, EmbeddedServer, PermanentError, RetryPolicy, apply
+from stenobus_bus import Bus, ConsumerSpec, EmbeddedServer, PermanentError, RetryPolicy, StreamSpec, apply
 from stenobus_contracts import BusAlert, Operation, asyncapi
 from stenobus_core import Context, CoreSettings, Host, Plugin, PluginError, PluginSettings
 from stenobus_core.streaming import Streaming
@@ -392,3 +392,8 @@ async def test_a_rising_rate_of_dead_letters_is_an_event(stage: Stage) -> None:
 async def test_a_threshold_of_none_watches_nothing(stage: Stage) -> None:
     await stage.run(answering(), alert_threshold=0)
     assert not [task for task in asyncio.all_tasks() if "Alarm" in repr(task.get_coro())]
+
+
+async def test_everything_a_host_declares_has_the_replicas_that_are_set(stage: Stage) -> None:
+    host = Host(stage.settings.model_copy(update={"replicas": 3}), stage.bus, [])
+    assert {spec.replicas for spec in host.topology() if isinstance(spec, StreamSpec)} == {3}

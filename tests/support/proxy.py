@@ -18,6 +18,8 @@ class _Link:
         self.client, self.server = client, server
         #: Nothing passes any more, in either direction, and nobody is told.
         self.dead = False
+        #: Nothing is even taken any more.
+        self.jammed = False
 
     def reset(self) -> None:
         for writer in (self.client, self.server):
@@ -80,6 +82,12 @@ class Proxy:
         for link in self._links:
             link.dead = True
 
+    def jam(self) -> None:
+        """Strand every connection, and take nothing more from either end of it."""
+        self.strand()
+        for link in self._links:
+            link.jammed = True
+
     def heal(self) -> None:
         """Let everything pass again, without delay, what was held first."""
         self.delay = 0.0
@@ -107,6 +115,8 @@ class Proxy:
                 await self._passing[direction].wait()
                 if self.delay:
                     await asyncio.sleep(self.delay)
+                if link.jammed:
+                    await asyncio.Event().wait()  # until the proxy stops
                 if not link.dead:
                     sink.write(piece)
                     await sink.drain()
