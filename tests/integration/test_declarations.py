@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from stenobus_core import Context, Plugin
+from stenobus_testing.stage import Stage, unique
+from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ask, Ping, Pong
-from ..support.hosts import Stage, unique
-from ..support.waiting import eventually
 
 
 async def returned(ctx: Context[Any, Any]) -> Any:
