@@ -90,6 +90,8 @@ class Actor:
         return await self._process.wait()
 
     async def close(self) -> None:
+        if self._process is None:
+            return
         self.signal(signal.SIGCONT)
         self.signal(signal.SIGTERM)
         with contextlib.suppress(TimeoutError):

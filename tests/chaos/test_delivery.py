@@ -23,10 +23,12 @@ PACE = 10
 async def alone(tmp_path: Path) -> AsyncIterator[Field]:
     server = await Node(tmp_path).start()
     scene = Field([server], tmp_path, random.Random(SEED))
-    await scene.open(processes=2, publishers=2, events=int(PACE * SECONDS))
-    yield scene
-    await scene.close()
-    await server.kill()
+    try:
+        await scene.open(processes=2, publishers=2, events=int(PACE * SECONDS))
+        yield scene
+    finally:
+        await scene.close()
+        await server.kill()
 
 
 @pytest.mark.timeout(SECONDS + 240)
@@ -50,10 +52,12 @@ async def test_every_event_comes_out_once_whoever_is_killed_paused_or_cut_off(al
 async def cluster(tmp_path: Path) -> AsyncIterator[Replicated]:
     nodes = await Cluster(tmp_path).start()
     scene = Replicated(nodes.servers, tmp_path, random.Random(SEED), cluster=nodes)
-    await scene.open(processes=2, publishers=2, events=int(PACE * SECONDS))
-    yield scene
-    await scene.close()
-    await nodes.stop()
+    try:
+        await scene.open(processes=2, publishers=2, events=int(PACE * SECONDS))
+        yield scene
+    finally:
+        await scene.close()
+        await nodes.stop()
 
 
 @pytest.mark.timeout(SECONDS + 300)

@@ -19,10 +19,12 @@ from ..support.cluster import Cluster
 @pytest.fixture
 async def bus(tmp_path: Path) -> AsyncIterator[Bus]:
     cluster = await Cluster(tmp_path).start()
-    async with await Bus.connect(",".join(server.url for server in cluster.servers)) as bus:
-        await eventually(lambda: _led(bus))
-        yield bus
-    await cluster.stop()
+    try:
+        async with await Bus.connect(",".join(server.url for server in cluster.servers)) as bus:
+            await eventually(lambda: _led(bus))
+            yield bus
+    finally:
+        await cluster.stop()
 
 
 async def _led(bus: Bus) -> bool:
