@@ -96,6 +96,14 @@ class Context(Generic[S, State]):
         """What the handler of another contract says about itself; empty when it said nothing yet."""
         return await self._services.facts.get(contract)
 
+    async def say(self, facts: Mapping[str, JsonValue]) -> None:
+        """Say anew what ``@plugin.facts`` said of this handler at the start, where it no longer holds.
+
+        A shadow speaks for nobody. Raises ServerUnavailable.
+        """
+        if not self.shadow:
+            await self._services.facts.put(type(self._received.event), facts)
+
     def limit(self, name: str) -> TokenBucket:
         """A rate limit that the plugin declares and all its processes share.
 

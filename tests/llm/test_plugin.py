@@ -13,6 +13,7 @@ import pytest_asyncio
 from stenobus_bus import Bus, EmbeddedServer, Envelope
 from stenobus_contracts import LlmDone, LlmRequest, Message
 from stenobus_core import CoreSettings, Host
+from stenobus_core.facts import Facts
 from stenobus_llm import plugin
 
 TIMEOUT = 20.0
@@ -35,6 +36,9 @@ class Asker:
 
     async def delivered(self, consumer: str) -> int:
         return int((await self._bus.api(f"CONSUMER.INFO.LLM.{consumer}"))["delivered"]["consumer_seq"])
+
+    async def facts(self) -> dict[str, Any]:
+        return await (await Facts.open(self._bus)).get(LlmRequest)
 
     async def _hear(self) -> LlmDone:
         return LlmDone.model_validate_json((await self._answers.next_msg(TIMEOUT)).data)
@@ -99,6 +103,19 @@ async def test_the_asker_hears_at_once_of_a_failure_that_never_passes(asker: Ask
 
     assert done.error is not None and (done.error.code, done.error.retryable) == ("auth", False)
     assert len(server.received) == 1
+
+
+async def test_a_target_that_keeps_failing_is_told_to_everybody(asker: Asker, server: Any) -> None:
+    for _ in range(5):
+        server.fails(401, "wrong key")
+        await asker.ask(REQUEST)
+
+    done = await asker.ask(REQUEST)
+    [model, extractive] = (await asker.facts())["targets"]
+
+    assert done.error is not None and (done.error.code, len(server.received)) == ("auth", 5)
+    assert (model["health"]["state"], model["health"]["code"]) == ("open", "auth")
+    assert extractive["health"] == {"state": "closed"}
 
 
 def test_doctor_shows_targets_and_missing_keys_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

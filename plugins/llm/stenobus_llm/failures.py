@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import random
+from typing import Final, Literal
 
 from stenobus_contracts import LlmError, TokenUsage
 
@@ -23,6 +24,24 @@ Code = Literal[
 TRANSIENT: frozenset[Code] = frozenset({"throttled", "overloaded", "transport"})
 #: What the same request to the same model would end in again.
 FINAL: frozenset[Code] = frozenset({"truncated", "invalid_answer", "context_too_long"})
+
+#: Seconds before the second try, doubled for each further one, up to the longest.
+_BASE: Final = 2.0
+_LONGEST: Final = 120.0
+
+
+def pause(attempt: int, wanted: float | None = None) -> float:
+    """Seconds to wait after a failed attempt.
+
+    Exponential with full jitter, so that those who failed together do not come back together.
+
+    Args:
+        attempt: number of the attempt that failed, from 1.
+        wanted: seconds the server asked to wait: never less, and up to a quarter more.
+    """
+    if wanted is not None:
+        return wanted * random.uniform(1, 1.25)
+    return random.uniform(0, min(_LONGEST, _BASE * 2.0 ** min(attempt - 1, 32)))
 
 
 class Failure(Exception):

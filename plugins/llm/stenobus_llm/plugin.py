@@ -9,8 +9,9 @@ from pydantic import JsonValue
 from stenobus_contracts import LlmDone, LlmRequest
 from stenobus_core import Check, Context, Plugin, RetryableError
 
-from .failures import Failure
+from .failures import Failure, pause
 from .router import Outcome, Router
+from .router import facts as router_facts
 from .settings import MAX_ATTEMPTS, Settings
 
 plugin = Plugin("llm", summary="Language models, and an extractive provider that needs none", settings=Settings)
@@ -44,14 +45,8 @@ def doctor(settings: Settings) -> list[Check]:
 
 @plugin.facts
 def facts(settings: Settings) -> dict[str, JsonValue]:
-    """The targets in the order in which they are tried, so that askers fit their prompts and know who will answer."""
-    return {
-        "default": settings.default,
-        "targets": [
-            {"name": target.name, "kind": target.kind, "model": target.model, "context_window": target.context_window}
-            for target in settings.all_targets
-        ],
-    }
+    """The targets, and how they are: a process that starts thinks well of all of them."""
+    return router_facts(settings, {})
 
 
 @plugin.handler(concurrency=16, timeout=3600, attempts=MAX_ATTEMPTS)
@@ -62,11 +57,12 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
         RetryableError: the failure may pass, and attempts are left.
     """
     outcome = await ctx.state.answer(event)
+    await ctx.state.tell(ctx.say)
     result = outcome.result
     if isinstance(result, Failure):
         ctx.log.warning("no completion", code=result.code, reason=result.message, attempt=ctx.attempt)
         if result.retryable and ctx.attempt < ctx.settings.attempts:
-            raise RetryableError(result.message, delay=result.delay)
+            raise RetryableError(result.message, delay=pause(ctx.attempt, result.delay))
     done = outcome.done(event, ctx.event_id)
     ctx.note(**_facts(outcome, done))
     return done

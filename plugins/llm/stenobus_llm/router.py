@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
+
+from pydantic import JsonValue
 
 from stenobus_contracts import LlmDone, LlmRequest, TokenUsage
 
 from . import tokens
+from .breaker import SICK, Breaker
 from .failures import Failure
 from .providers import Completion, Provider, build
 from .settings import EXTRACTIVE, Settings, Target
@@ -59,6 +64,23 @@ def refusal(target: Target, request: LlmRequest, size: int) -> Failure | None:
     return None
 
 
+def facts(settings: Settings, health: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
+    """The targets in the order in which they are tried, so that askers fit their prompts and know who will answer."""
+    return {
+        "default": settings.default,
+        "targets": [
+            {
+                "name": target.name,
+                "kind": target.kind,
+                "model": target.model,
+                "context_window": target.context_window,
+                "health": health.get(target.name, {"state": "closed"}),
+            }
+            for target in settings.all_targets
+        ],
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a request, with everything that was spent on it."""
@@ -92,14 +114,32 @@ class Outcome:
 class Router:
     """Answers requests. One instance serves all of a process's requests and keeps the targets' connections."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._providers: dict[str, Provider] = {}
+        self._breakers = {
+            target.name: Breaker(target.name, settings.breaker_failures, settings.breaker_pause, clock)
+            for target in settings.all_targets
+        }
+        self._telling = asyncio.Lock()
+        self._told = self._health
 
     async def close(self) -> None:
         """Close every provider's connections."""
         for provider in self._providers.values():
             await provider.close()
+
+    async def tell(self, say: Callable[[dict[str, JsonValue]], Awaitable[None]]) -> None:
+        """Hand the facts to ``say`` when the health of a target is not what it was the last time."""
+        async with self._telling:  # so that the last word is the latest
+            health = self._health
+            if health != self._told:
+                await say(facts(self._settings, {name: breaker.health for name, breaker in self._breakers.items()}))
+                self._told = health
+
+    @property
+    def _health(self) -> dict[str, float | None]:
+        return {name: breaker.until for name, breaker in self._breakers.items()}
 
     async def answer(self, request: LlmRequest) -> Outcome:
         """Choose a target and ask it once; where the settings say so, ask another one when it fails."""
@@ -108,11 +148,15 @@ class Router:
             considered = candidates(self._settings, request)
         except Failure as failure:
             return Outcome(failure)
+        considered = self._healthy(considered)
         target = next((candidate.target for candidate in considered if candidate.refusal is None), None)
         if target is None:
             # The first model's reason is the one to act upon; extractive's only where no model is configured.
             assert considered[0].refusal is not None
-            return Outcome(considered[0].refusal, tuple(considered))
+            failed = considered[0].refusal
+            target = self._next(request, failed, [])
+            if target is None:
+                return Outcome(failed, tuple(considered))
         asked: list[Target] = []
         usage: TokenUsage = TokenUsage()
         cost: Decimal | None = Decimal(0)
@@ -124,13 +168,42 @@ class Router:
             target = self._next(request, result, asked) if isinstance(result, Failure) else None
         return Outcome(result, tuple(considered), tuple(asked), usage, cost, time.monotonic() - started)
 
+    def _healthy(self, considered: list[Candidate]) -> list[Candidate]:
+        """The candidates, without those that are left alone for now.
+
+        Extractive stands in where no model can take a request, not where one is down for a while: that is for the
+        settings to say (``fallback``).
+        """
+        down = False
+        result = []
+        for candidate in considered:
+            if candidate.refusal is None:
+                sick = self._breakers[candidate.target.name].refusal
+                if candidate.target.kind == EXTRACTIVE and down:
+                    sick = Failure("unsupported", "A model could take the request, but is left alone for now.")
+                candidate = replace(candidate, refusal=sick)
+                down = down or sick is not None
+            result.append(candidate)
+        # The reason to act upon is that of the target that would have been taken.
+        if all(candidate.refusal for candidate in result):
+            result.sort(key=lambda candidate: candidate.refusal is None or candidate.refusal.code not in SICK)
+        return result
+
     async def _ask(self, target: Target, request: LlmRequest) -> Completion | Failure:
+        breaker = self._breakers[target.name]
+        probe = breaker.begin()
         try:
             if target.name not in self._providers:
                 self._providers[target.name] = build(target)
-            return await self._providers[target.name].complete(request)
+            result = await self._providers[target.name].complete(request)
         except Failure as failure:
+            breaker.end(failure, probe=probe)
             return failure
+        except BaseException:
+            breaker.abandon(probe=probe)
+            raise
+        breaker.end(None, probe=probe)
+        return result
 
     def _next(self, request: LlmRequest, failure: Failure, asked: list[Target]) -> Target | None:
         """The first fallback for this class of failure that can take the request and was not asked yet."""
@@ -140,6 +213,7 @@ class Router:
         size = tokens.estimate(request)
         for name in self._settings.fallback.get(failure.code, ()):
             target = by_name[name]
-            if target not in asked and refusal(target, request, size) is None:
+            able = refusal(target, request, size) is None and self._breakers[name].refusal is None
+            if target not in asked and able:
                 return target
         return None

@@ -105,6 +105,12 @@ class Settings(PluginSettings):
     attempts: int = Field(
         default=4, ge=1, le=MAX_ATTEMPTS, description="tries of a transient failure before the asker hears of it"
     )
+    breaker_failures: int = Field(
+        default=5, ge=1, description="failures in a row after which a target is left alone for a while"
+    )
+    breaker_pause: float = Field(
+        default=30.0, gt=0, le=3600, description="seconds of that while, longer each time the target fails again"
+    )
     openai_api_key: SecretStr | None = Field(
         default=None,
         validation_alias=AliasChoices("openai_api_key", "STENOBUS_LLM_OPENAI_API_KEY", "OPENAI_API_KEY"),
