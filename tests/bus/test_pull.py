@@ -459,3 +459,20 @@ async def test_a_loop_that_no_longer_asks_is_not_healthy(bench: Bench) -> None:
     for task in loop._tasks:  # whatever ended it
         task.cancel()
     await eventually(lambda: not worker.healthy)
+
+
+async def test_a_request_that_nobody_answers_is_noticed_within_seconds(bench: Bench) -> None:
+    gate, numbers = Gate(), []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+        await gate()
+
+    await bench.work(handle)
+    await bench.pings(1)
+    await eventually(lambda: gate.waiting == 1)
+    await Requests().listen(bench)  # for the server somebody is there, and so it says nothing
+    await bench.bus.api(f"CONSUMER.DELETE.TEST.{bench.name}")
+    gate.open()
+    await bench.pings(2)
+    await eventually(lambda: numbers == [1, 2], within=5)
