@@ -81,6 +81,9 @@ class PullLoop:
         self._queue: asyncio.Queue[tuple[Msg, Delivery]] = asyncio.Queue()
         #: Every message between receipt and settlement, by its place in the stream.
         self._held: dict[int, tuple[Msg, Delivery]] = {}
+        #: Those of them whose work is done, and that need no hand any more.
+        self._finishing: set[int] = set()
+        self._hands = asyncio.Semaphore(concurrency)
         self._asked = 0  # events asked for and not yet received
         #: Events that waited behind the one that came last, 0 once a request went unserved.
         self.pending = 0
@@ -111,7 +114,7 @@ class PullLoop:
         self._subscription = await self._nc.subscribe(
             self._nc.new_inbox(), cb=self._receive, pending_msgs_limit=0, pending_bytes_limit=0
         )
-        self._workers = [asyncio.create_task(self._work()) for _ in range(self._concurrency)]
+        self._workers = [asyncio.create_task(self._work()) for _ in range(2 * self._concurrency)]
         self._tasks = [asyncio.create_task(self._ask()), asyncio.create_task(self._keep_alive(ack_wait / 3))]
         self._well = True
 
@@ -206,14 +209,30 @@ class PullLoop:
     async def _work(self) -> None:
         while not self._stopping:
             msg, delivery = await self._queue.get()
+            await self._hands.acquire()
+            if self._stopping:
+                await self._release([(msg, delivery)])
+                return
             try:
                 await self._handle(msg, delivery)
             except Exception:
                 # The event stays unsettled: the server delivers it again after ack_wait.
                 log.exception("pull.unsettled", consumer=self._consumer)
+            self.finishing(delivery)
             self._held.pop(delivery.sequence, None)
-            if self._stopping or self._free() >= self._batch:
-                self._wake.set()
+            self._finishing.discard(delivery.sequence)
+            self._consider()
+
+    def finishing(self, delivery: Delivery) -> None:
+        """An event's work is done: its hand is free for the next one, while its end is being written down."""
+        if delivery.sequence not in self._finishing:
+            self._finishing.add(delivery.sequence)
+            self._hands.release()
+            self._consider()
+
+    def _consider(self) -> None:
+        if self._stopping or self._free() >= self._batch:
+            self._wake.set()
 
     async def _release(self, deliveries: list[tuple[Msg, Delivery]]) -> None:
         for _, delivery in deliveries:
@@ -230,7 +249,9 @@ class PullLoop:
     # --- asking ------------------------------------------------------------------------------------------------------
 
     def _free(self) -> int:
-        free = self._concurrency - len(self._held) - self._asked
+        # As many again may be about to end, but no more: an end that takes long holds back what comes next.
+        free = self._concurrency - max(len(self._held) - len(self._finishing), len(self._held) - self._concurrency)
+        free -= self._asked
         return free if self._allowance is None else min(free, self._allowance.free())
 
     @property

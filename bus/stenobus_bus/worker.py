@@ -300,6 +300,8 @@ class Worker(Generic[E]):
         try:
             await self._tell(self._observer.before(received))
             await self._publish(received, await self._outputs(received))
+            if not self._flow:
+                self._loops[0].finishing(received.delivery)
             remembered = self._ledger.complete(key) if self._ledger and key else None
             # The run record is written while the ledger's entry is on its way.
             await self._tell(self._observer.succeeded(received, time.perf_counter() - started))

@@ -219,6 +219,34 @@ async def test_a_redelivery_asks_the_leader_of_the_ledger(bench: Bench, monkeypa
     assert numbers == [1]
 
 
+async def test_the_next_event_begins_while_the_ledger_is_still_written(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many again as there are hands may be about to end, and no more."""
+    numbers: list[int] = []
+    stored: list[asyncio.Future[bool]] = []
+
+    def put(_: object, subject: str, value: bytes) -> asyncio.Future[bool]:
+        stored.append(asyncio.get_running_loop().create_future())
+        return stored[-1]
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    monkeypatch.setattr("stenobus_bus.entries.Entries.put", put)
+    worker = await bench.work(handle, concurrency=2)
+    await bench.pings(1, 2, 3, 4, 5)
+    await eventually(lambda: len(numbers) == 4)
+    assert (worker.active, worker.handled) == (4, 0)
+    await still(lambda: len(numbers) == 4, 0.2)
+    stored[0].set_result(True)
+    await eventually(lambda: len(numbers) == 5)
+    for entry in stored[1:]:
+        entry.set_result(True)
+    await eventually(bench.settled)
+    assert sorted(numbers) == [1, 2, 3, 4, 5]
+
+
 def test_the_ledger_remembers_longer_than_streams_keep_events() -> None:
     from stenobus_bus.ledger import TTL
     from stenobus_bus.topology import domain
