@@ -36,7 +36,7 @@ from .document import (
 )
 from .event import ContractError, Event, Model, Registry, registry
 from .kb import KbDocument, KbSync, KbSynced
-from .llm import LlmDone, LlmError, LlmRequest, Message, TokenUsage
+from .llm import Capability, LlmCandidate, LlmDone, LlmError, LlmRequest, Message, TokenUsage
 from .media import MediaUploaded
 from .monitor import (
     Action,
@@ -59,6 +59,7 @@ __all__ = [
     "AsrDone",
     "BlobRef",
     "BusAlert",
+    "Capability",
     "ContractError",
     "DeadLetter",
     "DocCleaned",
@@ -79,6 +80,7 @@ __all__ = [
     "KbDocument",
     "KbSync",
     "KbSynced",
+    "LlmCandidate",
     "LlmDone",
     "LlmError",
     "LlmRequest",

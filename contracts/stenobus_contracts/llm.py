@@ -17,6 +17,10 @@ class Message(Model):
     content: str
 
 
+#: What a request may need of whoever answers it.
+Capability = Literal["json_schema", "tools", "vision", "streaming"]
+
+
 class TokenUsage(Model):
     """Tokens a completion took."""
 
@@ -49,6 +53,10 @@ class LlmRequest(Event, subject="llm.request", lanes=("interactive",)):
     max_output_tokens: int | None = Field(default=None, ge=1)
     temperature: float = Field(default=0.0, ge=0, le=2)
     target: str | None = Field(default=None, description="name of a provider; chosen by the router when absent")
+    needs: tuple[Capability, ...] = Field(
+        default=(), description="what the provider must be able to do itself, such as enforce the response_schema"
+    )
+    local_only: bool = Field(default=False, description="the prompt must not leave the hosts of whoever runs this")
     priority: Literal["interactive", "batch"] | None = Field(
         default=None, description="interactive: a person waits, and it is answered before batch; batch when absent"
     )
@@ -74,6 +82,14 @@ class LlmError(Model):
     )
 
 
+class LlmCandidate(Model):
+    """A provider that was considered for a request."""
+
+    target: str
+    asked: bool
+    reason: str = Field(description="why it was asked, or why not")
+
+
 class LlmDone(Event, subject="llm.done", answers=LlmRequest):
     """A completion with its usage and cost, or the reason there is none."""
 
@@ -89,3 +105,6 @@ class LlmDone(Event, subject="llm.done", answers=LlmRequest):
     cost_usd: Decimal | None = Field(default=None, description="None when the price is not known; never a guess")
     seconds: float = Field(default=0.0, ge=0)
     error: LlmError | None = None
+    candidates: tuple[LlmCandidate, ...] = Field(
+        default=(), description="every provider that was considered, in the order of choice"
+    )

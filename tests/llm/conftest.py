@@ -20,6 +20,12 @@ FIELDS = {
 }  # fmt: skip
 
 
+LLM_NAMES = (
+    "LLM_INT4_HOST", "LLM_INT4_PORT", "LLM_FP16_HOST", "LLM_FP16_PORT", "LLM_TIMEOUT", "LLM_ROUTING_STRATEGY",
+    "BEDROCK_MODEL_ID", "AWS_REGION",
+)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Received:
     """One request as it came over the wire."""
@@ -159,5 +165,5 @@ async def server() -> AsyncIterator[OpenAIServer]:
 @pytest.fixture(autouse=True)
 def no_keys_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever runs the tests may have an account; the tests must not see it."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_MODEL"):
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_MODEL", *LLM_NAMES):
         monkeypatch.delenv(name, raising=False)

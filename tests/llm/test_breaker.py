@@ -12,8 +12,7 @@ from stenobus_llm.breaker import Breaker
 from stenobus_llm.failures import Code, Failure, pause
 from stenobus_llm.router import Router
 from stenobus_llm.settings import Settings, Target
-
-from ..support.waiting import eventually
+from stenobus_testing.waiting import eventually
 
 BUSY = Failure("overloaded", "It is busy.")
 

@@ -112,3 +112,37 @@ def test_a_cost_is_exact_and_unknown_where_a_price_is() -> None:
     assert priced.cost(usage) == Decimal("0.0003498")
     assert Target(name="b", input_price_per_million=Decimal(1)).cost(usage) is None
     assert Target(name="c", kind="extractive").cost(usage) == 0
+
+
+# --- names that people already use -----------------------------------------------------------------------------------
+
+
+def test_hosts_in_the_environment_add_their_targets_with_their_bands(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"INT4_HOST": "gpu1", "FP16_HOST": "gpu2", "FP16_PORT": "9001", "TIMEOUT": "45"}.items():
+        monkeypatch.setenv(f"LLM_{name}", value)
+    monkeypatch.setenv("LLM_ROUTING_STRATEGY", "cost")
+
+    settings = Settings.load("llm")
+    int4, fp16, _ = settings.all_targets
+
+    assert settings.strategy == "cost"
+    assert (int4.name, int4.base_url, int4.below_tokens, int4.stays) == ("int4", "http://gpu1:8000/v1", 2000, True)
+    assert (fp16.name, fp16.base_url, fp16.below_tokens, fp16.timeout) == ("fp16", "http://gpu2:9001/v1", 8000, 45)
+
+
+def test_a_host_in_the_environment_is_that_of_the_listed_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = Target(name="int4", model="qwen", below_tokens=500, timeout=7)
+    monkeypatch.setenv("LLM_INT4_HOST", "gpu1")
+    monkeypatch.setenv("LLM_TIMEOUT", "45")
+
+    int4 = Settings(targets=(listed,)).all_targets[0]
+
+    assert (int4.base_url, int4.model, int4.below_tokens) == ("http://gpu1:8000/v1", "qwen", 500)
+    assert int4.timeout == 7  # its own
+
+
+def test_an_unknown_strategy_is_refused_with_those_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLM_ROUTING_STRATEGY", "best")
+
+    with pytest.raises(SettingsError, match="'quality', 'cost' or 'latency'"):
+        Settings.load("llm")

@@ -50,6 +50,8 @@ def room(facts: Mapping[str, JsonValue], target: str | None) -> int:
         if isinstance(offered, dict) and target in {None, offered.get("name")}
         if isinstance(window := offered.get("context_window"), int)
     ]
+    if isinstance(longest := facts.get("max_prompt_tokens"), int):
+        windows.append(longest)
     return max(200, min(windows) // 2) if windows else CEILING
 
 

@@ -16,64 +16,25 @@ from . import tokens
 from .breaker import SICK, Breaker
 from .failures import Failure
 from .providers import Completion, Provider, build
+from .selection import Candidate, Latencies, candidates, refusal
 from .settings import EXTRACTIVE, Settings, Target
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A target as seen by one request; ``refusal`` says why it cannot take it."""
-
-    target: Target
-    refusal: Failure | None = None
-
-
-def candidates(settings: Settings, request: LlmRequest) -> list[Candidate]:
-    """Every target in the order of choice. A request that names a target has this one candidate.
-
-    Raises:
-        Failure: bad_request, when the request names a target that does not exist.
-    """
-    wanted = settings.default if request.target in {None, "auto"} else request.target
-    targets = settings.all_targets
-    if wanted != "auto":
-        targets = tuple(target for target in targets if target.name == wanted)
-        if not targets:
-            known = ", ".join(target.name for target in settings.all_targets)
-            raise Failure("bad_request", f"There is no target {wanted}; known are {known}.")
-    # Models first, whatever the order in the settings: extractive answers when none of them can.
-    ordered = sorted(targets, key=lambda target: target.kind == EXTRACTIVE)
-    size = tokens.estimate(request)
-    return [Candidate(target, refusal(target, request, size)) for target in ordered]
-
-
-def refusal(target: Target, request: LlmRequest, size: int) -> Failure | None:
-    """Why a target cannot take a request of an estimated size, or None when it can."""
-    if target.kind == EXTRACTIVE:
-        from .providers.extractive import refusal as unsupported
-
-        return unsupported(request)
-    room = target.context_window
-    wanted = size + (request.max_output_tokens or 0)
-    if room is not None and wanted > room:
-        answer = f" with {request.max_output_tokens} for the answer" if request.max_output_tokens else ""
-        return Failure(
-            "context_too_long",
-            f"The request takes about {wanted} tokens{answer} (estimated), and the context window of the target "
-            f"{target.name} is {room}; send less, or configure a target with a larger one.",
-        )
-    return None
 
 
 def facts(settings: Settings, health: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     """The targets in the order in which they are tried, so that askers fit their prompts and know who will answer."""
     return {
         "default": settings.default,
+        "strategy": settings.strategy,
+        "max_prompt_tokens": settings.max_prompt_tokens,
         "targets": [
             {
                 "name": target.name,
                 "kind": target.kind,
                 "model": target.model,
                 "context_window": target.context_window,
+                "output_limit": target.output_limit,
+                "capabilities": list[JsonValue](sorted(target.abilities)),
+                "local": target.stays,
                 "health": health.get(target.name, {"state": "closed"}),
             }
             for target in settings.all_targets
@@ -108,6 +69,7 @@ class Outcome:
             cost_usd=self.cost_usd,
             seconds=round(self.seconds, 3),
             error=self.result.error if isinstance(self.result, Failure) else None,
+            candidates=tuple(candidate.told(self.asked) for candidate in self.considered),
         )
 
 
@@ -115,12 +77,13 @@ class Router:
     """Answers requests. One instance serves all of a process's requests and keeps the targets' connections."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
-        self._settings = settings
+        self._settings, self._clock = settings, clock
         self._providers: dict[str, Provider] = {}
         self._breakers = {
             target.name: Breaker(target.name, settings.breaker_failures, settings.breaker_pause, clock)
             for target in settings.all_targets
         }
+        self._latencies = Latencies(clock)
         self._telling = asyncio.Lock()
         self._told = self._health
 
@@ -145,7 +108,7 @@ class Router:
         """Choose a target and ask it once; where the settings say so, ask another one when it fails."""
         started = time.monotonic()
         try:
-            considered = candidates(self._settings, request)
+            considered = candidates(self._settings, request, self._latencies)
         except Failure as failure:
             return Outcome(failure)
         considered = self._healthy(considered)
@@ -191,7 +154,7 @@ class Router:
 
     async def _ask(self, target: Target, request: LlmRequest) -> Completion | Failure:
         breaker = self._breakers[target.name]
-        probe = breaker.begin()
+        probe, started = breaker.begin(), self._clock()
         try:
             if target.name not in self._providers:
                 self._providers[target.name] = build(target)
@@ -203,6 +166,7 @@ class Router:
             breaker.abandon(probe=probe)
             raise
         breaker.end(None, probe=probe)
+        self._latencies.add(target.name, self._clock() - started)
         return result
 
     def _next(self, request: LlmRequest, failure: Failure, asked: list[Target]) -> Target | None:
@@ -213,7 +177,7 @@ class Router:
         size = tokens.estimate(request)
         for name in self._settings.fallback.get(failure.code, ()):
             target = by_name[name]
-            able = refusal(target, request, size) is None and self._breakers[name].refusal is None
+            able = refusal(self._settings, target, request, size) is None and self._breakers[name].refusal is None
             if target not in asked and able:
                 return target
         return None

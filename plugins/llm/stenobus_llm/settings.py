@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
-from stenobus_contracts import TokenUsage
+from stenobus_contracts import Capability, TokenUsage
 from stenobus_core import PluginSettings
 
 from .failures import Code
@@ -21,6 +22,7 @@ MAX_ATTEMPTS = 10
 EXTRACTIVE = "extractive"
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4.1-mini"
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Target(BaseModel):
@@ -38,6 +40,19 @@ class Target(BaseModel):
     timeout: float = Field(default=300, gt=0, le=1800, description="seconds for one whole completion")
     connect_timeout: float = Field(default=10, gt=0, description="seconds to reach the server")
     context_window: int | None = Field(default=None, ge=1, description="tokens of prompt and answer together")
+    output_limit: int | None = Field(default=None, ge=1, description="most tokens of one answer")
+    from_tokens: int = Field(default=0, ge=0, description="shorter prompts are for other targets")
+    below_tokens: int | None = Field(default=None, ge=1, description="prompts of so many tokens are for other targets")
+    tasks: tuple[str, ...] = Field(
+        default=(), description="reserved for these tasks, such as documents.*, which come here first"
+    )
+    capabilities: frozenset[Capability] = Field(
+        default=frozenset(), description="what requests may need: tools, vision, streaming; json_schema follows"
+    )
+    local: bool | None = Field(
+        default=None, description="whether prompts stay with you; when absent, at addresses of this host only"
+    )
+    quality: float = Field(default=0, description="rank for the strategy quality; the highest is asked first")
     structured: Literal["json_schema", "json_object", "prompt"] = Field(
         default="json_schema",
         description="how the server is asked for JSON: by schema, by its JSON mode and the prompt, by the prompt alone",
@@ -52,6 +67,25 @@ class Target(BaseModel):
     )
     input_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
     output_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
+
+    @model_validator(mode="after")
+    def _band(self) -> Self:
+        if self.below_tokens is not None and self.below_tokens <= self.from_tokens:
+            raise ValueError(f"the target {self.name} takes no prompt: below_tokens must be above from_tokens")
+        return self
+
+    @property
+    def abilities(self) -> frozenset[Capability]:
+        """What requests may need, enforced schemas among it where the server is asked for them."""
+        enforced = self.kind == "openai" and self.structured == "json_schema"
+        return self.capabilities | {"json_schema"} if enforced else self.capabilities
+
+    @property
+    def stays(self) -> bool:
+        """Whether prompts stay with whoever runs this."""
+        if self.kind == EXTRACTIVE:
+            return True
+        return urlsplit(self.base_url).hostname in _LOOPBACK if self.local is None else self.local
 
     @property
     def address(self) -> str:
@@ -98,6 +132,13 @@ class Settings(PluginSettings):
     default: str = Field(
         default="auto", description="target of a request that names none; auto: the first able one, else extractive"
     )
+    strategy: Literal["quality", "cost", "latency"] = Field(
+        default="quality",
+        validation_alias=AliasChoices("strategy", "STENOBUS_LLM_STRATEGY", "LLM_ROUTING_STRATEGY"),
+        description="who is asked first: the highest quality, the lowest price, or the quickest; then as listed",
+    )
+    max_prompt_tokens: int | None = Field(default=None, ge=1, description="longer prompts are refused")
+    local_only: bool = Field(default=False, description="send no prompt to a target that is not local")
     fallback: dict[Code, tuple[str, ...]] = Field(
         default_factory=dict,
         description="targets to ask next, by class of failure, such as {overloaded = ['cloud']}",
@@ -129,11 +170,40 @@ class Settings(PluginSettings):
         description=f"model of the target openai; {OPENAI_MODEL} at OpenAI, else the first one the server lists",
     )
 
+    int4_host: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("int4_host", "STENOBUS_LLM_INT4_HOST", "LLM_INT4_HOST"),
+        description="adds the target int4 for prompts below 2000 tokens, or is its host where one is listed",
+    )
+    int4_port: int = Field(
+        default=8000,
+        validation_alias=AliasChoices("int4_port", "STENOBUS_LLM_INT4_PORT", "LLM_INT4_PORT"),
+        description="port of int4_host",
+    )
+    fp16_host: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("fp16_host", "STENOBUS_LLM_FP16_HOST", "LLM_FP16_HOST"),
+        description="adds the target fp16 for prompts below 8000 tokens, or is its host where one is listed",
+    )
+    fp16_port: int = Field(
+        default=8001,
+        validation_alias=AliasChoices("fp16_port", "STENOBUS_LLM_FP16_PORT", "LLM_FP16_PORT"),
+        description="port of fp16_host",
+    )
+    timeout: float | None = Field(
+        default=None,
+        gt=0,
+        le=1800,
+        validation_alias=AliasChoices("timeout", "STENOBUS_LLM_TIMEOUT", "LLM_TIMEOUT"),
+        description="seconds for one completion at targets that state none of their own; 300 when absent",
+    )
+
     @model_validator(mode="after")
     def _names(self) -> Self:
-        names = [target.name for target in self.all_targets]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
+        listed = [target.name for target in self.targets]
+        if twice := sorted({name for name in listed if listed.count(name) > 1}):
             raise ValueError(f"two targets are called {twice[0]}; every target needs a name of its own")
+        names = [target.name for target in self.all_targets]
         if "auto" in names:
             raise ValueError("a target cannot be called auto, which means whichever is able; give it another name")
         asked = {name for chain in self.fallback.values() for name in chain} | ({self.default} - {"auto"})
@@ -141,15 +211,29 @@ class Settings(PluginSettings):
             raise ValueError(f"there is no target {unknown[0]}; known are {', '.join(names)}")
         return self
 
-    @property
+    @cached_property
     def all_targets(self) -> tuple[Target, ...]:
-        """The configured targets, then ``openai`` from the environment, then ``extractive``, which is always there."""
-        targets = list(self.targets)
-        names = {target.name for target in targets}
-        if (self.openai_api_key or self.openai_base_url) and "openai" not in names:
+        """The configured targets, then those from the environment, then ``extractive``, which is always there."""
+        targets = {target.name: target for target in self.targets}
+        for name, host, port, below in (
+            ("int4", self.int4_host, self.int4_port, 2000),
+            ("fp16", self.fp16_host, self.fp16_port, 8000),
+        ):
+            if host:
+                listed = targets.get(name, Target(name=name, below_tokens=below, local=True))
+                targets[name] = _changed(listed, base_url=f"http://{host}:{port}/v1")
+        if (self.openai_api_key or self.openai_base_url) and "openai" not in targets:
             url = self.openai_base_url or OPENAI_URL
             model = self.openai_model or (OPENAI_MODEL if url == OPENAI_URL else None)
-            targets.append(Target(name="openai", base_url=url, model=model, api_key=self.openai_api_key))
-        if EXTRACTIVE not in names:
-            targets.append(Target(name=EXTRACTIVE, kind="extractive"))
-        return tuple(targets)
+            targets["openai"] = Target(name="openai", base_url=url, model=model, api_key=self.openai_api_key)
+        targets.setdefault(EXTRACTIVE, Target(name=EXTRACTIVE, kind="extractive"))
+        if self.timeout is None:
+            return tuple(targets.values())
+        return tuple(
+            target if "timeout" in target.model_fields_set else _changed(target, timeout=self.timeout)
+            for target in targets.values()
+        )
+
+
+def _changed(target: Target, **changes: Any) -> Target:
+    return target.model_copy(update=changes)
