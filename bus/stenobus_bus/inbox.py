@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 
-class Inbox:
+class Inbox(ABC):
     """Numbers requests and receives what is said to each. Base of everything that has many of them on the way."""
 
     def __init__(self, nc: Client) -> None:
@@ -21,9 +23,9 @@ class Inbox:
         await self._nc.subscribe(f"{reply}*", cb=self._listen, pending_msgs_limit=0, pending_bytes_limit=0)
         self._reply = reply
 
+    @abstractmethod
     def lost(self) -> None:
         """The connection broke: what was on the way, or its answer, may be lost."""
-        raise NotImplementedError
 
     def _number(self) -> str:
         self._count += 1
@@ -32,6 +34,6 @@ class Inbox:
     async def _listen(self, msg: Msg) -> None:
         self._receive(msg.subject[len(self._reply) :], msg)
 
+    @abstractmethod
     def _receive(self, number: str, msg: Msg) -> None:
         """An answer to a request."""
-        raise NotImplementedError

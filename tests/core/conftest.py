@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
-from stenobus_bus import Bus, EmbeddedServer
+from stenobus_bus import EmbeddedServer
 from stenobus_contracts import registry
-from stenobus_testing.servers import empty
 
-from ..support.command import Command
+from ..support.command import Command, installed
 from ..support.installed import ACME, Site
 
 
@@ -39,15 +36,5 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 @pytest.fixture
 def stenobus(server: EmbeddedServer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Command]:
-    async def prepare() -> None:
-        async with await Bus.connect(server.url) as bus:
-            await empty(bus)
-
-    asyncio.run(prepare())
-    site.install("acme", ACME)
-    monkeypatch.setenv("STENOBUS_NATS_URL", server.url)
-    monkeypatch.setenv("STENOBUS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("STENOBUS_PLUGINS", "acme")
-    logs = structlog.get_config()
-    yield Command()
-    structlog.configure(**logs)
+    with installed("acme", ACME, server, site, monkeypatch, tmp_path):
+        yield Command()

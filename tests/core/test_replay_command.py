@@ -6,20 +6,16 @@ import asyncio
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import structlog
-from click.testing import CliRunner, Result
 
 from stenobus_bus import Bus, EmbeddedServer
-from stenobus_core.cli import cli
 from stenobus_core.discovery import discover
 from stenobus_core.host import Host
 from stenobus_core.settings import CoreSettings
-from stenobus_testing.servers import empty
 from stenobus_testing.waiting import eventually
 
+from ..support.command import Command, installed
 from ..support.installed import Site
 
 #: Two versions of a handler, one behind them, and one that is asked.
@@ -109,21 +105,11 @@ SHOP = '''
 '''
 
 
-class Shop:
+class Shop(Command):
     """The command and its plugin, on the session's server."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-
-    def __call__(self, *arguments: str, expect: int = 0, input: str | None = None) -> Result:
-        result = CliRunner().invoke(cli, arguments, input=input)
-        if result.exception and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == expect, result.output
-        return result
-
-    def json(self, *arguments: str, expect: int = 0) -> Any:
-        return json.loads(self(*arguments, "--json", expect=expect).stdout)
 
     def order(self, *numbers: int) -> None:
         for number in numbers:
@@ -156,18 +142,8 @@ async def _idle(bus: Bus, names: list[str]) -> bool:
 
 @pytest.fixture
 def shop(server: EmbeddedServer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Shop]:
-    async def prepare() -> None:
-        async with await Bus.connect(server.url) as bus:
-            await empty(bus)
-
-    asyncio.run(prepare())
-    site.install("shop", SHOP)
-    monkeypatch.setenv("STENOBUS_NATS_URL", server.url)
-    monkeypatch.setenv("STENOBUS_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.setenv("STENOBUS_PLUGINS", "shop")
-    logs = structlog.get_config()
-    yield Shop(server.url)
-    structlog.configure(**logs)
+    with installed("shop", SHOP, server, site, monkeypatch, tmp_path):
+        yield Shop(server.url)
 
 
 @pytest.fixture

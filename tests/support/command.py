@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import pytest
+import structlog
 from click.testing import CliRunner, Result
 
-from stenobus_bus import Bus
+from stenobus_bus import Bus, EmbeddedServer
 from stenobus_core.cli import cli
 from stenobus_core.discovery import discover
 from stenobus_core.host import Host
 from stenobus_core.settings import CoreSettings
+from stenobus_testing.servers import empty
 from stenobus_testing.waiting import eventually
+
+from .installed import Site
 
 
 class Command:
@@ -36,6 +44,26 @@ class Command:
         assert result.stderr.startswith("Error: ")
         assert result.stderr.count("\n") == 1
         return result.stderr.removeprefix("Error: ").strip()
+
+
+@contextmanager
+def installed(
+    name: str, source: str, server: EmbeddedServer, site: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[None]:
+    """One plugin and no other, on an empty server."""
+
+    async def prepare() -> None:
+        async with await Bus.connect(server.url) as bus:
+            await empty(bus)
+
+    asyncio.run(prepare())
+    site.install(name, source)
+    monkeypatch.setenv("STENOBUS_NATS_URL", server.url)
+    monkeypatch.setenv("STENOBUS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("STENOBUS_PLUGINS", name)
+    logs = structlog.get_config()
+    yield
+    structlog.configure(**logs)
 
 
 def work(*, until: int = 0) -> None:
