@@ -111,7 +111,7 @@ def test_a_pause_needs_a_handler_and_a_time_to_come(stenobus: Command) -> None:
         "The server has no handler acme; known: none yet; `stenobus up` declares them."
     )
     stenobus("bus", "apply")
-    assert stenobus.fails("pause", "acne") == "The server has no handler acne; known: acme."
+    assert stenobus.fails("pause", "acne") == "The server has no handler acne; known: acme, undertaker."
     assert "is over already" in stenobus("pause", "acme", "2020-01-01", expect=2).stderr
     assert "'soon' is no duration" in stenobus("pause", "acme", "soon", expect=2).stderr
 
@@ -140,7 +140,7 @@ def test_replay_says_what_it_would_do_and_does_it(stenobus: Command) -> None:
 
 
 def test_a_replay_needs_a_handler_and_a_choice(stenobus: Command) -> None:
-    assert stenobus.fails("replay", "acne", "--since", "1h") == "No handler is named acne; known: acme."
+    assert stenobus.fails("replay", "acne", "--since", "1h") == "No handler is named acne; known: acme, undertaker."
     assert "Say which events" in stenobus("replay", "acme", expect=2).stderr
     assert "'soon' is no duration" in stenobus("replay", "acme", "--since", "soon", expect=2).stderr
 
