@@ -8,7 +8,7 @@ The callers of one process share their way to the record. Time is the server's: 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -77,8 +77,12 @@ class TokenBucket:
         self._next = 0.0  # earliest time of the next change
         self._left, self._since = limit.capacity, 0.0  # as of the last change
 
-    async def acquire(self, tokens: float = 1) -> float:
+    async def acquire(self, tokens: float = 1, waiting: Callable[[float], Awaitable[None]] | None = None) -> float:
         """Take tokens, and wait until they are there.
+
+        Args:
+            tokens: how many.
+            waiting: called with the seconds it will take, when they are not there yet.
 
         Returns:
             Seconds it waited.
@@ -96,15 +100,17 @@ class TokenBucket:
         begun = loop.time()
         due = await self._order(tokens)
         try:
+            if waiting is not None and due > loop.time():
+                await waiting(due - loop.time())
             await asyncio.sleep(due - loop.time())
-        except asyncio.CancelledError:
+        except BaseException:
             self._give_back(tokens)
             raise
         return loop.time() - begun
 
-    async def reserve(self, tokens: float) -> Reservation:
+    async def reserve(self, tokens: float, waiting: Callable[[float], Awaitable[None]] | None = None) -> Reservation:
         """Take an estimate, to be settled once the real number is known. Waits and raises as :meth:`acquire`."""
-        return Reservation(self, tokens, await self.acquire(tokens))
+        return Reservation(self, tokens, await self.acquire(tokens, waiting))
 
     async def settle(self, tokens: float) -> None:
         """Take more tokens without waiting, or give some back (below 0). Raises ServerUnavailable."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from stenobus_bus import Bus, EmbeddedServer, Envelope
+from stenobus_bus import Bus, EmbeddedServer, Envelope, RateLimit, TokenBucket
 from stenobus_contracts import LlmDone, LlmRequest, Message
 from stenobus_core import CoreSettings, Host
 from stenobus_core.facts import Facts
+from stenobus_core.runs import Runs, Step
 from stenobus_llm import plugin
+from stenobus_testing.waiting import eventually
 
 TIMEOUT = 20.0
 REQUEST = LlmRequest(task="acme.ask", messages=(Message(role="user", content="Why?"),))
@@ -37,6 +40,13 @@ class Asker:
     async def delivered(self, consumer: str) -> int:
         return int((await self._bus.api(f"CONSUMER.INFO.LLM.{consumer}"))["delivered"]["consumer_seq"])
 
+    async def spend(self, bucket: str, limit: RateLimit, tokens: float) -> None:
+        await TokenBucket(self._bus, bucket, limit).settle(tokens)
+
+    async def waiting_step(self) -> Step | None:
+        steps = await (await Runs.open(self._bus)).steps()
+        return next((step for step in steps if "quota" in (step.message or "")), None)
+
     async def facts(self) -> dict[str, Any]:
         return await (await Facts.open(self._bus)).get(LlmRequest)
 
@@ -53,7 +63,8 @@ async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def asker(url: str, server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Asker]:
-    targets = [{"name": "model", "base_url": server.url, "model": "m", "timeout": 5}]
+    # 600 a minute is ten a second: enough for every test but the one about it.
+    targets = [{"name": "model", "base_url": server.url, "model": "m", "timeout": 5, "requests_per_minute": 600}]
     monkeypatch.setenv("STENOBUS_LLM_TARGETS", json.dumps(targets))
     monkeypatch.setenv("STENOBUS_LLM_ATTEMPTS", "2")
     async with await Bus.connect(url) as bus:
@@ -116,6 +127,18 @@ async def test_a_target_that_keeps_failing_is_told_to_everybody(asker: Asker, se
     assert done.error is not None and (done.error.code, len(server.received)) == ("auth", 5)
     assert (model["health"]["state"], model["health"]["code"]) == ("open", "auth")
     assert extractive["health"] == {"state": "closed"}
+
+
+async def test_who_waits_for_quota_says_so_in_the_run(asker: Asker, server: Any) -> None:
+    server.completes("Because.")
+    await asker.spend("llm.model.requests", RateLimit(per_minute=600, burst=600), 620)
+
+    asked = asyncio.create_task(asker.ask(REQUEST))
+    step = await eventually(asker.waiting_step)
+    done = await asked
+
+    assert step.message.startswith("waiting for quota of model, ")
+    assert done.text == "Because."
 
 
 def test_doctor_shows_targets_and_missing_keys_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

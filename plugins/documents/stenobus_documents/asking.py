@@ -21,7 +21,7 @@ M = TypeVar("M", bound=Model)
 #: Of an answer that has to be repaired, so much goes back: enough to correct it, not enough to double the cost.
 _SHOWN = 8000
 #: Error codes that less text at a time mends.
-_TOO_LONG = frozenset({"truncated", "context_too_long"})
+_TOO_LONG = frozenset({"truncated", "context_too_long", "over_limit"})
 
 
 class AskingSettings(PluginSettings):

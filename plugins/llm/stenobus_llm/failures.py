@@ -14,6 +14,7 @@ Code = Literal[
     "truncated",
     "invalid_answer",
     "context_too_long",
+    "over_limit",
     "content_filter",
     "auth",
     "bad_request",
@@ -23,7 +24,7 @@ Code = Literal[
 #: What may pass by itself: the server asked to wait, is busy, or was not reached.
 TRANSIENT: frozenset[Code] = frozenset({"throttled", "overloaded", "transport"})
 #: What the same request to the same model would end in again.
-FINAL: frozenset[Code] = frozenset({"truncated", "invalid_answer", "context_too_long"})
+FINAL: frozenset[Code] = frozenset({"truncated", "invalid_answer", "context_too_long", "over_limit"})
 
 #: Seconds before the second try, doubled for each further one, up to the longest.
 _BASE: Final = 2.0

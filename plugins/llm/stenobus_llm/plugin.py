@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator
 
 from pydantic import JsonValue
 
+from stenobus_bus import RateLimit
 from stenobus_contracts import LlmDone, LlmRequest
 from stenobus_core import Check, Context, Plugin, RetryableError
 
+from . import quota
 from .failures import Failure, pause
 from .router import Outcome, Router
 from .router import facts as router_facts
@@ -49,6 +51,12 @@ def facts(settings: Settings) -> dict[str, JsonValue]:
     return router_facts(settings, {})
 
 
+@plugin.limits
+def limits(settings: Settings) -> dict[str, RateLimit]:
+    """Requests and tokens per minute, by target."""
+    return quota.limits(settings)
+
+
 @plugin.handler(concurrency=16, timeout=3600, attempts=MAX_ATTEMPTS)
 async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone:
     """Answer a request. The asker always hears back: with a completion, or with the reason there is none.
@@ -56,7 +64,13 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
     Raises:
         RetryableError: the failure may pass, and attempts are left.
     """
-    outcome = await ctx.state.answer(event)
+
+    async def waiting(target: str, seconds: float) -> None:
+        word = f"waiting for quota of {target}, {seconds:.0f} s" if seconds else f"asking {target}"
+        await ctx.progress(0, word)
+
+    ways = quota.Quota(ctx.limit, waiting)
+    outcome = await ctx.state.answer(event, ways)
     await ctx.state.tell(ctx.say)
     result = outcome.result
     if isinstance(result, Failure):
@@ -65,6 +79,8 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
             raise RetryableError(result.message, delay=pause(ctx.attempt, result.delay))
     done = outcome.done(event, ctx.event_id)
     ctx.note(**_facts(outcome, done))
+    if ways.waited > quota.NOTICED:
+        ctx.note(waited_for_quota=round(ways.waited, 1))
     return done
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -16,7 +17,8 @@ from . import tokens
 from .breaker import SICK, Breaker
 from .failures import Failure
 from .providers import Completion, Provider, build
-from .selection import Candidate, Latencies, candidates, refusal
+from .quota import Hold, Quota
+from .selection import Candidate, Latencies, candidates, expected, refusal
 from .settings import EXTRACTIVE, Settings, Target
 
 
@@ -33,6 +35,7 @@ def facts(settings: Settings, health: Mapping[str, JsonValue]) -> dict[str, Json
                 "model": target.model,
                 "context_window": target.context_window,
                 "output_limit": target.output_limit,
+                "tokens_per_minute": target.tokens_per_minute,
                 "capabilities": list[JsonValue](sorted(target.abilities)),
                 "local": target.stays,
                 "health": health.get(target.name, {"state": "closed"}),
@@ -84,6 +87,9 @@ class Router:
             for target in settings.all_targets
         }
         self._latencies = Latencies(clock)
+        self._slots = {
+            target.name: asyncio.Semaphore(target.concurrency) for target in settings.all_targets if target.concurrency
+        }
         self._telling = asyncio.Lock()
         self._told = self._health
 
@@ -104,8 +110,16 @@ class Router:
     def _health(self) -> dict[str, float | None]:
         return {name: breaker.until for name, breaker in self._breakers.items()}
 
-    async def answer(self, request: LlmRequest) -> Outcome:
-        """Choose a target and ask it once; where the settings say so, ask another one when it fails."""
+    async def answer(self, request: LlmRequest, quota: Quota | None = None) -> Outcome:
+        """Choose a target and ask it once; where the settings say so, ask another one when it fails.
+
+        Args:
+            request: what is asked.
+            quota: the request's way to the targets' limits; None where there are none.
+
+        Raises:
+            ServerUnavailable: a limit's bucket does not answer.
+        """
         started = time.monotonic()
         try:
             considered = candidates(self._settings, request, self._latencies)
@@ -125,7 +139,7 @@ class Router:
         cost: Decimal | None = Decimal(0)
         while target is not None:
             asked.append(target)
-            result = await self._ask(target, request)
+            result = await self._ask(target, request, quota)
             price = target.cost(result.usage)
             usage, cost = usage + result.usage, None if cost is None or price is None else cost + price
             target = self._next(request, result, asked) if isinstance(result, Failure) else None
@@ -152,7 +166,17 @@ class Router:
             result.sort(key=lambda candidate: candidate.refusal is None or candidate.refusal.code not in SICK)
         return result
 
-    async def _ask(self, target: Target, request: LlmRequest) -> Completion | Failure:
+    async def _ask(self, target: Target, request: LlmRequest, quota: Quota | None) -> Completion | Failure:
+        """Ask a target once it may be sent the request."""
+        async with self._slots.get(target.name, nullcontext()):
+            size = expected(request, tokens.estimate(request))
+            hold = await quota.reserve(target, size) if quota else Hold()
+            # Much may have happened while it waited.
+            result = self._breakers[target.name].refusal or await self._send(target, request)
+            await hold.settle(result)
+            return result
+
+    async def _send(self, target: Target, request: LlmRequest) -> Completion | Failure:
         breaker = self._breakers[target.name]
         probe, started = breaker.begin(), self._clock()
         try:

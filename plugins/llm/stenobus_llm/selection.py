@@ -19,7 +19,7 @@ from . import tokens
 from .failures import Failure
 from .settings import EXTRACTIVE, Settings, Target
 
-#: Tokens of an answer whose length the request does not limit, for comparing prices.
+#: Tokens of an answer whose length the request does not limit, as an estimate.
 _ANSWER: Final = 500
 #: Weight of the newest measurement.
 _NEWEST: Final = 0.2
@@ -126,6 +126,14 @@ def refusal(settings: Settings, target: Target, request: LlmRequest, size: int) 
             f"The request takes about {size + answer} tokens{with_answer} (estimated), and the context window of the "
             f"target {target.name} is {room}; send less, or configure a target with a larger one.",
         )
+    minute = target.tokens_per_minute
+    if minute is not None and expected(request, size) > minute:
+        return Failure(
+            "over_limit",
+            f"The request takes about {expected(request, size)} tokens with its answer (estimated), and the target "
+            f"{target.name} may be sent {minute} per minute: it would wait for ever; send less, or raise "
+            "tokens_per_minute.",
+        )
     return None
 
 
@@ -177,6 +185,11 @@ def _rank(
     if reserved:
         words = f"reserved for {request.task}, {words}"
     return (target.kind == EXTRACTIVE, not reserved, unknown, value), words
+
+
+def expected(request: LlmRequest, size: int) -> int:
+    """Estimated tokens of a prompt of an estimated size, and its answer."""
+    return size + (request.max_output_tokens or _ANSWER)
 
 
 def estimated_cost(target: Target, request: LlmRequest, size: int) -> Decimal | None:

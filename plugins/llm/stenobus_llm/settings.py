@@ -46,6 +46,11 @@ class Target(BaseModel):
     tasks: tuple[str, ...] = Field(
         default=(), description="reserved for these tasks, such as documents.*, which come here first"
     )
+    concurrency: int | None = Field(default=None, ge=1, description="requests at once, per process")
+    requests_per_minute: int | None = Field(default=None, ge=1, description="over all processes")
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, description="of prompts and answers, over all processes; what never fits is refused"
+    )
     capabilities: frozenset[Capability] = Field(
         default=frozenset(), description="what requests may need: tools, vision, streaming; json_schema follows"
     )
