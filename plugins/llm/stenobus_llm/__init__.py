@@ -1,5 +1,19 @@
 """Answers ``llm.request``: OpenAI-compatible models, and an extractive provider that needs none."""
 
-from .plugin import plugin
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .service import plugin
 
 __all__ = ["plugin"]
+
+
+def __getattr__(name: str) -> Any:
+    # `stenobus llm` imports this package, too, and does not need the service.
+    if name == "plugin":
+        from .service import plugin
+
+        return plugin
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
