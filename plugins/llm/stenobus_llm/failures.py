@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import email.utils
+import math
 import random
+import time
+from collections.abc import Mapping
 from typing import Final, Literal
 
 from stenobus_contracts import LlmError, TokenUsage
@@ -29,6 +33,8 @@ FINAL: frozenset[Code] = frozenset({"truncated", "invalid_answer", "context_too_
 #: Seconds before the second try, doubled for each further one, up to the longest.
 _BASE: Final = 2.0
 _LONGEST: Final = 120.0
+#: A server may ask for a longer pause; the bus does not park a request longer than this.
+_PARKED: Final = 600.0
 
 
 def pause(attempt: int, wanted: float | None = None) -> float:
@@ -43,6 +49,21 @@ def pause(attempt: int, wanted: float | None = None) -> float:
     if wanted is not None:
         return wanted * random.uniform(1, 1.25)
     return random.uniform(0, min(_LONGEST, _BASE * 2.0 ** min(attempt - 1, 32)))
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds of Retry-After, in either of its forms."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
+        except ValueError:
+            return None
+    return min(max(seconds, 0.0), _PARKED) if math.isfinite(seconds) else None
 
 
 class Failure(Exception):

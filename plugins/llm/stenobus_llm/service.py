@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from importlib.util import find_spec
 
 from pydantic import JsonValue
 
@@ -14,7 +15,7 @@ from . import quota
 from .failures import Failure, pause
 from .router import Outcome, Router
 from .router import facts as router_facts
-from .settings import MAX_ATTEMPTS, Settings
+from .settings import EXTRACTIVE, MAX_ATTEMPTS, Settings
 
 plugin = Plugin("llm", summary="Language models, and an extractive provider that needs none", settings=Settings)
 
@@ -35,7 +36,10 @@ def doctor(settings: Settings) -> list[Check]:
     checks = []
     for target in settings.all_targets:
         model = f"{target.model or 'first model'} at {target.address}"
-        where = model if target.kind == "openai" else "no model needed"
+        where = "no model needed" if target.kind == EXTRACTIVE else model
+        if target.kind == "bedrock" and find_spec("boto3") is None:
+            checks.append(Check(f"target {target.name}", False, f"{where}: pip install stenobus-llm[bedrock]"))
+            continue
         try:
             target.key()
         except LookupError as error:

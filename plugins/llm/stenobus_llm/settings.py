@@ -31,8 +31,12 @@ class Target(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$", description="what requests and answers call it")
-    kind: Literal["openai", "extractive"] = Field(default="openai", description="the protocol it speaks")
+    kind: Literal["openai", "bedrock", "extractive"] = Field(default="openai", description="the protocol it speaks")
     base_url: str = Field(default=OPENAI_URL, description="OpenAI-compatible URL, such as http://127.0.0.1:8000/v1")
+    region: str | None = Field(default=None, description="AWS region of a bedrock target; AWS_REGION when absent")
+    stream: bool = Field(
+        default=False, description="fetch a bedrock answer piece by piece, so that a long one keeps its connection busy"
+    )
     model: str | None = Field(default=None, description="model to ask for; the first one the server lists when absent")
     api_key: SecretStr | None = Field(default=None, description="the key itself; better a variable or a file")
     api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
@@ -74,15 +78,17 @@ class Target(BaseModel):
     output_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
 
     @model_validator(mode="after")
-    def _band(self) -> Self:
+    def _sensible(self) -> Self:
         if self.below_tokens is not None and self.below_tokens <= self.from_tokens:
             raise ValueError(f"the target {self.name} takes no prompt: below_tokens must be above from_tokens")
+        if self.kind == "bedrock" and not self.model:
+            raise ValueError(f"the target {self.name} needs a model, such as a Bedrock model or inference profile id")
         return self
 
     @property
     def abilities(self) -> frozenset[Capability]:
         """What requests may need, enforced schemas among it where the server is asked for them."""
-        enforced = self.kind == "openai" and self.structured == "json_schema"
+        enforced = self.kind != EXTRACTIVE and self.structured == "json_schema"
         return self.capabilities | {"json_schema"} if enforced else self.capabilities
 
     @property
@@ -90,11 +96,15 @@ class Target(BaseModel):
         """Whether prompts stay with whoever runs this."""
         if self.kind == EXTRACTIVE:
             return True
-        return urlsplit(self.base_url).hostname in _LOOPBACK if self.local is None else self.local
+        if self.local is None:
+            return self.kind == "openai" and urlsplit(self.base_url).hostname in _LOOPBACK
+        return self.local
 
     @property
     def address(self) -> str:
         """The URL for people, without credentials that it may hold."""
+        if self.kind == "bedrock" and "base_url" not in self.model_fields_set:
+            return f"bedrock in {self.region or 'the region of AWS_REGION'}"
         parts = urlsplit(self.base_url)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
@@ -195,6 +205,11 @@ class Settings(PluginSettings):
         validation_alias=AliasChoices("fp16_port", "STENOBUS_LLM_FP16_PORT", "LLM_FP16_PORT"),
         description="port of fp16_host",
     )
+    bedrock_model_id: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices("bedrock_model_id", "STENOBUS_LLM_BEDROCK_MODEL_ID", "BEDROCK_MODEL_ID"),
+        description="adds the target bedrock, or is its model where one is listed",
+    )
     timeout: float | None = Field(
         default=None,
         gt=0,
@@ -231,6 +246,12 @@ class Settings(PluginSettings):
             url = self.openai_base_url or OPENAI_URL
             model = self.openai_model or (OPENAI_MODEL if url == OPENAI_URL else None)
             targets["openai"] = Target(name="openai", base_url=url, model=model, api_key=self.openai_api_key)
+        if self.bedrock_model_id:
+            # Whether that model enforces schemas is not known.
+            plain = Target(
+                name="bedrock", kind="bedrock", model=self.bedrock_model_id, structured="prompt", stream=True
+            )
+            targets["bedrock"] = _changed(targets.get("bedrock", plain), model=self.bedrock_model_id)
         targets.setdefault(EXTRACTIVE, Target(name=EXTRACTIVE, kind="extractive"))
         if self.timeout is None:
             return tuple(targets.values())

@@ -99,6 +99,11 @@ def bounded(schema: JsonValue, items: int | None, characters: int | None) -> Jso
     return result
 
 
+def name(task: str) -> str:
+    """What the schema of a task's answer is called, in the letters that servers allow."""
+    return re.sub(r"[^A-Za-z0-9_-]", "_", task)[:64] or "answer"
+
+
 def instruction(schema: JsonValue) -> str:
     """The schema in words, for models whose servers do not enforce one."""
     return (

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from stenobus_contracts import LlmRequest, TokenUsage
 
+from ..failures import Failure
 from ..settings import Target
 
 
@@ -43,12 +44,20 @@ def build(target: Target) -> Provider:
     """The provider for a target. The client library of a kind is loaded when its first target is built.
 
     Raises:
-        Failure: the target's key is named but missing.
+        Failure: the target's key is named but missing, or its client library is not installed.
     """
     if target.kind == "extractive":
         from .extractive import Extractive
 
         return Extractive()
+    if target.kind == "bedrock":
+        try:
+            from .bedrock import Bedrock
+        except ImportError as error:
+            raise Failure(
+                "bad_request", f"The target {target.name} needs boto3: pip install stenobus-llm[bedrock]."
+            ) from error
+        return Bedrock(target)
     from .openai import OpenAI
 
     return OpenAI(target)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import email.utils
-import math
 import re
-import time
-from collections.abc import Mapping
 from typing import Any
 
 import openai
@@ -16,12 +12,10 @@ from openai.types.chat import ChatCompletion
 from stenobus_contracts import LlmRequest, TokenUsage
 
 from .. import structured, tokens
-from ..failures import Code, Failure
+from ..failures import Code, Failure, retry_after
 from ..settings import Target
 from . import Completion
 
-#: A server may ask for a longer pause; the bus does not park a request longer than this.
-MAX_DELAY = 600.0
 _CONTEXT = re.compile(
     r"context[ _]length|context window|maximum context|max_model_len|too many tokens|prompt is too long", re.IGNORECASE
 )
@@ -91,7 +85,7 @@ class OpenAI:
         if request.response_schema is not None:
             schema = structured.bounded(request.response_schema, target.bound_items, target.bound_characters)
             if target.structured == "json_schema":
-                name = re.sub(r"[^A-Za-z0-9_-]", "_", request.task)[:64] or "answer"
+                name = structured.name(request.task)
                 body["response_format"] = {
                     "type": "json_schema",
                     "json_schema": {"name": name, "schema": schema, "strict": structured.strict(schema)},
@@ -146,7 +140,7 @@ class OpenAI:
             spent = error.code == "insufficient_quota"
             verb = "has no quota left" if spent else "is throttling"
             return self._failure(
-                "throttled", f"{verb}: {error.message}", delay=_delay(error.response.headers), retryable=not spent
+                "throttled", f"{verb}: {error.message}", delay=retry_after(error.response.headers), retryable=not spent
             )
         if status in {401, 403}:
             return self._failure("auth", f"refused the API key: {error.message}")
@@ -154,7 +148,7 @@ class OpenAI:
             return self._failure("transport", f"answered {status}: {error.message}")
         if status >= 500:
             return self._failure(
-                "overloaded", f"answered {status}: {error.message}", delay=_delay(error.response.headers)
+                "overloaded", f"answered {status}: {error.message}", delay=retry_after(error.response.headers)
             )
         return self._failure("bad_request", f"refused the request with {status}: {error.message}")
 
@@ -169,18 +163,3 @@ def _usage(request: LlmRequest, answer: ChatCompletion, text: str) -> TokenUsage
     if answer.usage is not None and answer.usage.prompt_tokens is not None:
         return TokenUsage(input=answer.usage.prompt_tokens, output=answer.usage.completion_tokens or 0)
     return TokenUsage(input=tokens.estimate(request), output=tokens.of_text(text), estimated=True)
-
-
-def _delay(headers: Mapping[str, str]) -> float | None:
-    """Seconds of Retry-After, in either of its forms."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except ValueError:
-            return None
-    return min(max(seconds, 0.0), MAX_DELAY) if math.isfinite(seconds) else None
