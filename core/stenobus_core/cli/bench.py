@@ -112,9 +112,9 @@ def _size(per_hour: float, run_ids: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"per_hour": per_hour, "runs": count, "handlers": [_row(need) for need in result]})
         return
-    table = Table(box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for column in ("handler", "events/run", "s/event", "slots", "busy slots", "processes", "one bears"):
-        table.add_column(column, justify="left" if column == "handler" else "right")
+    table = Table(box=None, header_style="bold", padding=(0, 1, 0, 0))
+    for column in ("handler", "events/run", "s/event", "slots", "busy", "processes", "one bears"):
+        table.add_column(column, justify="left" if column == "handler" else "right", no_wrap=True)
     for need in result:
         table.add_row(
             need.handler, f"{need.events:.1f}", f"{need.seconds:.3f}", str(need.slots), f"{need.busy:.2f}",
@@ -124,7 +124,7 @@ def _size(per_hour: float, run_ids: tuple[str, ...], as_json: bool) -> None:
     console.print(table)
     first = result[0]
     console.print(
-        f"\nAt {_per_hour_text(per_hour)}, by {count} run{'' if count == 1 else 's'} measured here: {first.handler} "
+        f"\nAt {per_hour:g} runs an hour, by {count} run{'' if count == 1 else 's'} measured here: {first.handler} "
         f"gives in first, and needs {first.processes} process{'' if first.processes == 1 else 'es'} to stay below "
         f"{BUSY:.0%} of its slots.",
         soft_wrap=True,
@@ -150,4 +150,4 @@ def _per_hour(text: str) -> float:
 
 
 def _per_hour_text(rate: float) -> str:
-    return "any load" if math.isinf(rate) else f"{rate:,.0f} runs/h" if rate >= 1 else f"{rate * 24:,.1f} runs/day"
+    return "any load" if math.isinf(rate) else f"{rate:,.0f}/h" if rate >= 1 else f"{rate * 24:,.1f}/d"
