@@ -147,6 +147,25 @@ async def test_who_gives_up_waiting_for_tokens_gives_its_request_back(two: list[
     assert len(server.received) == 1
 
 
+@pytest.mark.limits(tokens_per_minute=6000)
+async def test_who_waited_for_a_target_that_failed_meanwhile_is_not_sent_there_and_gives_its_tokens_back(
+    two: list[Process], server: Any
+) -> None:
+    await two[0].buckets["model.tokens"].settle(6000 - 100)  # one second until there are 200
+    waiting = asyncio.create_task(two[0].ask())
+    await eventually(lambda: two[0].said)
+    for _ in range(5):
+        server.breaks_off()
+        await two[0].router.answer(REQUEST)  # by a way without limits
+
+    outcome = await waiting
+
+    assert isinstance(outcome.result, Failure)
+    assert (outcome.result.code, len(server.received)) == ("transport", 5)
+    assert "failed 5 times in a row" in outcome.result.message
+    assert await _left(two[0]) > 190
+
+
 @pytest.mark.limits(requests_per_minute=600)
 async def test_once_it_waits_no_more_it_says_so_and_how_long_it_took(two: list[Process], server: Any) -> None:
     server.completes("ok")

@@ -219,6 +219,17 @@ async def test_the_answer_says_of_every_target_why_it_was_asked_or_not(server: A
     assert "below 50 tokens" in done.candidates[2].reason
 
 
+async def test_when_nobody_takes_it_the_reason_is_that_of_whom_it_was_meant_for() -> None:
+    router = Router(settings(target("claude", tasks=("documents.*",), quality=9), target("small", context_window=50)))
+
+    done = (await router.answer(request())).done(request(), "1")
+    await router.close()
+
+    assert done.error is not None and done.error.code == "context_too_long"
+    assert "context window of the target small is 50" in done.error.message
+    assert [each.target for each in done.candidates] == ["claude", "small", "extractive"]  # the order of choice
+
+
 # --- stenobus llm explain --------------------------------------------------------------------------------------------
 
 

@@ -48,10 +48,18 @@ class Hold:
         Nobody knows what a request took whose answer was lost: its estimate stays. A bucket that does not answer costs
         exactness, and no answer.
         """
-        if self.tokens is None or (isinstance(result, Failure) and result.code == "transport"):
+        if not (isinstance(result, Failure) and result.code == "transport"):
+            await self._used(result.usage.total)
+
+    async def release(self) -> None:
+        """Say that the request was not sent after all."""
+        await self._used(0)
+
+    async def _used(self, tokens: int) -> None:
+        if self.tokens is None:
             return
         try:
-            await self.tokens.settle(result.usage.total)
+            await self.tokens.settle(tokens)
         except ServerUnavailable as error:
             log.warning("quota.unsettled", limit=self.tokens.bucket.name, error=str(error))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -76,6 +76,16 @@ class Outcome:
         )
 
 
+def _reason(considered: Sequence[Candidate]) -> Failure:
+    """The refusal to act upon, of candidates that all refuse.
+
+    Who is only down would have taken the request; who is too small could be replaced; who was never meant for it, or
+    cannot do it, comes last. Among equals it is the first choice's, and so extractive's only where there is no model.
+    """
+    refusals = [candidate.refusal for candidate in considered if candidate.refusal is not None]
+    return min(refusals, key=lambda refusal: 0 if refusal.code in SICK else 2 if refusal.code == "unsupported" else 1)
+
+
 class Router:
     """Answers requests. One instance serves all of a process's requests and keeps the targets' connections."""
 
@@ -128,9 +138,7 @@ class Router:
         considered = self._healthy(considered)
         target = next((candidate.target for candidate in considered if candidate.refusal is None), None)
         if target is None:
-            # The first model's reason is the one to act upon; extractive's only where no model is configured.
-            assert considered[0].refusal is not None
-            failed = considered[0].refusal
+            failed = _reason(considered)
             target = self._next(request, failed, [])
             if target is None:
                 return Outcome(failed, tuple(considered))
@@ -161,9 +169,6 @@ class Router:
                 candidate = replace(candidate, refusal=sick)
                 down = down or sick is not None
             result.append(candidate)
-        # The reason to act upon is that of the target that would have been taken.
-        if all(candidate.refusal for candidate in result):
-            result.sort(key=lambda candidate: candidate.refusal is None or candidate.refusal.code not in SICK)
         return result
 
     async def _ask(self, target: Target, request: LlmRequest, quota: Quota | None) -> Completion | Failure:
@@ -171,8 +176,10 @@ class Router:
         async with self._slots.get(target.name, nullcontext()):
             size = expected(request, tokens.estimate(request))
             hold = await quota.reserve(target, size) if quota else Hold()
-            # Much may have happened while it waited.
-            result = self._breakers[target.name].refusal or await self._send(target, request)
+            if refused := self._breakers[target.name].refusal:  # much may have happened while it waited
+                await hold.release()
+                return refused
+            result = await self._send(target, request)
             await hold.settle(result)
             return result
 
