@@ -71,7 +71,8 @@ class LlmError(Model):
     """Why no completion came."""
 
     code: str = Field(
-        description="unsupported, throttled, context_too_long, content_filter, auth, bad_request, transport, …"
+        description="throttled, overloaded, transport, truncated, invalid_answer, context_too_long, over_limit, "
+        "content_filter, auth, bad_request, unsupported"
     )
     message: str
     retryable: bool = Field(default=False, description="the same request may be answered later")

@@ -8,6 +8,7 @@ import threading
 import urllib.parse
 import zlib
 from collections import deque
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -22,7 +23,9 @@ class ConverseServer:
     def __init__(self) -> None:
         self.received: list[tuple[str, str, dict[str, Any]]] = []
         self.released = threading.Event()
-        self.replies: deque[tuple[int, dict[str, str], list[bytes | threading.Event], bool]] = deque()
+        #: Set once a client hung up before the end of its answer.
+        self.left = threading.Event()
+        self.replies: deque[tuple[int, dict[str, str], Iterable[bytes | threading.Event], bool]] = deque()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
@@ -56,6 +59,11 @@ class ConverseServer:
         """Frames as they are given, waiting where an event is; without an end the connection breaks off."""
         headers = {"Content-Type": "application/vnd.amazon.eventstream"}
         self.replies.append((200, headers, list(pieces), ends))
+
+    def drips(self, piece: bytes) -> None:
+        """The same frame now and then, for as long as anybody listens."""
+        pieces = iter(lambda: b"" if self.released.wait(0.01) else piece, b"")
+        self.replies.append((200, {"Content-Type": "application/vnd.amazon.eventstream"}, pieces, False))
 
     def _replies(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.replies.append((status, {"Content-Type": "application/json", **(headers or {})}, [body], True))
@@ -123,7 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
             if ends:
                 self.wfile.write(b"0\r\n\r\n")
         except OSError:
-            ends = False  # the client gave up, which some tests are about
+            ends = False
+            self.owner.left.set()
         self.close_connection = not ends
 
     def _complaint(self, way: str, body: dict[str, Any]) -> str:

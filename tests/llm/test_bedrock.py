@@ -208,6 +208,15 @@ async def test_a_stream_that_never_ends_is_left_at_the_timeout(ask: Asking, serv
     assert (failure.code, failure.message) == ("transport", "The target claude did not answer within 0.3 s")
 
 
+async def test_the_thread_of_a_stream_that_nobody_waits_for_hangs_up(ask: Asking, service: ConverseServer) -> None:
+    service.drips(event("contentBlockDelta", contentBlockIndex=0, delta={"text": "x"}))
+
+    failure = await ask.fails(target=STREAM, timeout=0.3)
+
+    assert failure.code == "transport"
+    await eventually(service.left.is_set)
+
+
 # --- what is not there -----------------------------------------------------------------------------------------------
 
 
