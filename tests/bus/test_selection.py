@@ -85,8 +85,12 @@ async def test_a_replay_reads_its_events_as_it_sends_them(bench: Bench) -> None:
 
     await bench.work(handle, concurrency=64)
     for first in range(0, 1000, 250):
-        for number in range(first, first + 250):
+        posts = [
             await bench.bus.post("test.ping", Ping(number=number).body(), {"ce-id": str(number)})
+            for number in range(first, first + 250)
+        ]
+        for post in posts:
+            await post.stored()
     await eventually(bench.settled)
     ahead = 0
 
