@@ -26,6 +26,7 @@ from subprocess import DEVNULL, PIPE, Popen, run
 from typing import Any, NamedTuple
 
 import structlog
+from options import OPTIONS
 
 from stenobus_bus import Bus, Envelope, apply
 from stenobus_bus.topology import ConsumerSpec
@@ -103,7 +104,7 @@ def handlers(url: str, events: int, rounds: int) -> None:
         contenders: dict[str, Contender] = {
             "raw": lambda: process(sys.executable, "raw.py", url, "BENCH", events, "noop"),
         }
-        for options in ("default", "untracked", "bare"):
+        for options in OPTIONS:
             contenders[f"Stenobus, {options}"] = lambda options=options: process(
                 sys.executable, HERE / "ours.py", url, events, "noop", options
             )
@@ -126,7 +127,7 @@ def onward(url: str, events: int, rounds: int) -> None:
             sys.executable, "faststream_pull.py", url, "BENCH", events, "onward", 100
         ),
     }
-    for options in ("default", "untracked", "bare"):
+    for options in OPTIONS:
         contenders[f"Stenobus, {options}"] = lambda options=options: process(
             sys.executable, HERE / "ours.py", url, events, "onward", options
         )
@@ -182,21 +183,22 @@ async def publishing(bus: Bus, events: int, rounds: int) -> None:
 
 
 async def latencies(settings: CoreSettings, bus: Bus, rounds: int) -> None:
-    figures: dict[str, list[tuple[float, float]]] = {"raw": [], "Stenobus": []}
+    figures: dict[str, list[tuple[float, float]]] = {"raw": []} | {f"Stenobus, {options}": [] for options in OPTIONS}
     for _ in range(rounds):
         await bus.api("STREAM.PURGE.BENCH")
         found = await raw_latency(bus, 1000, 200)
         figures["raw"].append((quantile(found, 0.5), quantile(found, 0.99)))
-        await bus.api("STREAM.PURGE.BENCH")
-        found = await latency(settings, bus, f"latency-{uuid.uuid4().hex[:8]}", 1000, 200)
-        figures["Stenobus"].append((quantile(found, 0.5), quantile(found, 0.99)))
+        for options, more in OPTIONS.items():
+            await bus.api("STREAM.PURGE.BENCH")
+            found = await latency(settings, bus, f"latency-{uuid.uuid4().hex[:8]}", 1000, 200, **more)
+            figures[f"Stenobus, {options}"].append((quantile(found, 0.5), quantile(found, 0.99)))
     medians = {
         name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in figures.items()
     }
     print("\nPublish to handler start at 200 events/s, p50 and p99")
     for name, (p50, p99) in medians.items():
         ratio = f"{p50 / medians['raw'][0]:.2f} and {p99 / medians['raw'][1]:.2f} of raw"
-        print(f"  {name:<12}{1000 * p50:.2f} ms   {1000 * p99:.2f} ms   {ratio}")
+        print(f"  {name:<22}{1000 * p50:.2f} ms   {1000 * p99:.2f} ms   {ratio}")
 
 
 async def chains(settings: CoreSettings, bus: Bus, events: int, rounds: int) -> None:
@@ -213,15 +215,17 @@ async def chains(settings: CoreSettings, bus: Bus, events: int, rounds: int) -> 
 
 
 async def slow(settings: CoreSettings, bus: Bus, rounds: int) -> None:
-    rates = []
+    rates: dict[str, list[float]] = {options: [] for options in OPTIONS}
     for _ in range(rounds):
-        await bus.api("STREAM.PURGE.BENCH")
-        await fill(bus, 1920)
-        plugin = resting(f"slow-{uuid.uuid4().hex[:8]}", 0.1, concurrency=64)
-        rates.append((await handle(settings, bus, [plugin], 1920)).per_second)
-    middle = statistics.median(rates)
+        for options, more in OPTIONS.items():
+            await bus.api("STREAM.PURGE.BENCH")
+            await fill(bus, 1920)
+            plugin = resting(f"slow-{uuid.uuid4().hex[:8]}", 0.1, concurrency=64, **more)
+            rates[options].append((await handle(settings, bus, [plugin], 1920)).per_second)
     print("\nHandlers of 100 ms in 64 slots")
-    print(f"  {middle:,.0f}/s   {middle / 640:.2f} of 640/s")
+    for options, found in rates.items():
+        middle = statistics.median(found)
+        print(f"  Stenobus, {options:<12}{middle:,.0f}/s   {middle / 640:.2f} of 640/s")
 
 
 @contextmanager

@@ -13,14 +13,11 @@ import uuid
 from pathlib import Path
 
 import structlog
+from options import OPTIONS
 
 from stenobus_bus import Bus
 from stenobus_core import CoreSettings
 from stenobus_core.bench import handle, passing, resting
-
-#: default: what an author gets who asks for nothing. untracked: no run record. bare: no ledger either, which is what
-#: the peers do: a duplicate beyond the server's window runs again.
-OPTIONS = {"default": {}, "untracked": {"track": False}, "bare": {"track": False, "ledger": False}}
 
 
 async def main(url: str, total: int, kind: str, options: str) -> None:

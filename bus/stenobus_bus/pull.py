@@ -191,8 +191,10 @@ class PullLoop:
         self._held[delivery.sequence] = msg, delivery
         if self._stopping:
             await self._release([(msg, delivery)])
-        else:
-            self._queue.put_nowait((msg, delivery))
+            return
+        self._queue.put_nowait((msg, delivery))
+        if not self._asked:  # hands that were too few for a request beside this one are enough now
+            self._consider()
 
     def _status(self, headers: dict[str, str]) -> None:
         """A word of the server about a request: 100 sign of life, 404/408 it ended, 409 refused, 503 nobody there."""

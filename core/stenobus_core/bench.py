@@ -156,10 +156,12 @@ async def publish(bus: Bus, total: int) -> Rate:
     return watch.rate(total)
 
 
-async def latency(settings: CoreSettings, bus: Bus, name: str, total: int, per_second: float) -> list[float]:
+async def latency(
+    settings: CoreSettings, bus: Bus, name: str, total: int, per_second: float, **options: Any
+) -> list[float]:
     """Seconds from each publish to the start of its handler, at a steady load."""
     started: dict[int, float] = {}
-    host = Host(settings, bus, [resting(name, started=started, concurrency=100)])
+    host = Host(settings, bus, [resting(name, started=started, concurrency=100, **options)])
     await host.start()
     published: dict[int, float] = {}
     async with asyncio.TaskGroup() as group:

@@ -12,6 +12,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from stenobus_bus import Bus, EmbeddedServer, Received, RetryPolicy, apply, connection, pull
+from stenobus_bus.pull import PullLoop
 from stenobus_bus.topology import domain, key_value
 from stenobus_testing.waiting import Gate, eventually, still
 
@@ -53,6 +54,32 @@ async def test_it_asks_for_no_more_than_its_free_hands_all_along(bench: Bench) -
     await eventually(lambda: worker.handled == 60)
     assert max(working for working, _ in counts) <= 3
     assert max(held for _, held in counts) <= 6
+
+
+async def test_a_hand_that_becomes_free_beside_a_small_request_is_not_forgotten(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is too few for a request of its own then; once that other one is served, nobody else may come to ask."""
+    monkeypatch.setattr(pull, "_HEARTBEAT", 30.0)  # after which the loop looks by itself
+    gates = [Gate() for _ in range(6)]
+    real = PullLoop._request
+
+    async def request(self: PullLoop, count: int) -> None:
+        await real(self, count)
+        if count == 1:
+            gates[1].open()  # it ends before the server can answer
+
+    async def handle(received: Received[Ping]) -> None:
+        await gates[received.event.number]()
+
+    await bench.pings(*range(6))
+    await bench.work(handle, concurrency=4, ledger=False)
+    await eventually(lambda: sum(gate.waiting for gate in gates) == 4)
+    monkeypatch.setattr(PullLoop, "_request", request)
+    gates[0].open()
+    await eventually(lambda: sum(gate.waiting for gate in gates[2:]) == 4)
+    for gate in gates:
+        gate.open()
 
 
 async def test_a_slow_handler_does_not_block_a_fast_one(bench: Bench) -> None:
