@@ -80,7 +80,8 @@ async def test_with_both_lanes_full_three_of_four_are_urgent(bench: Bench, concu
         await eventually(lambda: len(turns.begun) > number)  # noqa: B023
         turns.end(number)
     begun = turns.urgent()[:32]
-    assert 22 <= sum(begun) <= 26  # how they alternate depends on when the lanes' requests meet
+    slack = 2 + concurrency // 4  # how they alternate depends on when the lanes' requests meet
+    assert 24 - slack <= sum(begun) <= 24 + slack
     assert not all(begun[4:20])
     assert not all(begun[16:])
     turns.end_all()
