@@ -9,13 +9,14 @@ RECORDING := examples/recording/disk-full.ogg
 
 .PHONY: setup demo test lint test-vllm test-container kill-test chaos bench bench-peers clean
 
+# The builders are ours, pinned: hatchling for these distributions, setuptools for nkeys, which comes without a wheel.
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stenobus needs Python 3.11 or newer; set PYTHON=…")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables setuptools
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-build-isolation --group dev \
 		$(addprefix --editable ,$(DISTRIBUTIONS)) --editable .
 	touch $@
