@@ -37,7 +37,7 @@ from .document import (
 from .event import ContractError, Event, Model, Registry, registry
 from .kb import KbDocument, KbSync, KbSynced
 from .llm import Capability, LlmCandidate, LlmDone, LlmError, LlmRequest, Message, TokenUsage
-from .media import MediaUploaded
+from .media import DocumentLanguage, MediaUploaded
 from .monitor import (
     Action,
     EvidenceLine,
@@ -69,6 +69,7 @@ __all__ = [
     "DocOutlined",
     "DocReady",
     "DocumentEvent",
+    "DocumentLanguage",
     "DocumentSource",
     "Event",
     "Evidence",

@@ -10,6 +10,7 @@ from pydantic import Field, JsonValue
 from .blob import BlobRef, Media
 from .event import Event, Model
 from .llm import TokenUsage
+from .media import DocumentLanguage
 from .speech import Recognition, Segment
 
 Method = Literal["local", "extractive", "model"]
@@ -38,7 +39,10 @@ class DocumentSource(Model):
     media: Media | None = None
     transcript: BlobRef | Media = Field(description="the transcript as it came in")
     recognition: Recognition | None = None
-    language: str | None = None
+    language: str | None = Field(default=None, description="spoken language, BCP 47")
+    document_language: DocumentLanguage | None = Field(
+        default=None, description="language the document was asked for in; that of the recording if absent"
+    )
     duration_seconds: float | None = Field(default=None, ge=0)
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -144,6 +148,7 @@ class ProblemRow(Model):
 
     problem: str = Field(description="id of a symptom")
     diagnosis: tuple[str, ...] = Field(default=(), description="how it was found: diagnoses and causes")
+    debugging: tuple[str, ...] = Field(default=(), description="the steps that show it, in the order they are taken")
     solution: tuple[str, ...] = Field(default=(), description="what mended it: solutions and commands")
     prevention: tuple[str, ...] = Field(default=(), description="what keeps it from coming back")
 
@@ -179,6 +184,7 @@ class ExtractInputs(Model):
 
     title: str
     language: str | None = None
+    document_language: DocumentLanguage | None = None
     segments: tuple[Segment, ...]
 
 
@@ -187,6 +193,7 @@ class MapInputs(Model):
 
     title: str
     language: str | None = None
+    document_language: DocumentLanguage | None = None
     items: tuple[Item, ...]
 
 

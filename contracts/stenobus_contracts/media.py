@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field, JsonValue
 
 from .blob import Media
 from .event import Event
+
+#: A language a document can be asked for in, ISO 639-1.
+DocumentLanguage = Literal["en", "pt", "es"]
 
 
 class MediaUploaded(Event, subject="media.uploaded"):
@@ -15,5 +20,8 @@ class MediaUploaded(Event, subject="media.uploaded"):
     title: str | None = Field(default=None, max_length=500, description="title of the document to be")
     language: str | None = Field(
         default=None, description="spoken language, BCP 47 (en, pt-BR, es-CL); detected if absent"
+    )
+    document_language: DocumentLanguage | None = Field(
+        default=None, description="language of the document; that of the recording if absent"
     )
     metadata: dict[str, JsonValue] = Field(default_factory=dict, description="the producer's own facts, carried along")

@@ -8,6 +8,7 @@ from pydantic import Field, JsonValue
 
 from .blob import BlobRef, Media
 from .event import Event, Model
+from .media import DocumentLanguage
 
 
 class Word(Model):
@@ -70,6 +71,9 @@ class AsrDone(Event, subject="asr.done"):
     recognition: Recognition | None = Field(default=None, description="absent when the producer brought the transcript")
     title: str | None = Field(default=None, max_length=500)
     language: str | None = None
+    document_language: DocumentLanguage | None = Field(
+        default=None, description="language of the document; that of the recording if absent"
+    )
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from stenobus_contracts import AsrDone, Event, Media, MediaUploaded
+from stenobus_contracts import AsrDone, DocumentLanguage, Event, Media, MediaUploaded
 
 from .blobs import file_uri
 from .errors import StenobusError
@@ -50,6 +50,7 @@ class _ClassicEvent(BaseModel):
     video_s3_uri: str | None = None
     transcription_s3_uri: str | None = None
     video_metadata: _VideoMetadata = _VideoMetadata()
+    document_language: DocumentLanguage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,14 @@ class Job:
         return slug(Path(unquote(self.name)).stem)
 
     @classmethod
-    def from_file(cls, path: Path, *, title: str | None = None, language: str | None = None) -> Job:
+    def from_file(
+        cls,
+        path: Path,
+        *,
+        title: str | None = None,
+        language: str | None = None,
+        document_language: DocumentLanguage | None = None,
+    ) -> Job:
         """A job for a local file.
 
         Raises:
@@ -92,14 +100,21 @@ class Job:
         media = Media(uri=file_uri(path), name=path.name, size=path.stat().st_size)
         event: Event
         if path.suffix.lower() in TRANSCRIPTS:
-            event = AsrDone(transcript=media, title=title, language=language)
+            event = AsrDone(transcript=media, title=title, language=language, document_language=document_language)
         else:
-            event = MediaUploaded(media=media, title=title, language=language)
+            event = MediaUploaded(media=media, title=title, language=language, document_language=document_language)
         return cls(f"{slug(path.stem)}-{uuid.uuid4().hex[:8]}", event)
 
     @classmethod
-    def from_classic(cls, text: str | bytes, *, title: str | None = None, language: str | None = None) -> Job:
-        """A job for a classic job event.
+    def from_classic(
+        cls,
+        text: str | bytes,
+        *,
+        title: str | None = None,
+        language: str | None = None,
+        document_language: DocumentLanguage | None = None,
+    ) -> Job:
+        """A job for a classic job event. What it names itself stands, the arguments fill what it leaves out.
 
         Raises:
             JobError: the event is no JSON, or lacks what it needs.
@@ -113,12 +128,24 @@ class Job:
             where = ".".join(map(str, first["loc"])) or "the event"
             raise JobError(f"The job event is invalid: {where}: {first['msg']}.", error="InvalidEvent") from error
         metadata: dict[str, JsonValue] = {"execution_id": classic.execution_id, **(classic.model_extra or {})}
+        event: Event
+        wanted = classic.document_language or document_language
         if transcript is not None:
-            asr = AsrDone(transcript=transcript, media=video, title=title, language=language, metadata=metadata)
-            return cls(classic.execution_id, asr)
-        if video is None:
+            event = AsrDone(
+                transcript=transcript,
+                media=video,
+                title=title,
+                language=language,
+                document_language=wanted,
+                metadata=metadata,
+            )
+        elif video is not None:
+            event = MediaUploaded(
+                media=video, title=title, language=language, document_language=wanted, metadata=metadata
+            )
+        else:
             raise JobError("The job event needs video_s3_uri or transcription_s3_uri.", error="InvalidEvent")
-        return cls(classic.execution_id, MediaUploaded(media=video, title=title, language=language, metadata=metadata))
+        return cls(classic.execution_id, event)
 
     async def uploaded(self, services: Services) -> Job:
         """The same job with its local files in the blob store.

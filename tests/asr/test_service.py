@@ -60,10 +60,11 @@ async def producer(
 
 async def test_a_recording_is_heard(producer: Producer, tmp_path: Path, opening: Samples) -> None:
     path = write_wav(tmp_path / "talk.wav", opening)
-    done = await producer.heard(path, title="A talk", metadata={"team": "storage"})
+    done = await producer.heard(path, title="A talk", document_language="pt", metadata={"team": "storage"})
     transcript = await producer.transcript(done)
     assert transcript.segments[0].text == SENTENCE
     assert (done.title, done.language, done.metadata) == ("A talk", "en", {"team": "storage"})
+    assert done.document_language == "pt"
     assert done.media is not None and done.media.uri == path.as_uri() and done.media.duration_seconds == 10.0
     assert done.recognition is not None and done.recognition.engine == "faster-whisper"
 
@@ -84,9 +85,10 @@ async def test_the_same_recording_is_heard_once(producer: Producer, tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["disk-full.json", "script.txt"])
 async def test_a_transcript_is_passed_on_as_it_is(producer: Producer, name: str) -> None:
-    done = await producer.heard(EXAMPLE / name, title="A talk", language="en-US")
+    done = await producer.heard(EXAMPLE / name, title="A talk", language="en-US", document_language="es")
     assert done.transcript.uri == (EXAMPLE / name).as_uri()
     assert (done.recognition, done.media, done.title, done.language) == (None, None, "A talk", "en-US")
+    assert done.document_language == "es"
 
 
 async def test_a_transcript_without_a_name_is_passed_on(producer: Producer, bus: Bus) -> None:

@@ -65,6 +65,17 @@ def test_title_and_language_go_into_the_event() -> None:
     assert (event.title, event.language) == ("A talk", "pt-BR")
 
 
+@pytest.mark.parametrize("sources", [{"video_s3_uri": VIDEO}, {"transcription_s3_uri": TRANSCRIPT}])
+@pytest.mark.parametrize(("own", "given", "wanted"), [(None, "es", "es"), ("pt", "es", "pt"), (None, None, None)])
+def test_the_language_of_the_document_is_the_events_own_or_the_given_one(
+    sources: dict[str, str], own: str | None, given: Any, wanted: str | None
+) -> None:
+    text = json.dumps({"execution_id": "1", **sources, "document_language": own})
+    event = Job.from_classic(text, document_language=given).event
+    assert isinstance(event, MediaUploaded | AsrDone)
+    assert event.document_language == wanted
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -76,6 +87,10 @@ def test_title_and_language_go_into_the_event() -> None:
         ('{"execution_id": "1"}', "The job event needs video_s3_uri or transcription_s3_uri."),
         ('{"execution_id": "1", "video_s3_uri": "talk.mp4"}', "The job event is invalid: uri: "),
         ('{"execution_id": "1", "video_s3_uri": ["s3://b/k"]}', "The job event is invalid: video_s3_uri: "),
+        (
+            '{"execution_id": "1", "video_s3_uri": "s3://b/k", "document_language": "tlh"}',
+            "The job event is invalid: document_language: ",
+        ),
         (
             '{"execution_id": "1", "video_s3_uri": "s3://b/k", "video_metadata": {"duration": -1}}',
             "The job event is invalid: video_metadata.duration: ",
@@ -103,8 +118,9 @@ def test_a_file_is_a_recording_unless_its_name_says_that_it_is_a_transcript(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(b"x")
-    job = Job.from_file(path)
+    job = Job.from_file(path, document_language="pt")
     assert isinstance(job.event, contract)
+    assert job.event.model_dump()["document_language"] == "pt"
     assert job.stem == Path(name).stem
 
 

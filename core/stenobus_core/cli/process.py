@@ -6,9 +6,11 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, get_args
 
 import click
+
+from stenobus_contracts import DocumentLanguage
 
 from ..discovery import discover
 from ..errors import PluginError
@@ -24,6 +26,14 @@ from .progress import Progress
 from .running import print_json, run, settings
 
 
+class _Named(TypedDict):
+    """What the command line says about the document."""
+
+    title: str | None
+    language: str | None
+    document_language: DocumentLanguage | None
+
+
 @click.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path))
 @click.option(
@@ -34,6 +44,11 @@ from .running import print_json, run, settings
 )
 @click.option("--title", help="Title of the document; the file's name by default.")
 @click.option("--language", help="Spoken language, BCP 47 (en, pt-BR, es-CL).")
+@click.option(
+    "--document-language",
+    type=click.Choice(get_args(DocumentLanguage)),
+    help="Language of the document; that of the recording by default.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
 def process(
     file: Path | None,
@@ -41,6 +56,7 @@ def process(
     out: Path | None,
     title: str | None,
     language: str | None,
+    document_language: DocumentLanguage | None,
     as_json: bool,
 ) -> None:
     """Turn FILE into a technical document.
@@ -54,8 +70,9 @@ def process(
     if (file is None) == (event_file is None):
         raise click.UsageError("Name a FILE, or --event EVENT.json.")
     found = settings("error")
+    named: _Named = {"title": title, "language": language, "document_language": document_language}
     try:
-        job = Job.from_file(file, title=title, language=language) if file else _classic(event_file, title, language)
+        job = Job.from_file(file, **named) if file else _classic(event_file, named)
         result = run(_process(found, job, out, quiet=as_json))
     except (JobError, click.ClickException, click.Abort) as error:
         failure, code = _failure(error)
@@ -79,12 +96,12 @@ def _failure(error: JobError | click.ClickException | click.Abort) -> tuple[JobE
     return JobError(kept, status=500, error="Interrupted"), 130
 
 
-def _classic(path: Path | None, title: str | None, language: str | None) -> Job:
+def _classic(path: Path | None, named: _Named) -> Job:
     try:
         text = sys.stdin.buffer.read() if str(path) == "-" else Path(str(path)).read_bytes()
     except OSError as error:
         raise JobError(f"{path} cannot be read: {error.strerror}.", error="FileUnreadable") from error
-    return Job.from_classic(text, title=title, language=language)
+    return Job.from_classic(text, **named)
 
 
 async def _process(found: CoreSettings, job: Job, out: Path | None, *, quiet: bool) -> dict[str, Any]:

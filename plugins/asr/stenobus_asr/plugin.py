@@ -83,6 +83,7 @@ async def transcribe(event: MediaUploaded, ctx: Context[Settings, Recogniser]) -
         recognition=recognition,
         title=event.title,
         language=result.transcript.language,
+        document_language=event.document_language,
         metadata=event.metadata,
     )
 
@@ -121,7 +122,13 @@ def _language(event: MediaUploaded, recogniser: Recogniser) -> str | None:
 
 def _passed_on(event: MediaUploaded) -> AsrDone:
     """The upload is the transcript."""
-    return AsrDone(transcript=event.media, title=event.title, language=event.language, metadata=event.metadata)
+    return AsrDone(
+        transcript=event.media,
+        title=event.title,
+        language=event.language,
+        document_language=event.document_language,
+        metadata=event.metadata,
+    )
 
 
 def _head(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from stenobus_contracts import (
     AsrDone,
     BlobRef,
     DocCleaned,
+    DocumentLanguage,
     DocumentSource,
     Media,
     Model,
@@ -32,10 +33,14 @@ VERSION = 1
 
 
 class Settings(PluginSettings):
-    """Limits on what is read."""
+    """Limits on what is read, and the language of what is written."""
 
     max_bytes: int = Field(default=64 * 1024 * 1024, gt=0, description="largest transcript that is read, in bytes")
     max_segments: int = Field(default=200_000, gt=0, description="most segments a transcript may have")
+    document_language: DocumentLanguage | None = Field(
+        default=None,
+        description="language of documents whose job names none: en, pt or es; that of the recording when absent",
+    )
 
 
 class _Cleaned(Model):
@@ -73,7 +78,7 @@ async def clean(event: AsrDone, ctx: Context[Settings, None]) -> DocCleaned:
         format=cleaned.format, segments=len(transcript.segments), noise=kinds["noise"], small_talk=kinds["small_talk"]
     )
     return DocCleaned(
-        source=_source(event, cleaned.engine, transcript),
+        source=_source(event, cleaned.engine, transcript, event.document_language or ctx.settings.document_language),
         transcript=await ctx.store_model(transcript),
         stages=(StageUsage(stage="clean", method="local", cost_usd=Decimal(0), warnings=cleaned.warnings),),
     )
@@ -85,7 +90,9 @@ def _parse(data: bytes, hint: str, max_segments: int) -> _Cleaned:
     return _Cleaned(transcript=transcript, format=parsed.format, engine=parsed.engine, warnings=tuple(parsed.warnings))
 
 
-def _source(event: AsrDone, engine: str | None, transcript: Transcript) -> DocumentSource:
+def _source(
+    event: AsrDone, engine: str | None, transcript: Transcript, wanted: DocumentLanguage | None
+) -> DocumentSource:
     heard = event.recognition or (Recognition(engine=engine) if engine else None)
     duration = event.media.duration_seconds if event.media else None
     return DocumentSource(
@@ -94,6 +101,7 @@ def _source(event: AsrDone, engine: str | None, transcript: Transcript) -> Docum
         transcript=event.transcript,
         recognition=heard,
         language=transcript.language,
+        document_language=wanted,
         duration_seconds=duration or (heard and heard.audio_seconds) or transcript.duration_seconds,
         metadata=event.metadata,
     )
