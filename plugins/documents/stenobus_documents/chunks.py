@@ -11,18 +11,24 @@ from stenobus_contracts import Segment
 
 from .text import clock
 
-#: An estimate for European languages that errs high; Asian scripts are counted by their bytes.
-CHARACTERS_PER_TOKEN = 3.5
-
-
+#: Characters of ASCII in a token, and bytes of anything else. Measured on the vocabularies of GPT-4 and GPT-4o, the
+#: estimate errs high for European languages and is about right for Chinese, Japanese and Korean.
+ASCII_PER_TOKEN, BYTES_PER_TOKEN = 3.5, 3.0
+#: A budget smaller than this cuts sentences from their context.
+LEAST = 200
 #: No chunk is larger, however much a model takes.
 CEILING = 100_000
+#: Tokens that the prompt around the transcript and the schema of its answer take, at most.
+PROMPT = 1500
 
 
 def tokens(text: str) -> int:
     """Estimated tokens of a text; an estimate, labelled as such wherever it is shown."""
-    size = len(text) if text.isascii() else max(len(text), len(text.encode(errors="replace")) * 2 // 3)
-    return math.ceil(size / CHARACTERS_PER_TOKEN)
+    if text.isascii():
+        return math.ceil(len(text) / ASCII_PER_TOKEN)
+    size = len(text.encode(errors="replace"))
+    plain = len(text.encode("ascii", errors="ignore"))
+    return math.ceil(plain / ASCII_PER_TOKEN + (size - plain) / BYTES_PER_TOKEN)
 
 
 def line(segment: Segment) -> str:
@@ -36,23 +42,26 @@ def line(segment: Segment) -> str:
 def room(facts: Mapping[str, JsonValue], target: str | None) -> int:
     """Estimated tokens of transcript that the smallest target which may be asked has room for.
 
-    Half of a context window is left to the prompt around the transcript, its schema and the answer. The ceiling stands
-    where no target says how much it takes.
+    Half of what prompt and answer have together (a context window, a quota per minute) is left to the answer and to
+    the prompt around the transcript; of a limit on prompts alone, only :data:`PROMPT` is. :data:`CEILING` where nobody
+    says how much is taken.
 
     Args:
         facts: what the router says about itself.
         target: the target that will be asked; any of them when None.
     """
     targets = facts.get("targets")
-    windows = [
-        window
-        for offered in (targets if isinstance(targets, list) else [])
-        if isinstance(offered, dict) and target in {None, offered.get("name")}
-        if isinstance(window := offered.get("context_window"), int)
+    offered = [each for each in (targets if isinstance(targets, list) else []) if isinstance(each, dict)]
+    rooms = [
+        limit // 2
+        for each in offered
+        if target in {None, each.get("name")}
+        for name in ("context_window", "tokens_per_minute")
+        if isinstance(limit := each.get(name), int)
     ]
     if isinstance(longest := facts.get("max_prompt_tokens"), int):
-        windows.append(longest)
-    return max(200, min(windows) // 2) if windows else CEILING
+        rooms.append(max(longest - PROMPT, longest // 2))
+    return max(LEAST, min([*rooms, CEILING]))
 
 
 def pack(segments: Sequence[Segment], budget: int, overlap: int) -> list[tuple[Segment, ...]]:

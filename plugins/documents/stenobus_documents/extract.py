@@ -22,7 +22,7 @@ from stenobus_contracts import (
 from stenobus_core import Context, Plugin
 
 from .asking import AskingSettings, CutOff, Question, total
-from .chunks import line, pack, room
+from .chunks import CEILING, LEAST, line, pack, room
 from .concurrency import bounded
 from .grounding import ground, merge
 from .handing import advance, counted
@@ -34,7 +34,10 @@ class Settings(AskingSettings):
     """How the transcript is cut into chunks, and how many are asked about at once."""
 
     max_tokens_per_chunk: int = Field(
-        default=6000, ge=200, le=100_000, description="estimated tokens of transcript in one request"
+        default=CEILING,
+        ge=LEAST,
+        le=CEILING,
+        description="most estimated tokens of transcript in one request; fewer where the router's limits are lower",
     )
     overlap_segments: int = Field(
         default=3, ge=0, le=100, description="segments that a chunk repeats of the one before"
