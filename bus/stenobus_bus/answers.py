@@ -13,6 +13,7 @@ from nats.js.errors import NotFoundError
 
 from stenobus_contracts import Event, registry
 
+from . import pieces
 from .connection import Bus
 from .envelope import ONLY, SHADOW, Envelope, attributes, token
 from .errors import BusError, RequestTimeout, ServerUnavailable
@@ -45,13 +46,16 @@ async def answer(bus: Bus, event: Event, envelope: Envelope, request: Envelope) 
     await bus.store(subject(request), body, {**envelope.headers(), **claim})
 
 
-async def request(bus: Bus, event: Event, envelope: Callable[[int], Envelope], timeout: float) -> Event:
+async def request(
+    bus: Bus, event: Event, envelope: Callable[[int], Envelope], timeout: float, hear: pieces.Hear | None = None
+) -> Event:
     """Publish a request and wait for its answer; an answer that exists already is returned at once.
 
     Args:
         envelope: of the n-th time this is asked, from 0. Its id must follow from what is asked and from n, so that
             asking again after a crash finds the first answer, and asking again after an error that may pass asks anew.
         timeout: seconds to wait.
+        hear: called with the pieces of the answer that come while it is made; with none where it exists already.
 
     Raises:
         RequestTimeout: no answer in time.
@@ -66,7 +70,9 @@ async def request(bus: Bus, event: Event, envelope: Callable[[int], Envelope], t
         if error is None or getattr(error, "final", False):
             return earlier
         number += 1
-    return await _ask(bus, event, envelope(number), contract, timeout)
+    asked = envelope(number)
+    async with pieces.listening(bus, asked, hear) if hear else contextlib.nullcontext():
+        return await _ask(bus, event, asked, contract, timeout)
 
 
 async def _ask(bus: Bus, event: Event, envelope: Envelope, contract: type[Event], timeout: float) -> Event:

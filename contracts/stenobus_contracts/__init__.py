@@ -36,7 +36,7 @@ from .document import (
 )
 from .event import ContractError, Event, Model, Registry, registry
 from .kb import KbDocument, KbSync, KbSynced
-from .llm import Capability, LlmCandidate, LlmDone, LlmError, LlmRequest, Message, TokenUsage
+from .llm import Capability, LlmCandidate, LlmChunk, LlmDone, LlmError, LlmRequest, Message, TokenUsage, Tool, ToolCall
 from .media import DocumentLanguage, MediaUploaded
 from .monitor import (
     Action,
@@ -82,6 +82,7 @@ __all__ = [
     "KbSync",
     "KbSynced",
     "LlmCandidate",
+    "LlmChunk",
     "LlmDone",
     "LlmError",
     "LlmRequest",
@@ -111,6 +112,8 @@ __all__ = [
     "StageUsage",
     "Task",
     "TokenUsage",
+    "Tool",
+    "ToolCall",
     "Transcript",
     "Word",
     "WriteInputs",

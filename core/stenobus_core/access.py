@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from stenobus_bus import advisories, answers, cell, dead_letters, ledger, schedules, shadow
+from stenobus_bus import advisories, answers, cell, dead_letters, ledger, pieces, schedules, shadow
 from stenobus_bus.topology import ConsumerSpec, Spec, StreamSpec, domain_stream
 
 from . import cache, facts, runs
@@ -125,7 +125,7 @@ def _handler(handler: Handler) -> Permissions:
             f"$KV.{facts.BUCKET}.{handler.contract.subject}",
             _get(facts.BUCKET, ">"),
             *([f"$KV.{runs.BUCKET}.*.{name}.>"] if handler.track else []),
-            *([f"$KV.{answers.BUCKET}.>"] if _answers(handler) else []),
+            *([f"$KV.{answers.BUCKET}.>", f"{pieces.ROOT}.>"] if _answers(handler) else []),
             *(subject for request in handler.requests for subject in request.subjects()),
         ),
         (f"$KV.{cell.BUCKET}.*.{name}",),
@@ -138,9 +138,9 @@ def _answers(handler: Handler) -> bool:
 
 
 def _asking(who: str) -> Permissions:
-    """Hear the answers to one's own requests, and look for earlier ones."""
-    own = f"$KV.{answers.BUCKET}.{who}.*"
-    return Permissions((_get(answers.BUCKET, f"{who}.*"),), (own,))
+    """Hear the answers to one's own requests and their pieces, and look for earlier ones."""
+    heard = (f"$KV.{answers.BUCKET}.{who}.*", f"{pieces.ROOT}.{who}.*")
+    return Permissions((_get(answers.BUCKET, f"{who}.*"),), heard)
 
 
 def _blobs(bucket: str) -> Permissions:

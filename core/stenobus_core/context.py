@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import structlog
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from stenobus_bus import AnswerRefused, BlobNotFound, Envelope, PermanentError, Received, RequestTimeout, RetryableError
+from stenobus_bus import (
+    AnswerRefused,
+    BlobNotFound,
+    Envelope,
+    PermanentError,
+    Received,
+    RequestTimeout,
+    RetryableError,
+    pieces,
+)
 from stenobus_bus import answers as bus_answers
-from stenobus_contracts import BlobRef, Event, LlmDone, Media
+from stenobus_contracts import BlobRef, Event, LlmChunk, LlmDone, Media
 
 from .blobs import READ_LIMIT
 from .cache import Part, cache_key
@@ -72,6 +81,11 @@ class Context(Generic[S, State]):
     def event_id(self) -> str:
         """The event's id."""
         return self._received.envelope.id
+
+    @property
+    def source(self) -> str:
+        """Who published the event, such as ``stenobus/documents-extract``; ``unknown`` when it did not say."""
+        return self._received.envelope.source
 
     @property
     def attempt(self) -> int:
@@ -182,7 +196,9 @@ class Context(Generic[S, State]):
 
     # --- events ------------------------------------------------------------------------------------------------------
 
-    async def request(self, event: Event, timeout: float = 600.0) -> Any:
+    async def request(
+        self, event: Event, timeout: float = 600.0, on_chunk: Callable[[LlmChunk], Awaitable[None]] | None = None
+    ) -> Any:
         """Ask for another plugin's answer, such as :class:`LlmDone` for an :class:`LlmRequest`.
 
         The question's id follows from this event and the question, so that a handler that starts anew after a crash
@@ -190,6 +206,8 @@ class Context(Generic[S, State]):
 
         Args:
             timeout: seconds to wait.
+            on_chunk: called with the pieces of an answer to a request that has ``stream=True``, as they come. They are
+                for show: some may be missing, and an answer that exists already has none. What is returned has it all.
 
         Raises:
             AnswerRefused: the answer says that it can never work (a PermanentError, with the answer in it).
@@ -202,14 +220,26 @@ class Context(Generic[S, State]):
         def envelope(number: int) -> Envelope:
             return self._received.envelope.follow(event, self._handler, "request", body, number, self.replay or "")
 
+        async def hear(piece: bytes) -> None:
+            assert on_chunk is not None
+            await on_chunk(LlmChunk.model_validate_json(piece))
+
         try:
-            answer = await bus_answers.request(self._services.bus, event, envelope, timeout)
+            answer = await bus_answers.request(
+                self._services.bus, event, envelope, timeout, hear if on_chunk is not None else None
+            )
         except RequestTimeout as error:
             raise RetryableError(str(error)) from error
         if isinstance(answer, LlmDone) and answer.error is not None:
             sentence = f"{answer.task}: {answer.error.message}"
             raise RetryableError(sentence) if answer.error.retryable else AnswerRefused(sentence, answer)
         return answer
+
+    async def send_piece(self, piece: BaseModel) -> None:
+        """Send whoever asked for this event's answer a piece of it, for as long as it is being made."""
+        await pieces.send(
+            self._services.bus, self._received.envelope, piece.model_dump_json(exclude_none=True).encode()
+        )
 
     async def publish(self, event: Event) -> None:
         """Publish an event beside those the handler returns; its id is derived, so twice is once.

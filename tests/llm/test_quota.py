@@ -15,8 +15,9 @@ from stenobus_bus.cell import BUCKET
 from stenobus_bus.topology import apply, key_value
 from stenobus_contracts import LlmRequest, Message
 from stenobus_llm.failures import Failure
+from stenobus_llm.outcome import Outcome
 from stenobus_llm.quota import Quota, limits
-from stenobus_llm.router import Outcome, Router
+from stenobus_llm.router import Means, Router
 from stenobus_llm.settings import Settings, Target
 from stenobus_testing.waiting import eventually, still
 
@@ -37,7 +38,7 @@ class Process:
         async def waiting(target: str, seconds: float) -> None:
             self.said.append((target, seconds))
 
-        return await self.router.answer(request, Quota(self.buckets.__getitem__, waiting))
+        return await self.router.answer(request, Means(Quota(self.buckets.__getitem__, waiting)))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

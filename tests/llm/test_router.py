@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from stenobus_contracts import EXTRACT, ExtractInputs, LlmDone, LlmRequest, Message, Segment, TokenUsage
-from stenobus_llm.router import Outcome, Router, candidates
+from stenobus_llm.outcome import Outcome
+from stenobus_llm.router import Router
+from stenobus_llm.selection import candidates
 from stenobus_llm.settings import Settings, Target
 
 INPUTS = ExtractInputs(

@@ -7,19 +7,27 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
+from typing import Final
 
 from pydantic import JsonValue
 
-from stenobus_contracts import LlmDone, LlmRequest, TokenUsage
+from stenobus_contracts import BlobRef, LlmRequest
+from stenobus_core import PermanentError
 
-from . import tokens
+from . import structured, tokens
 from .breaker import SICK, Breaker
 from .failures import Failure
-from .providers import Completion, Provider, build
+from .outcome import Bill, Outcome
+from .providers import NO_IMAGES, Completion, Piece, Provider, build
 from .quota import Hold, Quota
+from .relay import Relay
 from .selection import Candidate, Latencies, candidates, expected, refusal
 from .settings import EXTRACTIVE, Settings, Target
+
+#: How often a target is asked to mend an invalid answer.
+REPAIRS: Final = 2
+#: Images of one request.
+MOST_IMAGES: Final = 20
 
 
 def facts(settings: Settings, health: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
@@ -46,34 +54,21 @@ def facts(settings: Settings, health: Mapping[str, JsonValue]) -> dict[str, Json
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of a request, with everything that was spent on it."""
+class Means:
+    """What one request may use besides the targets.
 
-    result: Completion | Failure
-    considered: tuple[Candidate, ...] = ()
-    asked: tuple[Target, ...] = ()
-    usage: TokenUsage = field(default_factory=TokenUsage)
-    cost_usd: Decimal | None = Decimal(0)
-    seconds: float = 0.0
+    Args:
+        quota: its way to the targets' limits; None where there are none.
+        relay: sends the answer on while it is written; None when nobody wants it in pieces.
+        read: fetches an image.
+    """
 
-    def done(self, request: LlmRequest, request_id: str) -> LlmDone:
-        """The outcome as the asker hears of it."""
-        completed = self.result if isinstance(self.result, Completion) else None
-        return LlmDone(
-            request_id=request_id,
-            task=request.task,
-            text=self.result.text,
-            data=completed.data if completed else None,
-            provider=self.asked[-1].name if self.asked else "router",
-            model=self.result.model,
-            method="extractive" if self.asked and self.asked[-1].kind == EXTRACTIVE else "model",
-            finish_reason=self.result.finish_reason,
-            usage=self.usage,
-            cost_usd=self.cost_usd,
-            seconds=round(self.seconds, 3),
-            error=self.result.error if isinstance(self.result, Failure) else None,
-            candidates=tuple(candidate.told(self.asked) for candidate in self.considered),
-        )
+    quota: Quota | None = None
+    relay: Relay | None = None
+    read: Callable[[BlobRef], Awaitable[bytes]] | None = None
+
+
+_NO_MEANS: Final = Means()
 
 
 def _reason(considered: Sequence[Candidate]) -> Failure:
@@ -120,38 +115,34 @@ class Router:
     def _health(self) -> dict[str, float | None]:
         return {name: breaker.until for name, breaker in self._breakers.items()}
 
-    async def answer(self, request: LlmRequest, quota: Quota | None = None) -> Outcome:
-        """Choose a target and ask it once; where the settings say so, ask another one when it fails.
-
-        Args:
-            request: what is asked.
-            quota: the request's way to the targets' limits; None where there are none.
+    async def answer(self, request: LlmRequest, means: Means = _NO_MEANS) -> Outcome:
+        """Choose a target and ask it; ask again to mend an invalid answer, and others where the settings say so.
 
         Raises:
             ServerUnavailable: a limit's bucket does not answer.
         """
-        started = time.monotonic()
+        started = self._clock()
         try:
-            considered = candidates(self._settings, request, self._latencies)
+            considered = self._healthy(candidates(self._settings, request, self._latencies))
+            images = await _images(request, means)
         except Failure as failure:
             return Outcome(failure)
-        considered = self._healthy(considered)
+        call = _Call(request, means, images, started)
         target = next((candidate.target for candidate in considered if candidate.refusal is None), None)
         if target is None:
-            failed = _reason(considered)
-            target = self._next(request, failed, [])
-            if target is None:
-                return Outcome(failed, tuple(considered))
-        asked: list[Target] = []
-        usage: TokenUsage = TokenUsage()
-        cost: Decimal | None = Decimal(0)
+            result: Completion | Failure = _reason(considered)
+            assert isinstance(result, Failure)
+            target = self._next(request, result, call.asked)
         while target is not None:
-            asked.append(target)
-            result = await self._ask(target, request, quota)
-            price = target.cost(result.usage)
-            usage, cost = usage + result.usage, None if cost is None or price is None else cost + price
-            target = self._next(request, result, asked) if isinstance(result, Failure) else None
-        return Outcome(result, tuple(considered), tuple(asked), usage, cost, time.monotonic() - started)
+            call.asked.append(target)
+            result = await self._ask(target, request, call)
+            while isinstance(result, Failure) and (mending := self._repair(target, request, result, call)) is not None:
+                call.bill.repairs += 1
+                result = await self._ask(target, mending, call)
+            target = self._next(request, result, call.asked) if isinstance(result, Failure) and not call.begun else None
+        if isinstance(result, Failure) and call.begun:
+            result.retryable = False  # whoever heard the beginning must not hear another one
+        return Outcome(result, considered, call.asked, call.bill, self._clock() - started, call.first)
 
     def _healthy(self, considered: list[Candidate]) -> list[Candidate]:
         """The candidates, without those that are left alone for now.
@@ -171,25 +162,29 @@ class Router:
             result.append(candidate)
         return result
 
-    async def _ask(self, target: Target, request: LlmRequest, quota: Quota | None) -> Completion | Failure:
+    async def _ask(self, target: Target, request: LlmRequest, call: _Call) -> Completion | Failure:
         """Ask a target once it may be sent the request."""
+        quota = call.means.quota
         async with self._slots.get(target.name, nullcontext()):
             size = expected(request, tokens.estimate(request))
             hold = await quota.reserve(target, size) if quota else Hold()
             if refused := self._breakers[target.name].refusal:  # much may have happened while it waited
                 await hold.release()
                 return refused
-            result = await self._send(target, request)
+            result = await self._send(target, request, call)
+            call.bill.add(target, result)
             await hold.settle(result)
             return result
 
-    async def _send(self, target: Target, request: LlmRequest) -> Completion | Failure:
+    async def _send(self, target: Target, request: LlmRequest, call: _Call) -> Completion | Failure:
         breaker = self._breakers[target.name]
         probe, started = breaker.begin(), self._clock()
+        call.first = None
+        piece = call.piece(self._clock) if request.stream or target.stream else None
         try:
             if target.name not in self._providers:
                 self._providers[target.name] = build(target)
-            result = await self._providers[target.name].complete(request)
+            result = await self._providers[target.name].complete(request, piece, call.images)
         except Failure as failure:
             breaker.end(failure, probe=probe)
             return failure
@@ -199,6 +194,15 @@ class Router:
         breaker.end(None, probe=probe)
         self._latencies.add(target.name, self._clock() - started)
         return result
+
+    def _repair(self, target: Target, request: LlmRequest, failure: Failure, call: _Call) -> LlmRequest | None:
+        """What to ask the target to mend its invalid answer; None when that cannot be, or was done often enough."""
+        if failure.code != "invalid_answer" or request.response_schema is None or call.begun:
+            return None
+        if call.bill.repairs >= REPAIRS:
+            return None
+        mending = structured.repair(request, failure)
+        return mending if refusal(self._settings, target, mending, tokens.estimate(mending)) is None else None
 
     def _next(self, request: LlmRequest, failure: Failure, asked: list[Target]) -> Target | None:
         """The first fallback for this class of failure that can take the request and was not asked yet."""
@@ -212,3 +216,49 @@ class Router:
             if target not in asked and able:
                 return target
         return None
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request on its way through the router."""
+
+    request: LlmRequest
+    means: Means
+    images: Mapping[str, bytes]
+    started: float
+    asked: list[Target] = field(default_factory=list)
+    bill: Bill = field(default_factory=Bill)
+    first: float | None = None
+
+    @property
+    def begun(self) -> bool:
+        """The asker has heard a part of the answer."""
+        return self.means.relay is not None and self.means.relay.begun
+
+    def piece(self, clock: Callable[[], float]) -> Piece:
+        """What takes the pieces of an answer."""
+
+        async def take(text: str) -> None:
+            if self.first is None:
+                self.first = clock() - self.started
+            if self.means.relay is not None:
+                await self.means.relay.text(text)
+
+        return take
+
+
+async def _images(request: LlmRequest, means: Means) -> Mapping[str, bytes]:
+    """What the messages show, by URI.
+
+    Raises:
+        Failure: bad_request, when an image is gone, differs from what was promised, or is too large.
+    """
+    shown = {image.uri: image for message in request.messages for image in message.images}
+    if not shown:
+        return NO_IMAGES
+    if means.read is None or len(shown) > MOST_IMAGES:
+        raise Failure("bad_request", f"The request shows {len(shown)} images; at most {MOST_IMAGES} are taken.")
+    try:
+        return {uri: await means.read(image) for uri, image in shown.items()}
+    except PermanentError as error:
+        raise Failure("bad_request", f"An image of the request cannot be read: {error}") from error

@@ -109,7 +109,7 @@ def refusal(settings: Settings, target: Target, request: LlmRequest, size: int) 
         return unsupported(request)
     if (settings.local_only or request.local_only) and not target.stays:
         return Failure("unsupported", f"The target {target.name} is not local, and the prompt must not leave.")
-    if missing := sorted(set(request.needs) - target.abilities):
+    if missing := sorted(request.needed - target.abilities):
         return Failure("unsupported", f"The target {target.name} does not offer {', '.join(missing)}.")
     answer = request.max_output_tokens or 0
     if target.output_limit is not None and answer > target.output_limit:

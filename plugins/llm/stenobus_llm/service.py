@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from importlib.util import find_spec
+from typing import Final
 
 from pydantic import JsonValue
 
@@ -13,9 +15,15 @@ from stenobus_core import Check, Context, Plugin, RetryableError
 
 from . import quota
 from .failures import Failure, pause
-from .router import Outcome, Router
+from .outcome import Outcome
+from .providers import Completion
+from .relay import Relay
+from .router import Means, Router
 from .router import facts as router_facts
 from .settings import EXTRACTIVE, MAX_ATTEMPTS, Settings
+
+#: Bytes of an image that a message may show.
+IMAGE_LIMIT: Final = 20 * 1024 * 1024
 
 plugin = Plugin("llm", summary="Language models, and an extractive provider that needs none", settings=Settings)
 
@@ -74,14 +82,19 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
         await ctx.progress(0, word)
 
     ways = quota.Quota(ctx.limit, waiting)
-    outcome = await ctx.state.answer(event, ways)
+    relay = Relay(ctx.send_piece, ctx.event_id, ctx.attempt) if event.stream else None
+    outcome = await ctx.state.answer(event, Means(ways, relay, partial(ctx.read, limit=IMAGE_LIMIT)))
     await ctx.state.tell(ctx.say)
     result = outcome.result
     if isinstance(result, Failure):
         ctx.log.warning("no completion", code=result.code, reason=result.message, attempt=ctx.attempt)
         if result.retryable and ctx.attempt < ctx.settings.attempts:
             raise RetryableError(result.message, delay=pause(ctx.attempt, result.delay))
-    done = outcome.done(event, ctx.event_id)
+    done = outcome.done(event, ctx.event_id, ctx.source)
+    if relay is not None:
+        if isinstance(result, Completion) and not relay.begun:
+            await relay.text(result.text)  # who answered does not stream
+        await relay.end(done.error)
     ctx.note(**_facts(outcome, done))
     if ways.waited > quota.NOTICED:
         ctx.note(waited_for_quota=round(ways.waited, 1))

@@ -13,6 +13,8 @@ from pydantic import JsonValue
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from stenobus_contracts import LlmRequest, Message
+
 from .failures import Failure
 
 Schema = Mapping[str, JsonValue]
@@ -22,6 +24,9 @@ DIGITS = 9
 
 #: Bound of a number that has none: a grammar's number is as long as the model likes.
 LARGEST = 1_000_000_000
+
+#: Characters of an invalid answer that go back to be mended: enough to correct it, not enough to double the cost.
+SHOWN = 8000
 
 _OPEN = re.compile(r"\{(\d+),\}")
 _FENCE = re.compile(r"^\s*```[a-z]*\s*\n(.*)\n\s*```\s*$", re.DOTALL | re.IGNORECASE)
@@ -62,6 +67,21 @@ def parse(text: str, schema: Schema) -> JsonValue:
     if broken is not None:
         raise Failure("invalid_answer", f"The model's answer breaks the response_schema at {_place(broken)}.")
     return _encodable(data)
+
+
+def repair(request: LlmRequest, failure: Failure) -> LlmRequest:
+    """The request once more, with the invalid answer to it and what is wrong with that; of earlier ones nothing.
+
+    Args:
+        request: as it was first sent.
+        failure: of the latest answer.
+    """
+    complaint = (
+        f"{failure.message} Answer again with the whole JSON document, corrected, and nothing else: no explanation, "
+        "no Markdown."
+    )
+    wrong = Message(role="assistant", content=failure.text[:SHOWN] or "(nothing)")
+    return request.model_copy(update={"messages": (*request.messages, wrong, Message(role="user", content=complaint))})
 
 
 def bounded(schema: JsonValue, items: int | None, characters: int | None) -> JsonValue:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
+from typing import Final, Protocol
 
 from pydantic import JsonValue
 
-from stenobus_contracts import LlmRequest, TokenUsage
+from stenobus_contracts import LlmRequest, TokenUsage, ToolCall
 
 from ..failures import Failure
 from ..settings import Target
+
+#: Takes the next piece of an answer's text.
+Piece = Callable[[str], Awaitable[None]]
+NO_IMAGES: Final[Mapping[str, bytes]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,7 @@ class Completion:
 
     text: str
     data: JsonValue = None
+    tool_calls: tuple[ToolCall, ...] = ()
     model: str | None = None
     finish_reason: str = "stop"
     usage: TokenUsage = field(default_factory=TokenUsage)
@@ -27,8 +34,15 @@ class Completion:
 class Provider(Protocol):
     """Turns a request into a completion."""
 
-    async def complete(self, request: LlmRequest) -> Completion:
+    async def complete(
+        self, request: LlmRequest, piece: Piece | None = None, images: Mapping[str, bytes] = NO_IMAGES
+    ) -> Completion:
         """Ask once.
+
+        Args:
+            request: what is asked.
+            piece: takes the answer's text as it comes, in order, where the server streams; None to have it in one.
+            images: what is behind the URIs of the messages' images.
 
         Raises:
             Failure: there is no usable completion; retrying is the bus's business, never the provider's.

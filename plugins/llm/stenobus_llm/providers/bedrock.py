@@ -7,6 +7,7 @@ import json
 import os
 import re
 import threading
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -22,7 +23,7 @@ from stenobus_contracts import LlmRequest, TokenUsage
 from .. import structured, tokens
 from ..failures import Code, Failure, retry_after
 from ..settings import Target
-from . import Completion
+from . import NO_IMAGES, Completion, Piece
 
 #: Threads of a target that states no concurrency.
 _THREADS: Final = 16
@@ -78,7 +79,9 @@ class Bedrock:
         if self._made is not None:
             self._made.close()
 
-    async def complete(self, request: LlmRequest) -> Completion:
+    async def complete(
+        self, request: LlmRequest, piece: Piece | None = None, images: Mapping[str, bytes] = NO_IMAGES
+    ) -> Completion:
         """Ask once, within the target's timeout for the whole completion.
 
         Raises:

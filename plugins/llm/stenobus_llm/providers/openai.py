@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import openai
@@ -14,7 +15,7 @@ from stenobus_contracts import LlmRequest, TokenUsage
 from .. import structured, tokens
 from ..failures import Code, Failure, retry_after
 from ..settings import Target
-from . import Completion
+from . import NO_IMAGES, Completion, Piece
 
 _CONTEXT = re.compile(
     r"context[ _]length|context window|maximum context|max_model_len|too many tokens|prompt is too long", re.IGNORECASE
@@ -45,7 +46,9 @@ class OpenAI:
         """Close the connections."""
         await self._client.close()
 
-    async def complete(self, request: LlmRequest) -> Completion:
+    async def complete(
+        self, request: LlmRequest, piece: Piece | None = None, images: Mapping[str, bytes] = NO_IMAGES
+    ) -> Completion:
         """Ask the server once, within the target's timeout for the whole completion.
 
         Raises:

@@ -6,7 +6,7 @@ No model, no network, no cost, and the same answer every time. Anything else it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from stenobus_contracts import EXTRACT, MAP, OUTLINE, WRITE, LlmRequest, Model, Task, TokenUsage
 
 from ...failures import Failure
-from .. import Completion
+from .. import NO_IMAGES, Completion, Piece
 from .extract import extract
 from .matrix import problem_matrix
 from .outline import outline
@@ -49,7 +49,9 @@ class Extractive:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    async def complete(self, request: LlmRequest) -> Completion:
+    async def complete(
+        self, request: LlmRequest, piece: Piece | None = None, images: Mapping[str, bytes] = NO_IMAGES
+    ) -> Completion:
         """Answer with the task's own output, as data and as JSON text.
 
         Raises:

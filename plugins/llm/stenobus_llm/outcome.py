@@ -1,0 +1,69 @@
+"""What became of a request, and what was spent on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from stenobus_contracts import LlmDone, LlmRequest, TokenUsage
+
+from .failures import Failure
+from .providers import Completion
+from .selection import Candidate
+from .settings import EXTRACTIVE, Target
+
+
+@dataclass(slots=True)
+class Bill:
+    """What the calls for one request took so far, failed ones and repairs among them."""
+
+    calls: int = 0
+    repairs: int = 0
+    usage: TokenUsage = field(default_factory=TokenUsage)
+    #: US dollars; None once a price was not known.
+    cost: Decimal | None = Decimal(0)
+
+    def add(self, target: Target, result: Completion | Failure) -> None:
+        """Another call came to its end."""
+        price = target.cost(result.usage)
+        self.calls += 1
+        self.usage = self.usage + result.usage
+        self.cost = None if self.cost is None or price is None else self.cost + price
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The result, and how it came about."""
+
+    result: Completion | Failure
+    considered: Sequence[Candidate] = ()
+    asked: Sequence[Target] = ()
+    bill: Bill = field(default_factory=Bill)
+    seconds: float = 0.0
+    #: Seconds to the answer's first piece, where it came in pieces.
+    first: float | None = None
+
+    def done(self, request: LlmRequest, request_id: str, caller: str | None = None) -> LlmDone:
+        """The outcome as the asker hears of it."""
+        completed = self.result if isinstance(self.result, Completion) else None
+        return LlmDone(
+            request_id=request_id,
+            task=request.task,
+            text=self.result.text,
+            data=completed.data if completed else None,
+            tool_calls=completed.tool_calls if completed else (),
+            provider=self.asked[-1].name if self.asked else "router",
+            model=self.result.model,
+            caller=caller,
+            method="extractive" if self.asked and self.asked[-1].kind == EXTRACTIVE else "model",
+            finish_reason=self.result.finish_reason,
+            usage=self.bill.usage,
+            cost_usd=self.bill.cost,
+            calls=self.bill.calls,
+            repairs=self.bill.repairs,
+            first_token_seconds=None if self.first is None else round(self.first, 4),
+            seconds=round(self.seconds, 3),
+            error=self.result.error if isinstance(self.result, Failure) else None,
+            candidates=tuple(candidate.told(self.asked) for candidate in self.considered),
+        )
