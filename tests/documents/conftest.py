@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import pytest_asyncio
 
@@ -69,7 +70,7 @@ def honest(request: LlmRequest) -> Any:
             items = MapInputs.model_validate(request.inputs).items
             ids = {kind: [item.id for item in items if item.kind == kind] for kind in KINDS.values()}
             problems = ids.pop("symptom")
-            return {"rows": [{"problem": problem, **ids} for problem in problems[:1]]}
+            return {"rows": [{"problem": problem, "debugging": [], **ids} for problem in problems[:1]]}
         case "documents.outline":
             items = OutlineInputs.model_validate(request.inputs).items
             return {
@@ -87,13 +88,26 @@ def honest(request: LlmRequest) -> Any:
 
 def item(number: int, segment: Segment) -> dict[str, Any]:
     kind = next((kind for word, kind in KINDS.items() if word in segment.text), "fact")
-    evidence = {"segments": [segment.id], "quote": segment.text}
+    evidence = {"segments": [segment.id], "quote": segment.text, "start": None}
     return {"id": f"I{number:03d}", "kind": kind, "text": segment.text, "evidence": evidence}
+
+
+INVALID = LlmError(code="invalid_answer", message="The model's answer breaks the response_schema.", final=True)
+TRUNCATED = LlmError(code="truncated", message="The model stopped at its limit.", final=True)
+
+
+def broken(answer: Any, request: LlmRequest) -> bool:
+    """Whether the answer breaks the schema of the request."""
+    own = isinstance(answer, dict) and "done" in answer
+    return not own and not jsonschema.Draft202012Validator(request.response_schema or {}).is_valid(answer)
 
 
 @dataclass
 class Model:
-    """Answers ``llm.request`` by calling ``answer``; what it returns is data, text, or a whole LlmDone's fields."""
+    """Answers ``llm.request`` by calling ``answer``, which returns data, text, an error, or an LlmDone's own fields.
+
+    Like the router it never hands on data that breaks the schema, and text is no data.
+    """
 
     answer: Callable[[LlmRequest], Any] = honest
     requests: list[LlmRequest] = field(default_factory=list)
@@ -115,8 +129,8 @@ class Model:
         answer = self.answer(request)
         if isinstance(answer, LlmError):
             fields["error"] = answer
-        elif isinstance(answer, str):
-            fields["text"] = answer
+        elif isinstance(answer, str) or broken(answer, request):
+            fields |= {"text": str(answer), "error": INVALID}
         elif isinstance(answer, dict) and "done" in answer:
             fields |= answer["done"]
         else:

@@ -1,27 +1,31 @@
-"""Ask for a task's answer: cached, validated, repaired once, its usage kept beside it."""
+"""Ask for a task's answer: kept by what it follows from, and asked for in halves where it would be cut off."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
-from stenobus_contracts import LlmDone, LlmRequest, Message, Method, Model, StageUsage, Task, TokenUsage
+from stenobus_contracts import LlmDone, LlmRequest, Model, StageUsage, Task
 from stenobus_core import AnswerRefused, Context, PermanentError, PluginSettings
 
 from .prompts import Prompt, prompt
+from .tally import Tally
 
 M = TypeVar("M", bound=Model)
+T = TypeVar("T")
+R = TypeVar("R")
 
-#: Of an answer that has to be repaired, so much goes back: enough to correct it, not enough to double the cost.
-_SHOWN = 8000
 #: Error codes that less text at a time mends.
-_TOO_LONG = frozenset({"truncated", "context_too_long", "over_limit"})
+_TOO_LONG: Final = frozenset({"truncated", "context_too_long", "over_limit"})
+#: Characters of the largest answer that is looked at: no task needs more, and a model that loops has no end.
+LARGEST: Final = 1_000_000
+#: How often a question whose answer is cut off is halved: eighths, or the model would loop on anything.
+HALVINGS: Final = 3
 
 
 class AskingSettings(PluginSettings):
@@ -35,9 +39,10 @@ class AskingSettings(PluginSettings):
 
 
 class Answer(Model, Generic[M]):
-    """A valid answer and what it took."""
+    """What came of a question, and what it took. An answer that was cut off is kept too: it was paid for."""
 
-    value: M
+    value: M | None = None
+    cut_off: str = ""
     usage: StageUsage
 
 
@@ -59,75 +64,91 @@ class Question(Generic[M]):
         """The stage's prompt file."""
         return prompt(self.stage)
 
-    async def ask(self, ctx: Context[Any, Any], settings: AskingSettings, inputs: Model, **fields: str) -> Answer[M]:
+    async def ask(
+        self, ctx: Context[Any, Any], settings: AskingSettings, tally: Tally, inputs: Model, **fields: str
+    ) -> M:
         """The answer for these inputs, from the cache where it was answered before.
 
+        Args:
+            tally: takes in what it took, or would have taken.
+            inputs: the facts, for providers that work without a language model.
+            fields: the same facts as texts, by their names in the prompt.
+
         Raises:
-            CutOff: the answer was longer than the output limit.
-            PermanentError: the answer did not fit its schema, not even after a repair.
+            CutOff: prompt or answer were longer than the limits; asking for less at a time helps.
+            PermanentError: there is no answer that fits the schema, or none at all.
             RetryableError: the router says that it may work later.
         """
         schema = closed(self.output.model_json_schema())
         data: dict[str, JsonValue] = inputs.model_dump(mode="json", exclude_none=True)
         request = LlmRequest(
             task=self.task.name,
-            messages=self.prompt.messages(**fields),
+            messages=self.prompt.messages(getattr(inputs, "document_language", None), **fields),
             inputs=data,
             response_schema=schema,
             max_output_tokens=settings.max_output_tokens,
             target=settings.target,
         )
-        facts = await ctx.facts(LlmRequest)
-        return await ctx.cached(
+        fresh = False
+
+        async def answer() -> Answer[M]:
+            nonlocal fresh
+            fresh = True
+            return await self._ask(ctx, request, settings.request_timeout)
+
+        kept = await ctx.cached(
             Answer[self.output],  # type: ignore[name-defined]
-            lambda: self._ask(ctx, request, settings.request_timeout),
+            answer,
             {
                 "stage": self.stage,
                 "version": self.version,
                 "prompt": self.prompt.key,
                 "schema": _digest(schema),
                 "target": settings.target,
-                "offered": facts,  # the same question to another model is another question
+                "offered": offered(await ctx.facts(LlmRequest), settings.target),
                 "max_output_tokens": settings.max_output_tokens,
                 "inputs": _digest(data),
+                "messages": _digest([message.content for message in request.messages]),
             },
         )
+        await tally.add(kept.usage, fresh=fresh)
+        if kept.value is None:
+            raise CutOff(
+                f"{kept.cut_off} Raise max_output_tokens of documents-{self.stage}, set its target to a model that "
+                "takes more, or give it less text at a time."
+            )
+        value: M = kept.value
+        return value
 
     async def _ask(self, ctx: Context[Any, Any], request: LlmRequest, timeout: float) -> Answer[M]:
-        first = await _request(ctx, request, timeout)
-        usage = self._usage(first)
         try:
-            return Answer(value=self._read(first), usage=usage)
-        except ValidationError as error:
-            complaint = _complaint(error)
-        if first.finish_reason == "length":
-            raise CutOff(
-                f"The answer to {self.task.name} was cut off at the output limit; raise max_output_tokens of "
-                f"documents-{self.stage} or give it less text at a time."
+            done = await ctx.request(request, timeout=timeout)
+        except AnswerRefused as refused:
+            answer, code = refused.answer, refused.answer.error.code
+            if code in _TOO_LONG and isinstance(answer, LlmDone):
+                return Answer(cut_off=str(refused), usage=self._usage(answer))
+            if code == "invalid_answer":
+                raise PermanentError(f"{refused} {self._advice}") from None
+            raise
+        if not isinstance(done, LlmDone):
+            raise PermanentError(
+                f"{request.task} was answered with {type(done).__name__}; only llm.done can answer it."
             )
-        ctx.log.info("answer repaired", task=self.task.name, provider=first.provider, error=complaint)
-        again = request.model_copy(
-            update={
-                "messages": (
-                    *request.messages,
-                    Message(role="assistant", content=first.text[:_SHOWN] or json.dumps(first.data)[:_SHOWN]),
-                    prompt("repair").messages(error=complaint)[-1],
-                )
-            }
-        )
-        second = await _request(ctx, again, timeout)
+        size = len(json.dumps(done.data))
+        if size > LARGEST:
+            said = f"{request.task}: {done.provider} answered {size} characters; at most {LARGEST} are taken."
+            return Answer(cut_off=said, usage=self._usage(done))
         try:
-            return Answer(value=self._read(second), usage=total(self.stage, (usage, self._usage(second))))
+            return Answer(value=self.output.model_validate(done.data), usage=self._usage(done))
         except ValidationError as error:
             raise PermanentError(
-                f"{second.provider} answered {self.task.name} twice with something that does not fit its schema "
-                f"({_complaint(error)}); set target of documents-{self.stage} to another provider or model."
+                f"{done.provider} answered {request.task} with something that does not fit its schema "
+                f"({_complaint(error)}). {self._advice}"
             ) from None
 
-    def _read(self, done: LlmDone) -> M:
-        if done.data is None:
-            return self.output.model_validate_json(done.text)
-        return self.output.model_validate(done.data)
+    @property
+    def _advice(self) -> str:
+        return f"Set target of documents-{self.stage} to another provider or model."
 
     def _usage(self, done: LlmDone) -> StageUsage:
         return StageUsage(
@@ -142,24 +163,46 @@ class Question(Generic[M]):
         )
 
 
-def total(stage: str, usages: Iterable[StageUsage], warnings: Iterable[str] = ()) -> StageUsage:
-    """What several answers took together; a stage that asked nobody is local and free."""
-    parts = list(usages)
-    methods = {part.method for part in parts}
-    method: Method = "model" if "model" in methods else "extractive" if "extractive" in methods else "local"
-    costs = [part.cost_usd for part in parts]
-    known = [cost for cost in costs if cost is not None]
-    return StageUsage(
-        stage=stage,
-        method=method,
-        provider=_names(part.provider for part in parts),
-        model=_names(part.model for part in parts),
-        prompt=_names(part.prompt for part in parts),
-        tokens=sum((part.tokens for part in parts), TokenUsage()),
-        cost_usd=sum(known, Decimal(0)) if len(known) == len(costs) else None,
-        calls=sum(part.calls for part in parts),
-        warnings=(*(warning for part in parts for warning in part.warnings), *warnings),
-    )
+async def halve(
+    parts: Sequence[T], ask: Callable[[Sequence[T]], Awaitable[R]], left: list[T], times: int = HALVINGS
+) -> list[R]:
+    """Answers about parts: one about all of them or, where that is cut off, one about each half, and so on.
+
+    Args:
+        parts: what is asked about.
+        ask: asks about some of them; raises CutOff when prompt or answer are too long.
+        left: takes the parts that even the smallest question was cut off for.
+        times: how often they are halved.
+
+    Raises:
+        Exception: whatever else ``ask`` raises.
+    """
+    try:
+        return [await ask(parts)]
+    except CutOff:
+        if times == 0 or len(parts) < 2:
+            left.extend(parts)
+            return []
+    middle = len(parts) // 2
+    first = await halve(parts[:middle], ask, left, times - 1)
+    return first + await halve(parts[middle:], ask, left, times - 1)
+
+
+def offered(facts: Mapping[str, JsonValue], target: str | None) -> JsonValue:
+    """Who may answer, for the cache: the same question to another model is another question.
+
+    How the targets are today, and how much they take, is no part of it: an outage must not make paid answers unusable.
+
+    Args:
+        facts: what the router says about itself.
+        target: the target that will be asked; any of them when None.
+    """
+    targets = facts.get("targets")
+    if not isinstance(targets, list):
+        return dict(facts)
+    known = [each for each in targets if isinstance(each, dict) and target in {None, each.get("name")}]
+    who: list[JsonValue] = [{part: each.get(part) for part in ("name", "kind", "model")} for each in known]
+    return who if target else {"targets": who, "default": facts.get("default"), "strategy": facts.get("strategy")}
 
 
 def closed(schema: JsonValue) -> Any:
@@ -175,21 +218,6 @@ def closed(schema: JsonValue) -> Any:
     return parts
 
 
-async def _request(ctx: Context[Any, Any], request: LlmRequest, timeout: float) -> LlmDone:
-    try:
-        done = await ctx.request(request, timeout=timeout)
-    except AnswerRefused as refused:
-        code = refused.answer.error.code
-        if code in _TOO_LONG:
-            raise CutOff(str(refused)) from None
-        if code != "invalid_answer":
-            raise
-        done = refused.answer
-    if not isinstance(done, LlmDone):
-        raise PermanentError(f"{request.task} was answered with {type(done).__name__}; only llm.done can answer it.")
-    return done
-
-
 def _complaint(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
     where = ".".join(str(part) for part in first["loc"]) or "the answer"
@@ -198,7 +226,3 @@ def _complaint(error: ValidationError) -> str:
 
 def _digest(value: JsonValue) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-
-def _names(names: Iterable[str | None]) -> str | None:
-    return ", ".join(dict.fromkeys(name for name in names if name)) or None

@@ -21,6 +21,7 @@ from stenobus_contracts import (
 )
 
 from .markdown import code, escape, front_matter, outside_code, tame, time_link
+from .phrases import Phrases, phrases
 from .text import clock
 
 #: Length of one line of the coverage table, in seconds.
@@ -41,6 +42,7 @@ class Links:
 
     def __init__(self, source: DocumentSource, items: Iterable[Item]) -> None:
         self._uri = source.media.uri if source.media else None
+        self._sources = phrases(source).sources
         self._items = {item.id: item for item in items}
         self.unknown = 0
 
@@ -82,7 +84,7 @@ class Links:
 
         resolved = outside_code(text, line)
         links = list(dict.fromkeys(filter(None, map(self.of, own))))
-        return resolved if cited or not links else f"{resolved}\n\n*Sources:* {' '.join(links)}"
+        return resolved if cited or not links else f"{resolved}\n\n*{self._sources}:* {' '.join(links)}"
 
 
 def assemble(
@@ -123,7 +125,7 @@ def assemble(
         front_matter(_cover(event.source, outline.title, stages)),
         f"# {escape(outline.title)}\n",
         banner(stages, event.source, found=bool(items)),
-        _problems(matrix, by_id, links),
+        _problems(matrix, by_id, links, phrases(event.source)),
         *sections,
         _provenance(event.source, transcript, items, stages, warnings),
     ]
@@ -132,23 +134,18 @@ def assemble(
 
 def banner(stages: Sequence[StageUsage], source: DocumentSource, *, found: bool) -> str:
     """How the document came to be, in a quote at its top."""
-    heard = f" as {source.recognition.engine} heard it" if source.recognition else ""
+    words = phrases(source)
+    heard = words.heard.format(engine=escape(source.recognition.engine)) if source.recognition else ""
     if method_of(stages) == "extractive":
-        text = (
-            "**Extractive document.** No language model was used; "
-            f"every sentence is verbatim from the recording{heard}."
-        )
+        text = words.extractive.format(heard=heard)
     else:
         who = ", ".join(
             dict.fromkeys(
                 f"{stage.model or 'a model'} ({stage.provider})" for stage in stages if stage.method == "model"
             )
         )
-        text = (
-            f"**Written by a language model:** {escape(who)}. Every finding cites words of the recording{heard}; "
-            "the times link to them, and the wording around them is the model's."
-        )
-    return f"> {text}\n" if found else f"> {text} Nothing was found in it that this document could state.\n"
+        text = words.written.format(who=escape(who), heard=heard)
+    return f"> {text}\n" if found else f"> {text} {words.nothing}\n"
 
 
 def _cover(source: DocumentSource, title: str, stages: Sequence[StageUsage]) -> dict[str, str]:
@@ -157,7 +154,7 @@ def _cover(source: DocumentSource, title: str, stages: Sequence[StageUsage]) -> 
         "title": title,
         "source": source.media.uri if source.media else source.transcript.uri,
         "duration": clock(source.duration_seconds) if source.duration_seconds else "",
-        "language": source.language or "",
+        "language": source.document_language or source.language or "",
         "transcript": " ".join(filter(None, (heard.engine, heard.model))) if heard else "",
         "method": method_of(stages),
         "generator": "Stenobus",
@@ -169,13 +166,21 @@ def _section(section: OutlineSection, text: str, links: Links, own: Sequence[Ite
     return f"## {escape(section.heading)}\n\n{links.resolve(tame(text, level=3), own)}\n"
 
 
-def _problems(matrix: ProblemMatrix, items: Mapping[str, Item], links: Links) -> str:
+def _problems(matrix: ProblemMatrix, items: Mapping[str, Item], links: Links, words: Phrases) -> str:
+    """The table of problems; a column that nothing stands in is left out, except those a reader looks for."""
     if not matrix.rows:
         return ""
-    lines = ["## Problems and solutions\n", "| Problem | Diagnosis | Solution | Prevention |", "|---|---|---|---|"]
-    for row in matrix.rows:
-        cells = ((row.problem,), row.diagnosis, row.solution, row.prevention)
-        told = (_cell([items[each] for each in ids if each in items], links) for ids in cells)
+    columns: list[tuple[str, list[Sequence[str]]]] = [
+        (words.problem, [(row.problem,) for row in matrix.rows]),
+        (words.diagnosis, [row.diagnosis for row in matrix.rows]),
+        (words.debugging, [row.debugging for row in matrix.rows]),
+        (words.solution, [row.solution for row in matrix.rows]),
+        (words.prevention, [row.prevention for row in matrix.rows]),
+    ]
+    shown = [(name, cells) for name, cells in columns if name != words.debugging or any(cells)]
+    lines = [f"## {words.problems}\n", f"| {' | '.join(name for name, _ in shown)} |", f"|{'---|' * len(shown)}"]
+    for number in range(len(matrix.rows)):
+        told = (_cell([items[each] for each in cells[number] if each in items], links) for _, cells in shown)
         lines.append(f"| {' | '.join(told)} |")
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from pydantic import Field
@@ -13,21 +15,20 @@ from stenobus_contracts import (
     DocExtracted,
     ExtractInputs,
     Extraction,
-    Item,
     LlmRequest,
     Segment,
-    StageUsage,
     Transcript,
 )
-from stenobus_core import Context, Plugin
+from stenobus_core import Context, PermanentError, Plugin
 
-from .asking import AskingSettings, CutOff, Question, total
+from .asking import HALVINGS, AskingSettings, Question, halve
 from .chunks import CEILING, LEAST, line, pack, room
 from .concurrency import bounded
-from .grounding import ground, merge
+from .grounding import Grounded, ground, merge
 from .handing import advance, counted
+from .tally import Tally
 
-QUESTION = Question("extract", version=1, task=EXTRACT, output=Extraction)
+QUESTION = Question("extract", version=2, task=EXTRACT, output=Extraction)
 
 
 class Settings(AskingSettings):
@@ -47,6 +48,12 @@ class Settings(AskingSettings):
 
 plugin = Plugin("documents-extract", summary="Documents, stage 2: extract facts with evidence", settings=Settings)
 
+#: Share of the segments of speech that may stay unread, because the model finds no end even over few of them; in any
+#: case the smallest part of one chunk.
+UNREAD = 0.1
+#: Items that a segment may hold, and that any chunk may: more is a model that goes round in circles.
+PER_SEGMENT, PER_CHUNK = 10, 50
+
 
 @plugin.handler(concurrency=2, timeout=7200, attempts=5, requests=[LlmRequest])
 async def extract(event: DocCleaned, ctx: Context[Settings, None]) -> DocExtracted:
@@ -55,59 +62,77 @@ async def extract(event: DocCleaned, ctx: Context[Settings, None]) -> DocExtract
     speech = [_bare(segment) for segment in transcript.segments if segment.kind == "speech"]
     budget = min(ctx.settings.max_tokens_per_chunk, room(await ctx.facts(LlmRequest), ctx.settings.target))
     chunks = pack(speech, budget, ctx.settings.overlap_segments)
-    done = 0
-
-    async def one(chunk: tuple[Segment, ...]) -> _Found:
-        nonlocal done
-        found = await _extract(event, ctx, chunk)
-        done += 1
-        await ctx.progress(done / len(chunks), f"chunk {done} of {len(chunks)}")
-        return found
-
-    found = await bounded(ctx.settings.parallel_requests, [partial(one, chunk) for chunk in chunks])
+    allowed = max(UNREAD * len(speech), max(map(len, chunks), default=0) / 2**HALVINGS + 1)
+    reading = _Reading(event, ctx, Tally(ctx, "extract", max(1, len(chunks)), "chunk"), allowed)
+    found = await bounded(ctx.settings.parallel_requests, [partial(reading.chunk, chunk) for chunk in chunks])
     items = merge(each.items for each in found)
     dropped = sum((each.dropped for each in found), Counter[str]())
     warnings = counted(dropped, "item")
+    if reading.unread:
+        warnings.append(f"{_named(reading.unread)} could not be read: the answer was cut off even for so few segments.")
     if not items:
         warnings.append("Nothing was found in the recording that a document could state.")
-    ctx.note(chunks=len(chunks), items=len(items), dropped=sum(dropped.values()))
+    ctx.note(chunks=len(chunks), items=len(items), dropped=sum(dropped.values()), unread=len(reading.unread))
     return advance(
         event,
         DocExtracted,
-        total("extract", (usage for each in found for usage in each.usages), warnings),
+        reading.tally.usage(warnings),
         extraction=await ctx.store_model(Extraction(items=tuple(items))),
         chunks_processed=len(chunks),
     )
 
 
-class _Found:
-    """What came of one chunk, or of its halves."""
+@dataclass
+class _Reading:
+    """Reads a transcript, chunk by chunk."""
 
-    def __init__(self, items: list[Item], dropped: Counter[str], usages: list[StageUsage]) -> None:
-        self.items, self.dropped, self.usages = items, dropped, usages
+    event: DocCleaned
+    ctx: Context[Settings, None]
+    tally: Tally
+    #: Segments that may stay unread.
+    allowed: float
+    unread: list[Segment] = field(default_factory=list)
 
+    async def chunk(self, chunk: Sequence[Segment]) -> Grounded:
+        """What is in a chunk and holds."""
+        parts = await halve(chunk, self._ask, self.unread)
+        await self.tally.unit_done()
+        return Grounded(
+            [item for part in parts for item in part.items],
+            sum((part.dropped for part in parts), Counter[str]()),
+        )
 
-async def _extract(event: DocCleaned, ctx: Context[Settings, None], chunk: tuple[Segment, ...]) -> _Found:
-    inputs = ExtractInputs(title=event.source.title, language=event.source.language, segments=chunk)
-    try:
+    async def _ask(self, chunk: Sequence[Segment]) -> Grounded:
+        if len(self.unread) > self.allowed:
+            raise PermanentError(
+                f"The answers to documents.extract are cut off even for a few segments ({_named(self.unread)}), as "
+                "when a model loops; set target of documents-extract to another provider or model."
+            )
+        source = self.event.source
         answer = await QUESTION.ask(
-            ctx,
-            ctx.settings,
-            inputs,
-            title=event.source.title,
+            self.ctx,
+            self.ctx.settings,
+            self.tally,
+            ExtractInputs(
+                title=source.title,
+                language=source.language,
+                document_language=source.document_language,
+                segments=tuple(chunk),
+            ),
+            title=source.title,
             transcript="\n".join(map(line, chunk)),
         )
-    except CutOff:
-        if len(chunk) == 1:
-            raise
-        halves = [await _extract(event, ctx, half) for half in (chunk[: len(chunk) // 2], chunk[len(chunk) // 2 :])]
-        return _Found(
-            [item for half in halves for item in half.items],
-            halves[0].dropped + halves[1].dropped,
-            halves[0].usages + halves[1].usages,
-        )
-    grounded = ground(answer.value.items, chunk)
-    return _Found(grounded.items, grounded.dropped, [answer.usage])
+        most = max(PER_CHUNK, PER_SEGMENT * len(chunk))
+        grounded = ground(answer.items[:most], chunk)
+        if len(answer.items) > most:
+            grounded.dropped["there are more than its segments can hold"] += len(answer.items) - most
+        return grounded
+
+
+def _named(segments: Sequence[Segment]) -> str:
+    """Some of the segments by name, and how many others."""
+    shown = ", ".join(segment.id for segment in segments[:10])
+    return shown if len(segments) <= 10 else f"{shown} and {len(segments) - 10} other segments"
 
 
 def _bare(segment: Segment) -> Segment:

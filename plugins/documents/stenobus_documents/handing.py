@@ -24,8 +24,8 @@ def item_line(item: Item, *, quote: bool = False) -> str:
 
 
 def row_line(row: ProblemRow) -> str:
-    """How a row stands in a prompt: ``I001: I002 I003 / I004 / I005``."""
-    columns = (row.diagnosis, row.solution, row.prevention)
+    """How a row stands in a prompt: ``I001: I002 I003 / - / I004 / I005``."""
+    columns = (row.diagnosis, row.debugging, row.solution, row.prevention)
     return f"{row.problem}: {' / '.join(' '.join(column) or '-' for column in columns)}"
 
 
