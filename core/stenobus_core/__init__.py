@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .errors import PluginError as PluginError
     from .errors import SettingsError as SettingsError
     from .errors import StenobusError as StenobusError
+    from .figures import Figure as Figure
     from .host import Host as Host
     from .plugin import Check as Check
     from .plugin import Handler as Handler
@@ -36,6 +37,7 @@ _HOMES = {
     "PluginError": "stenobus_core.errors",
     "SettingsError": "stenobus_core.errors",
     "StenobusError": "stenobus_core.errors",
+    "Figure": "stenobus_core.figures",
     "Host": "stenobus_core.host",
     "Check": "stenobus_core.plugin",
     "Handler": "stenobus_core.plugin",

@@ -259,8 +259,20 @@ class Context(Generic[S, State]):
         await self._track.progress(fraction, message)
 
     def note(self, **facts: JsonValue) -> None:
-        """Add facts about this step to the run record: engine, method, cost."""
+        """Add facts about this step to the run record: engine, method, cost.
+
+        They are written with the step: a moment after it began, with its progress, and when the attempt ends.
+        """
         self._track.note(facts)
+
+    @property
+    def earlier(self) -> Mapping[str, JsonValue]:
+        """Facts that earlier attempts at this event noted, in whatever process; empty at the first one.
+
+        They stay in the record until this attempt notes something else under their names. Of an attempt whose process
+        died, what was written by then is there.
+        """
+        return self._track.earlier
 
 
 def check_declared(handler: str, event: Event, declared: Sequence[type[Event]], does: str, where: str) -> None:

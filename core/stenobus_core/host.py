@@ -66,6 +66,8 @@ class Host:
         self._observe = observe
         self.workers: dict[str, Worker[Any]] = {}
         self.clocks: dict[str, Clock] = {}
+        #: What the lifespan of each plugin that runs yielded.
+        self.states: dict[str, Any] = {}
         #: Plugins that could not start, and why.
         self.failed: dict[str, str] = {}
         self._resources = AsyncExitStack()
@@ -143,6 +145,7 @@ class Host:
         await asyncio.gather(*(part.stop(seconds) for part in self._running))
         self.clocks.clear()
         self.workers.clear()
+        self.states.clear()
         await self._resources.aclose()
 
     @property
@@ -177,6 +180,7 @@ class Host:
             self.clocks[plugin.name] = Clock(self.bus, plugin.name, own, self.settings.ack_wait)
             await self.clocks[plugin.name].start()
         self._resources.push_async_callback(await register(self.bus.nc, plugin, workers))
+        self.states[plugin.name] = state
         log.info("plugin.started", plugin=plugin.name, version=plugin.version, handlers=list(workers))
 
     async def _bury_the_abandoned(self, services: Services) -> None:

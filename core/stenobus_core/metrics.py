@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -23,6 +24,7 @@ from stenobus_bus import ConsumerSpec, StreamSpec, dead_letters
 from stenobus_bus.stats import BOUNDS, Histogram
 
 from .errors import SettingsError
+from .figures import Figure
 from .host import Host
 from .lag import Lag, StreamSize, gather, lag, oldest, stream_size
 from .plugin import Handler
@@ -165,6 +167,7 @@ class _Figures(Collector):
     def collect(self) -> Iterator[Metric]:
         """All metrics, as prometheus_client asks for them."""
         yield from self._counted()
+        yield from self._own()
         yield from self._waiting()
         yield _gauge("stenobus_ready", "1 when connected and every handler is ready", [((), self._host.ready)])
         yield _gauge(
@@ -215,6 +218,17 @@ class _Figures(Collector):
         healthy = [(labels, worker.healthy) for labels, worker in workers]
         yield _gauge("stenobus_handler_ready", "1 when its consumer exists and its loop hears from the server", healthy)
 
+    def _own(self) -> Iterator[Metric]:
+        """What the plugins count themselves. The trouble of one is kept from the others."""
+        for plugin in self._host.plugins:
+            if plugin.name in self._host.states:
+                try:
+                    yield from map(partial(_figure, plugin.name), plugin.known_figures(self._host.states[plugin.name]))
+                except Exception as trouble:
+                    log.warning(
+                        "metrics.figures_failed", plugin=plugin.name, error=f"{type(trouble).__name__}: {trouble}"
+                    )
+
     def _waiting(self) -> Iterator[Metric]:
         lags = [
             ((handler.plugin, handler.name, spec.subject), waiting) for (handler, spec), waiting in self._lags.items()
@@ -242,6 +256,23 @@ def _gauge(
     for values, value in rows:
         gauge.add_metric(values, float(value))
     return gauge
+
+
+def _figure(plugin: str, figure: Figure) -> Metric:
+    """A plugin's own figure under its name."""
+    name = f"stenobus_{plugin.replace('-', '_')}_{figure.name}"
+    if figure.kind == "histogram":
+        histogram = HistogramMetricFamily(name, figure.text, labels=figure.labels)
+        for labels, value in figure.rows.items():
+            assert isinstance(value, Histogram)
+            _add(histogram, labels, value)
+        return histogram
+    family = CounterMetricFamily if figure.kind == "counter" else GaugeMetricFamily
+    metric: CounterMetricFamily | GaugeMetricFamily = family(name, figure.text, labels=figure.labels)
+    for labels, value in figure.rows.items():
+        assert not isinstance(value, Histogram)
+        metric.add_metric(labels, value)
+    return metric
 
 
 def _add(family: HistogramMetricFamily, labels: tuple[str, ...], histogram: Histogram) -> None:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import inspect
 import re
 import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -37,6 +37,7 @@ from stenobus_contracts import Event
 
 from .context import Context
 from .errors import PluginError
+from .figures import Figure, checked
 from .settings import PluginSettings
 
 #: Version of the plugin interface. A plugin made for another major version is reported, not loaded.
@@ -149,6 +150,7 @@ class Plugin:
         self._doctor: Callable[[Any], list[Check]] | None = None
         self._limits: Callable[[Any], Mapping[str, RateLimit]] | None = None
         self._facts: Callable[[Any], Mapping[str, JsonValue]] | None = None
+        self._metrics: Callable[[Any], Iterable[Figure]] | None = None
 
     def handler(
         self,
@@ -306,6 +308,19 @@ class Plugin:
         """Declare rate limits by name. All processes of the plugin share them; handlers use them by ``ctx.limit``."""
         self._limits = function
         return function
+
+    def metrics(self, function: Callable[[Any], Iterable[Figure]]) -> Callable[[Any], Iterable[Figure]]:
+        """Declare figures of one's own for ``/metrics``. Called at every scrape, with what the lifespan yielded."""
+        self._metrics = function
+        return function
+
+    def known_figures(self, state: Any) -> list[Figure]:
+        """The plugin's own figures, as they are now.
+
+        Raises:
+            PluginError: it has none of the shape that it declares.
+        """
+        return checked(self._metrics(state)) if self._metrics else []
 
     def known_limits(self, settings: PluginSettings) -> Mapping[str, RateLimit]:
         """The rate limits that the plugin declares."""

@@ -29,6 +29,8 @@ TTL: Final = 30 * 86_400.0
 _PATIENCE: Final = 5.0
 #: Seconds between two looks at a run that is followed, should no message say that it changed.
 _LOOK: Final = 5.0
+#: Steps that are on the way at a time, where all of a handler are read.
+_BATCH: Final = 1000
 
 Status = Literal["running", "retrying", "done", "failed"]
 
@@ -132,6 +134,29 @@ class Runs:
         found = [Step.model_validate_json(data) for data in stored if data]  # a deleted key is empty
         latest = {step.key: step for step in found}  # a step that is written while we read is read twice
         return sorted(latest.values(), key=lambda step: step.started)
+
+    async def of(
+        self, handler: str, run: str | None = None, since: datetime | None = None
+    ) -> AsyncGenerator[Step, None]:
+        """The steps of one handler, in the order in which they were last written.
+
+        A step that is written meanwhile may come twice: the later one counts.
+
+        Args:
+            run: of this run alone.
+            since: only steps that were written since then.
+
+        Raises:
+            ServerUnavailable: the bucket does not answer.
+        """
+        subject = f"$KV.{BUCKET}.{token(run) if run else '*'}.{handler}.>"
+        begin = since.astimezone(UTC).isoformat().replace("+00:00", "Z") if since else None
+        try:
+            async for msg in direct.messages(self._nc, f"KV_{BUCKET}", subject, since=begin, batch=_BATCH):
+                if msg.data:  # a deleted key is empty
+                    yield Step.model_validate_json(msg.data)
+        except (NatsError, TimeoutError) as error:
+            raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
 
     async def changes(self, start: int) -> tuple[list[Step], int]:
         """The steps that were written at a place in the bucket's stream or behind it, and the place to go on from.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 from pydantic import JsonValue
@@ -24,6 +25,9 @@ _TRIES: Final = 20
 
 class Track:
     """One step, while it runs. Without a place in the run record it says nothing to anybody."""
+
+    #: Facts that earlier attempts noted.
+    earlier: Mapping[str, JsonValue] = MappingProxyType({})
 
     async def progress(self, fraction: float, message: str) -> None:
         """Raise the progress."""
@@ -81,6 +85,9 @@ class RecordedTrack(Track):
     def follow(self, earlier: Step) -> None:
         """Take over what an earlier delivery left behind."""
         self.tries = earlier.tries
+        # They stay the step's own, so that an attempt that dies without a word loses none of them.
+        self._facts = dict(earlier.facts)
+        self.earlier = MappingProxyType(earlier.facts)
         if earlier.status == "running":  # without a last word
             again = "the process ended" if earlier.attempt < self._attempt else "handed back by a process that stopped"
             lost = Try(attempt=earlier.attempt, started=earlier.started, error=again)
@@ -99,6 +106,11 @@ class RecordedTrack(Track):
     def cached(self, *, hit: bool) -> None:
         """Count a look into the stage cache."""
         self._hits, self._misses = self._hits + hit, self._misses + (not hit)
+
+    @property
+    def noted(self) -> bool:
+        """There are facts."""
+        return bool(self._facts)
 
     @property
     def from_cache(self) -> bool:
@@ -151,6 +163,12 @@ class RunTracker(Tracker):
         step = await self._step(envelope)
         if step is not None and step.status != "done":
             await self._runs.put(step.model_copy(update={"status": "done", "progress": 1.0}))
+
+    async def interrupted(self, received: Received[Any]) -> None:
+        """What the step noted goes to whoever takes over. A stopping process waits for its confirmation a moment."""
+        track = self._tracks.pop(received.delivery.sequence, None)
+        if track is not None and track.noted:
+            await asyncio.wait({track.write("running")}, timeout=_MOMENT)
 
     async def failed(self, received: Received[Any], error: BaseException, delay: float) -> None:
         """The step waits for its next attempt."""

@@ -6,21 +6,23 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from stenobus_bus import BlobNotFound, Bus, PermanentError, apply
+from stenobus_bus import BlobNotFound, Bus, EmbeddedServer, PermanentError, RetryPolicy, apply
 from stenobus_contracts import BlobRef, Media
 from stenobus_core import BlobStore, Context, CoreSettings, Plugin
 from stenobus_core.blobs import Blobs, FileStore, file_uri
 from stenobus_core.cache import StageCache, cache_key
+from stenobus_core.runs import Runs
 from stenobus_core.services import topology
 from stenobus_testing.blob_store_contract import BlobStoreContract
 from stenobus_testing.stage import Stage, unique
-from stenobus_testing.waiting import eventually
+from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Ping
 
@@ -280,3 +282,67 @@ def test_a_blob_counts_by_its_content_and_not_by_where_it_lies() -> None:
     other = BlobRef(uri="nats://b/k", sha256="1" * 64, size=1)
     assert cache_key("a", Result, (here,)) == cache_key("a", Result, (there,))
     assert cache_key("a", Result, (here,)) != cache_key("a", Result, (other,))
+
+
+# --- facts of earlier attempts ---------------------------------------------------------------------------------------
+
+
+async def test_an_attempt_knows_what_the_ones_before_it_noted(stage: Stage) -> None:
+    plugin, seen = Plugin(unique("careful")), []
+
+    @plugin.handler(retry=RetryPolicy(attempts=3, base=0.01))
+    async def work(event: Ping, ctx: Context[Any, Any]) -> None:
+        seen.append(dict(ctx.earlier))
+        spent = ctx.earlier.get("spent", 0) + 10
+        ctx.note(spent=spent, **{f"attempt_{ctx.attempt}": True})
+        if ctx.attempt < 3:
+            raise ValueError("not yet")
+
+    await stage.run(plugin)
+    envelope = await stage.publish(Ping(number=1))
+    await stage.run_until_idle()
+    [step] = await stage.steps(envelope.run)
+    assert seen == [{}, {"spent": 10, "attempt_1": True}, {"spent": 20, "attempt_1": True, "attempt_2": True}]
+    assert step.facts == {"spent": 30, "attempt_1": True, "attempt_2": True, "attempt_3": True}
+
+
+async def test_what_was_noted_before_a_process_stopped_is_known_to_the_next_one(stage: Stage, server: EmbeddedServer) -> None:
+    plugin, gate, seen = Plugin(unique("handed")), Gate(), []
+
+    @plugin.handler()
+    async def work(event: Ping, ctx: Context[Any, Any]) -> None:
+        seen.append((ctx.attempt, dict(ctx.earlier)))
+        ctx.note(asked="model")
+        await gate()
+
+    async with await Bus.connect(server.url) as bus:
+        first = await stage.run(plugin, bus=bus)
+        await stage.publish(Ping(number=1))
+        await eventually(lambda: gate.waiting == 1)
+        await first.stop(grace=0)
+    gate.open()
+    await stage.run(plugin)
+    await eventually(lambda: len(seen) == 2)
+    assert seen == [(1, {}), (1, {"asked": "model"})]
+
+
+async def test_the_steps_of_one_handler_are_read_without_those_of_others(stage: Stage) -> None:
+    one, other = Plugin(unique("one")), Plugin(unique("other"))
+
+    @one.handler()
+    async def work(event: Ping, ctx: Context[Any, Any]) -> None: ...
+
+    @other.handler(name=f"{other.name}-x")
+    async def more(event: Ping, ctx: Context[Any, Any]) -> None: ...
+
+    await stage.run(one, other)
+    envelopes = [await stage.publish(Ping(number=number)) for number in range(3)]
+    await stage.run_until_idle()
+    runs = await Runs.open(stage.bus)
+    steps = [step async for step in runs.of(one.name)]
+    assert {step.run for step in steps} == {envelope.run for envelope in envelopes}
+    assert {step.handler for step in steps} == {one.name}
+    assert [step.run async for step in runs.of(one.name, run=envelopes[1].run)] == [envelopes[1].run]
+    last = max(step.finished for step in steps if step.finished)
+    assert [step async for step in runs.of(one.name, since=last + timedelta(seconds=5))] == []
+    assert len([step async for step in runs.of(one.name, since=last - timedelta(minutes=1))]) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stenobus_bus import Envelope, PermanentError, RetryPolicy
 from stenobus_bus.history import replay
-from stenobus_core import Context, Plugin
+from stenobus_bus.stats import Histogram
+from stenobus_core import Context, Figure, Plugin
 from stenobus_core.errors import SettingsError
+from stenobus_core.figures import MOST_ROWS
 from stenobus_core.lag import lag, oldest
 from stenobus_core.metrics import MetricsServer
 from stenobus_testing.stage import Stage, unique
@@ -264,3 +267,62 @@ async def test_a_busy_port_is_one_sentence(stage: Stage, opened: Any) -> None:
     server = await opened(plugin)
     with pytest.raises(SettingsError, match=r"STENOBUS_METRICS_PORT: 127.0.0.1:.* name another port"):
         await MetricsServer(stage.hosts[0], "127.0.0.1", server.port).start()
+
+
+# --- a plugin's own figures ------------------------------------------------------------------------------------------
+
+
+async def test_a_plugin_tells_figures_of_its_own(stage: Stage, opened: Any) -> None:
+    plugin, seconds = Plugin(unique("own")), Histogram()
+    counted: Counter[str] = Counter()
+
+    @plugin.lifespan
+    async def state(settings: Any) -> AsyncIterator[Counter[str]]:
+        yield counted
+
+    @plugin.metrics
+    def figures(state: Counter[str]) -> list[Figure]:
+        return [
+            Figure("words", "Words seen", "counter", {(word,): n for word, n in state.items()}, ("word",)),
+            Figure("mood", "How it feels", "gauge", {(): 0.5}),
+            Figure("word_seconds", "Time of a word", "histogram", {("a",): seconds}, ("word",)),
+        ]
+
+    @plugin.handler()
+    async def work(event: Ping, ctx: Context[Any, Counter[str]]) -> None:
+        ctx.state[event.text] += 1
+        seconds.observe(0.2)
+
+    server = await opened(plugin)
+    for word in ("a", "b", "a"):
+        await stage.publish(Ping(number=1, text=word))
+    await eventually(lambda: stage.settled(plugin.name))
+    prefix = f"stenobus_{plugin.name.replace('-', '_')}"
+    seen = await scrape(server)
+    assert (seen.value(f"{prefix}_words_total", word="a"), seen.value(f"{prefix}_words_total", word="b")) == (2, 1)
+    assert seen.value(f"{prefix}_mood") == 0.5
+    assert seen.value(f"{prefix}_word_seconds_bucket", word="a", le="0.25") == 3
+    assert seen.value(f"{prefix}_word_seconds_bucket", word="a", le="0.1") == 0
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        [Figure("words", "Words", "counter", {(str(n),): n for n in range(MOST_ROWS + 1)}, ("word",))],
+        [Figure("words", "Words", "counter", {("a", "b"): 1}, ("word",))],
+        [Figure("words", "Words", "histogram", {("a",): 1}, ("word",))],
+        [Figure("words", "Words", "gauge", {}), Figure("words", "Words", "gauge", {})],
+    ],
+)
+async def test_figures_that_would_harm_a_scrape_are_left_out_and_nothing_else_is(
+    stage: Stage, opened: Any, bad: list[Figure]
+) -> None:
+    plugin = Plugin(unique("bad"))
+    plugin.metrics(lambda _: bad)
+
+    @plugin.handler()
+    async def work(event: Ping, ctx: Context[Any, Any]) -> None: ...
+
+    seen = await scrape(await opened(plugin))
+    assert seen.value("stenobus_ready") == 1
+    assert not any("_words" in name for name, _ in seen.ours())
