@@ -306,7 +306,9 @@ async def test_an_attempt_knows_what_the_ones_before_it_noted(stage: Stage) -> N
     assert step.facts == {"spent": 30, "attempt_1": True, "attempt_2": True, "attempt_3": True}
 
 
-async def test_what_was_noted_before_a_process_stopped_is_known_to_the_next_one(stage: Stage, server: EmbeddedServer) -> None:
+async def test_what_was_noted_before_a_process_stopped_is_known_to_the_next_one(
+    stage: Stage, server: EmbeddedServer
+) -> None:
     plugin, gate, seen = Plugin(unique("handed")), Gate(), []
 
     @plugin.handler()
