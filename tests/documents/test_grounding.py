@@ -6,11 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stenobus_contracts import Evidence, Item, ItemKind, Outline, OutlineSection, ProblemRow, Segment
+from stenobus_contracts import Evidence, Item, ItemKind, Segment
 from stenobus_documents.chunks import line, pack, tokens
 from stenobus_documents.grounding import fold, ground, merge
-from stenobus_documents.map import known_rows
-from stenobus_documents.outline import OTHER, complete
 
 
 def segment(number: int, text: str) -> Segment:
@@ -136,30 +134,3 @@ def test_two_commands_of_one_sentence_stay_two() -> None:
     quote = "run df -h and du -s"
     chunk = [item(quote, "S0003", kind="command", text=text) for text in ("df -h", "du -s", "df -h")]
     assert [each.text for each in merge([chunk, chunk])] == ["df -h", "du -s"]
-
-
-def test_rows_of_unknown_items_go_and_rows_of_one_problem_are_one() -> None:
-    rows = [
-        ProblemRow(problem="I001", solution=("I002", "I009")),
-        ProblemRow(problem="I001", solution=("I002", "I003", "I001")),
-        ProblemRow(problem="I009"),
-    ]
-    matrix, warnings = known_rows(rows, {"I001", "I002", "I003"})
-    assert [(row.problem, row.solution) for row in matrix.rows] == [("I001", ("I002", "I003"))]
-    assert warnings == ["1 row dropped: it names a problem that was not extracted"]
-
-
-def test_the_outline_forgets_nothing() -> None:
-    items = [item("x", number=number) for number in (1, 2, 3)]
-    sections = (
-        OutlineSection(heading="Summary", items=("I002",)),
-        OutlineSection(heading="## All\nof it", items=("I002", "I001", "I001", "I777")),
-        OutlineSection(heading="None"),
-    )
-    outline, warnings = complete(Outline(title="T", sections=sections), items, "given")
-    assert [(each.heading, each.items) for each in outline.sections] == [
-        ("Summary", ("I002",)),
-        ("All of it", ("I002", "I001")),
-        (OTHER, ("I003",)),
-    ]
-    assert len(warnings) == 2

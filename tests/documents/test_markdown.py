@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from stenobus_documents.markdown import escape, front_matter, parse, parser, read_front_matter, tame, time_link
-from stenobus_documents.prompts import as_data, prompt
 from stenobus_documents.text import clock, title_from_name
 
 MARKUP = st.lists(
@@ -128,17 +127,3 @@ def test_the_clock_never_runs_ahead() -> None:
         "01:01:01",
         "100:00:00",
     ]
-
-
-@pytest.mark.parametrize("name", ["extract", "map", "outline", "write", "repair"])
-def test_every_prompt_has_a_version_and_a_key(name: str) -> None:
-    loaded = prompt(name)
-    assert loaded.id == f"{name}@{loaded.version}"
-    assert loaded.key.startswith(loaded.id + ":")
-
-
-def test_data_cannot_close_its_own_mark() -> None:
-    text = as_data("transcript", "a") + "\nmore"
-    wrapped = as_data("transcript", text)
-    first, *_, last = wrapped.splitlines()
-    assert last == f"</{first[1:]}" and first not in text

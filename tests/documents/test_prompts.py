@@ -108,6 +108,13 @@ def test_a_prompt_asks_for_the_language_of_the_document(stage: str, language: An
     assert f"in {says}" in prompt(stage).messages(language, **dict.fromkeys(FIELDS, "x"))[0].content
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_prompt_has_a_version_and_a_key(stage: str) -> None:
+    loaded = prompt(stage)
+    assert loaded.id == f"{stage}@{loaded.version}"
+    assert loaded.key.startswith(f"{loaded.id}:")
+
+
 def test_the_key_changes_with_every_letter_and_the_id_with_the_version() -> None:
     one = Prompt("extract", 1, "system", "user")
     assert one.id == "extract@1"
