@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plugins/llm plugins/s3 \
+DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plugins/llm plugins/s3 plugins/dynamodb \
 	tests/kit examples/word-count-plugin
 RECORDING := examples/recording/disk-full.ogg
 
@@ -32,7 +32,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy contracts/stenobus_contracts bus/stenobus_bus core/stenobus_core \
 		plugins/asr/stenobus_asr plugins/documents/stenobus_documents plugins/kb/stenobus_kb \
-		plugins/llm/stenobus_llm plugins/s3/stenobus_s3 \
+		plugins/llm/stenobus_llm plugins/s3/stenobus_s3 plugins/dynamodb/stenobus_dynamodb \
 		tests/kit/stenobus_testing examples/word-count-plugin/stenobus_wordcount
 	$(BIN)/lint-imports --no-logo
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from stenobus_bus import advisories, answers, cell, dead_letters, ledger, pieces, schedules, shadow
 from stenobus_bus.topology import ConsumerSpec, Spec, StreamSpec, domain_stream
 
-from . import cache, facts, runs
+from . import cache, facts, mirror, runs
 from .plugin import Handler, Plugin
 from .services import topology
 
@@ -92,6 +94,11 @@ def undertaker_permissions() -> Permissions:
             f"$KV.{runs.BUCKET}.>",
         )
     )
+
+
+def mirror_permissions(stores: Iterable[str]) -> Permissions:
+    """What it takes to copy the run record into further stores: reading every step of every run."""
+    return reduce(or_, (_consumer(mirror.consumer(store)) for store in stores), Permissions(()))
 
 
 def _looks(specs: Sequence[Spec]) -> Permissions:

@@ -17,7 +17,7 @@ from stenobus_contracts import DocReady, Event, LlmRequest
 
 from .job import Job, JobError, slug
 from .plugin import Handler
-from .runs import Runs, Step
+from .runs import Step
 from .services import Services
 
 #: Seconds without any change after which a run is looked at whether it has ended.
@@ -113,7 +113,7 @@ async def run_job(
         BusError: the event could not be published.
     """
     started = datetime.now(UTC)
-    run = await _free_run(services.runs, job.execution_id)
+    run = await _free_run(services, job.execution_id)
     follower = _Follower(services, job, run, [handler for handler in handlers if handler.track], on_step)
     async with follower.listening():
         await services.bus.publish(job.event, Envelope.new(job.event, "stenobus/process", run=run))
@@ -219,11 +219,11 @@ class _Follower:
         )
 
 
-async def _free_run(runs: Runs, wanted: str) -> str:
+async def _free_run(services: Services, wanted: str) -> str:
     """The wanted run id, numbered when an earlier run has it."""
     base = slug(wanted)
     number, name = 1, base
-    while await runs.steps(name):
+    while await services.steps(name):
         number += 1
         name = f"{base}-{number}"
     return name

@@ -34,6 +34,7 @@ from stenobus_contracts import Event, Reason
 
 from .context import Context
 from .errors import PluginError, StenobusError
+from .mirror import Mirror
 from .plugin import Handler, Plugin
 from .service import register
 from .services import Services, topology
@@ -68,6 +69,7 @@ class Host:
         self.clocks: dict[str, Clock] = {}
         #: What the lifespan of each plugin that runs yielded.
         self.states: dict[str, Any] = {}
+        self._mirrors: list[Mirror] = []
         #: Plugins that could not start, and why.
         self.failed: dict[str, str] = {}
         self._resources = AsyncExitStack()
@@ -112,7 +114,7 @@ class Host:
 
         Raises:
             BusError: the server is unreachable or refuses a declaration.
-            PluginError: two plugins claim one handler name, or no plugin could start.
+            PluginError: two plugins claim one handler name, no plugin could start, or a run store cannot be used.
         """
         names = [handler.name for handler in self.handlers]
         if twice := {name for name in names if names.count(name) > 1}:
@@ -120,7 +122,8 @@ class Host:
         try:
             await self.declare()
             services = await Services.open(self.settings, self.bus)
-            self._resources.push_async_callback(services.blobs.close)
+            self._resources.push_async_callback(services.close)
+            await self._copy_runs(services)
             for plugin in self.plugins:
                 try:
                     await self._start(plugin, services)
@@ -146,6 +149,8 @@ class Host:
         self.clocks.clear()
         self.workers.clear()
         self.states.clear()
+        await asyncio.gather(*(mirror.stop(seconds) for mirror in self._mirrors))
+        self._mirrors.clear()
         await self._resources.aclose()
 
     @property
@@ -182,6 +187,17 @@ class Host:
         self._resources.push_async_callback(await register(self.bus.nc, plugin, workers))
         self.states[plugin.name] = state
         log.info("plugin.started", plugin=plugin.name, version=plugin.version, handlers=list(workers))
+
+    async def _copy_runs(self, services: Services) -> None:
+        """Share in copying the run record to where it outlives the bus."""
+        for name, store in services.copies.items():
+            mirror = Mirror(self.bus, name, store)
+            try:
+                await mirror.start()
+            except AccessDenied:  # a plugin's own user may not read the steps of others; another process does it
+                log.info("mirror.off", store=name, reason="this user may not read the run record")
+            else:
+                self._mirrors.append(mirror)
 
     async def _bury_the_abandoned(self, services: Services) -> None:
         """Share in the undertaker's work: any process will do, and those of the handler may all be dead."""

@@ -33,6 +33,8 @@ _LOOK: Final = 5.0
 _BATCH: Final = 1000
 
 Status = Literal["running", "retrying", "done", "failed"]
+#: What follows what within one attempt.
+_ORDER: Final[dict[Status, int]] = {"running": 0, "retrying": 1, "done": 2, "failed": 2}
 
 
 class Try(BaseModel):
@@ -59,6 +61,7 @@ class Step(BaseModel):
     stored: datetime | None = Field(default=None, description="when the server stored the event")
     attempt: int = 1
     started: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    changed: datetime | None = Field(default=None, description="when it was written like this")
     finished: datetime | None = None
     seconds: float | None = Field(default=None, description="time of the successful attempt")
     progress: float = Field(default=0.0, ge=0, le=1)
@@ -76,6 +79,12 @@ class Step(BaseModel):
     def key(self) -> str:
         """The step's key in the bucket."""
         return step_key(self.run, self.handler, self.event_id, self.replay)
+
+    @property
+    def order(self) -> tuple[int, datetime, int, datetime]:
+        """What makes one state of a step newer than another: the attempt, when it began, how far it has come, and when
+        that was written. Times of one attempt are those of one process."""
+        return self.attempt, self.started, _ORDER[self.status], self.changed or self.started
 
 
 def step_key(run: str, handler: str, event_id: str, replay: str | None) -> str:
@@ -158,6 +167,13 @@ class Runs:
         except (NatsError, TimeoutError) as error:
             raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
 
+    async def latest(self, limit: int) -> list[str]:
+        """Names of the runs that began last, the newest first. Raises ServerUnavailable."""
+        began: dict[str, datetime] = {}
+        for step in await self.steps():
+            began.setdefault(step.run, step.started)
+        return sorted(began, key=lambda run: began[run], reverse=True)[:limit]
+
     async def changes(self, start: int) -> tuple[list[Step], int]:
         """The steps that were written at a place in the bucket's stream or behind it, and the place to go on from.
 
@@ -198,6 +214,9 @@ class Runs:
         finally:
             if not self._nc.is_closed:
                 await subscription.unsubscribe()
+
+    async def close(self) -> None:
+        """Nothing to release: the connection is somebody else's."""
 
 
 def _subject(run: str | None) -> str:

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stenobus_bus import BlobNotFound, Bus, PermanentError, advisories, cell, dead_letters, ledger, schedules, shadow
+import structlog
+
+from stenobus_bus import (
+    BlobNotFound,
+    Bus,
+    HandlerError,
+    PermanentError,
+    advisories,
+    cell,
+    dead_letters,
+    ledger,
+    schedules,
+    shadow,
+)
 from stenobus_bus import answers as bus_answers
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_contracts import BlobRef, Media, registry
@@ -18,8 +31,11 @@ from . import runs as run_store
 from .blobs import Blobs
 from .cache import StageCache
 from .facts import Facts
-from .runs import Runs
+from .run_stores import Copies, copies
+from .runs import Runs, Step
 from .settings import CoreSettings
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +46,8 @@ class Services:
     bus: Bus
     blobs: Blobs
     runs: Runs
+    #: Where the run record is copied to, by name.
+    copies: Mapping[str, Copies]
     facts: Facts
     cache: StageCache | None
 
@@ -39,10 +57,47 @@ class Services:
 
         Raises:
             ServerUnavailable: a bucket is missing.
+            PluginError: a blob or run store is set up wrongly.
         """
         blobs = Blobs(settings, bus)
         cache = await StageCache.open(bus, blobs) if settings.cache else None
-        return cls(settings, bus, blobs, await Runs.open(bus), await Facts.open(bus), cache)
+        return cls(settings, bus, blobs, await Runs.open(bus), copies(settings), await Facts.open(bus), cache)
+
+    async def close(self) -> None:
+        """Close all stores; the bus is left open."""
+        await self.blobs.close()
+        for store in self.copies.values():
+            await store.close()
+
+    async def steps(self, run: str) -> list[Step]:
+        """The steps of a run, from the copies when the bus does not know it any more, or never did.
+
+        Raises:
+            ServerUnavailable: the bus does not answer.
+        """
+        found = await self.runs.steps(run)
+        for name, store in self.copies.items():
+            if found:
+                break
+            try:
+                found = await store.steps(run)
+            except HandlerError as error:
+                log.warning("runs.copy_unreadable", store=name, error=str(error))
+        return found
+
+    async def latest(self, limit: int) -> list[str]:
+        """Names of the runs that began last, the newest first: those of the bus, then those that only copies know.
+
+        Raises:
+            ServerUnavailable: the bus does not answer.
+        """
+        found = await self.runs.latest(limit)
+        for name, store in self.copies.items():
+            try:
+                found += [run for run in await store.latest(limit) if run not in found]
+            except HandlerError as error:
+                log.warning("runs.copy_unreadable", store=name, error=str(error))
+        return found[:limit]
 
     @asynccontextmanager
     async def fetch(self, ref: BlobRef | Media) -> AsyncIterator[Path]:

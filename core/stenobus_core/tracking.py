@@ -67,6 +67,7 @@ class RecordedTrack(Track):
             "stored": datetime.fromtimestamp(self._stored / 1e9, UTC),
             "attempt": self._attempt,
             "started": self._started,
+            "changed": datetime.now(UTC),
             "progress": self._progress,
             "message": self._message or None,
             "replay": envelope.replay,
@@ -162,7 +163,9 @@ class RunTracker(Tracker):
             return
         step = await self._step(envelope)
         if step is not None and step.status != "done":
-            await self._runs.put(step.model_copy(update={"status": "done", "progress": 1.0}))
+            await self._runs.put(
+                step.model_copy(update={"status": "done", "progress": 1.0, "changed": datetime.now(UTC)})
+            )
 
     async def interrupted(self, received: Received[Any]) -> None:
         """What the step noted goes to whoever takes over. A stopping process waits for its confirmation a moment."""

@@ -14,9 +14,11 @@ from stenobus_bus import plan as plan_specs
 from stenobus_bus.topology import Spec
 from stenobus_contracts.event import SUBJECT
 
+from .. import mirror
 from ..discovery import discover
 from ..errors import StenobusError
 from ..host import Host, needs
+from ..run_stores import copies
 from ..session import connect
 from ..settings import CoreSettings
 from .running import print_json, run, settings
@@ -117,7 +119,8 @@ def _users(
     operator = access.operator_permissions(found.bucket)
     known.add("operator", "operator", operator)
     plugin_rights = [user.permissions for user in known if user.role == "plugin"]
-    everything = reduce(or_, plugin_rights, operator | access.undertaker_permissions())
+    mirrors = access.mirror_permissions(copies(found))
+    everything = reduce(or_, plugin_rights, operator | access.undertaker_permissions() | mirrors)
     known.add("all-in-one", "all-in-one", everything)
     known.rotate(rotate)
     known.write()
@@ -145,18 +148,18 @@ def _users(
 async def _plan(found: CoreSettings) -> list[Change]:
     async with connect(found) as session:
         host = Host(found, session.bus, list(discover(found).plugins.values()))
-        return [*await host.plan(), *await plan_specs(session.bus, _shared())]
+        return [*await host.plan(), *await plan_specs(session.bus, _shared(found))]
 
 
 async def _apply(found: CoreSettings) -> list[Change]:
     async with connect(found) as session:
         host = Host(found, session.bus, list(discover(found).plugins.values()))
-        return [*await host.declare(), *await apply_specs(session.bus, _shared())]
+        return [*await host.declare(), *await apply_specs(session.bus, _shared(found))]
 
 
-def _shared() -> list[Spec]:
+def _shared(found: CoreSettings) -> list[Spec]:
     """What belongs to no plugin, and what the user of a plugin may not even look at."""
-    return [advisories.consumer()]
+    return [advisories.consumer(), *(mirror.consumer(name) for name in copies(found))]
 
 
 def _show(changes: list[Change], as_json: bool, verb: str) -> None:

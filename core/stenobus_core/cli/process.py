@@ -131,7 +131,7 @@ async def _process(found: CoreSettings, job: Job, out: Path | None, *, quiet: bo
             raise
         finally:
             await host.stop()
-            await services.blobs.close()
+            await services.close()
 
 
 async def _report(outcome: Outcome, services: Services, out: Path | None, *, quiet: bool) -> dict[str, Any]:

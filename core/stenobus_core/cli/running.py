@@ -72,7 +72,7 @@ async def services(found: CoreSettings) -> AsyncIterator[tuple[Session, Services
         try:
             yield session, opened
         finally:
-            await opened.blobs.close()
+            await opened.close()
 
 
 def print_json(document: Any) -> None:

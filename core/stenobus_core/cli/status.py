@@ -13,6 +13,7 @@ from stenobus_bus.pause import Place, places
 
 from ..runs import Step
 from ..service import Alive, alive
+from ..services import Services
 from ..settings import CoreSettings
 from .running import print_json, run, services, settings
 
@@ -30,8 +31,8 @@ def status(run_id: str | None, as_json: bool) -> None:
 
 async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> None:
     async with services(found) as (session, opened):
-        steps = await opened.runs.steps(run_id)
         if run_id:
+            steps = await opened.steps(run_id)
             if not steps:
                 raise click.ClickException(f"There is no run {run_id}; `stenobus status` lists the latest ones.")
             if as_json:
@@ -42,7 +43,7 @@ async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> Non
                 Console(highlight=False, markup=False).print(_steps(steps))
             return
         answered = await alive(session.bus)
-        runs = _runs(steps)
+        runs = await _runs(opened)
         paused = [place for place in await places(session.bus) if place.paused_until]
         if as_json:
             found_services = [{"service": a.plugin, "id": a.id, "handlers": a.handlers} for a in answered]
@@ -53,14 +54,12 @@ async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> Non
             _held_back(paused)
 
 
-def _runs(steps: list[Step], limit: int = 20) -> list[dict[str, Any]]:
-    grouped: dict[str, list[Step]] = {}
-    for step in steps:
-        grouped.setdefault(step.run, []).append(step)
-    latest = sorted(grouped.items(), key=lambda item: item[1][0].started, reverse=True)[:limit]
+async def _runs(opened: Services, limit: int = 20) -> list[dict[str, Any]]:
+    groups = {name: await opened.steps(name) for name in await opened.latest(limit)}
     return [
         {"run": name, "status": _overall(group), "steps": len(group), "started": group[0].started}
-        for name, group in latest
+        for name, group in groups.items()
+        if group
     ]
 
 

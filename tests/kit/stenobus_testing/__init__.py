@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from .memory_store import MemoryStore as MemoryStore
     from .rules import Conformance as Conformance
     from .rules import conformance as conformance
+    from .run_store_contract import CopiesContract as CopiesContract
+    from .run_store_contract import RunStoreContract as RunStoreContract
     from .servers import ContainerNats as ContainerNats
     from .servers import EmbeddedNats as EmbeddedNats
     from .servers import NatsServer as NatsServer
@@ -23,11 +25,13 @@ _HOMES = {
     "BlobStoreContract": "blob_store_contract",
     "Conformance": "rules",
     "ContainerNats": "servers",
+    "CopiesContract": "run_store_contract",
     "EmbeddedNats": "servers",
     "Gate": "waiting",
     "MemoryStore": "memory_store",
     "NatsServer": "servers",
     "Outcome": "stage",
+    "RunStoreContract": "run_store_contract",
     "Stage": "stage",
     "conformance": "rules",
     "eventually": "waiting",
