@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,11 +45,24 @@ class Outcome:
         """The steps that made the document, in order; requests to models are counted by their stage."""
         return [step for step in self.steps if step.subject not in LlmRequest.subjects()]
 
+    @property
+    def saved(self) -> tuple[int, Decimal | None]:
+        """Tokens and US dollars that answers from the cache took when they were asked for; None: a price is not known.
+
+        They are part of what the document took, and no part of what this run spent.
+        """
+        facts = [step.facts for step in self.document_steps if step.facts.get("saved_tokens")]
+        tokens = sum(count for each in facts if isinstance(count := each["saved_tokens"], int))
+        amounts = [each.get("saved_usd") for each in facts]
+        known = [Decimal(amount) for amount in amounts if isinstance(amount, str)]
+        return tokens, sum(known, Decimal(0)) if len(known) == len(amounts) else None
+
     def body(self, markdown_uri: str, docx_uri: str) -> dict[str, Any]:
         """The classic response's body."""
         ready = self.ready
         tokens, cost = ready.tokens_used, ready.cost_usd
         recognition = ready.source.recognition
+        saved_tokens, saved_usd = self.saved
         return {
             "execution_id": self.job.execution_id,
             "run": self.run,
@@ -56,6 +70,7 @@ class Outcome:
             "docx_uri": docx_uri,
             "tokens_used": {"input": tokens.input, "output": tokens.output, "total": tokens.total},
             "cost_usd": None if cost is None else float(cost),
+            "saved": {"tokens": saved_tokens, "cost_usd": None if saved_usd is None else float(saved_usd)},
             "duration_seconds": round(self.seconds, 3),
             "chunks_processed": ready.chunks_processed,
             "stages_completed": len(ready.stages),

@@ -14,6 +14,8 @@ from stenobus_contracts import LlmRequest
 
 from ..runs import Step
 
+#: How a request to a model begins to say that it may not be sent yet.
+_WAITING = "waiting for "
 _MARKS = {"running": "…", "retrying": "↻", "done": "✓", "failed": "✗"}
 
 
@@ -36,7 +38,9 @@ class Progress:
             console=self._console,
         )
         self._tasks: dict[str, TaskID] = {}
-        self._said: dict[str, tuple[str, str | None]] = {}
+        self._said: dict[str, tuple[str, str]] = {}
+        #: The latest of each event's steps: a request to a model is shown with the stage that asked.
+        self._asking: dict[str, Step] = {}
         if self._live:
             for name in expected:
                 self._add(name)
@@ -55,12 +59,18 @@ class Progress:
     def update(self, step: Step) -> None:
         """Show a change."""
         if step.subject in LlmRequest.subjects():
-            return  # its stage shows the progress
-        note = "from cache" if step.cached else step.message or ""
+            asker, said = self._asking.get(step.causation or ""), step.message or ""
+            if asker is not None and asker.status == step.status == "running" and said.startswith(_WAITING):
+                self._show(asker, said)
+            return  # the rest shows in its stage's own progress
+        self._asking[step.event_id] = step
+        self._show(step, "from cache" if step.cached else step.message or "")
+
+    def _show(self, step: Step, note: str) -> None:
         if self._live:
             self._draw(step, note)
-        elif self._said.get(step.key) != (step.status, step.message):
-            self._said[step.key] = (step.status, step.message)
+        elif self._said.get(step.key) != (step.status, note):
+            self._said[step.key] = (step.status, note)
             took = f" in {step.seconds:.1f} s" if step.seconds is not None else ""
             self._console.print(
                 f"{_MARKS[step.status]} {step.handler}{took}{f': {note}' if note else ''}", soft_wrap=True

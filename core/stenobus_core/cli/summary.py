@@ -27,6 +27,9 @@ def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> N
         console.print(f"Cache      {count} answered from the cache: {', '.join(cached)}", soft_wrap=True)
     tokens, cost = ready.tokens_used, ready.cost_usd
     console.print(f"Method     {ready.method}, {tokens.total} tokens, {_money(cost)}")
+    saved_tokens, saved_usd = outcome.saved
+    if saved_tokens:
+        console.print(f"Saved      {saved_tokens} of these tokens, {_money(saved_usd)}: answered from the cache")
     for warning in ready.warnings:
         console.print(f"Warning    {warning}", soft_wrap=True)
     for label, kind in (("Markdown", "markdown"), ("DOCX", "docx"), ("Transcript", "transcript")):

@@ -44,6 +44,7 @@ class Answer(Model, Generic[M]):
     value: M | None = None
     cut_off: str = ""
     usage: StageUsage
+    payer: str = Field(default="", description="the event, and its replay, for which it was asked for")
 
 
 class CutOff(PermanentError):
@@ -89,12 +90,11 @@ class Question(Generic[M]):
             max_output_tokens=settings.max_output_tokens,
             target=settings.target,
         )
-        fresh = False
+        payer = f"{ctx.event_id}/{ctx.replay or ''}"
 
         async def answer() -> Answer[M]:
-            nonlocal fresh
-            fresh = True
-            return await self._ask(ctx, request, settings.request_timeout)
+            found = await self._ask(ctx, request, settings.request_timeout)
+            return found.model_copy(update={"payer": payer})
 
         kept = await ctx.cached(
             Answer[self.output],  # type: ignore[name-defined]
@@ -111,7 +111,7 @@ class Question(Generic[M]):
                 "messages": _digest([message.content for message in request.messages]),
             },
         )
-        await tally.add(kept.usage, fresh=fresh)
+        await tally.add(kept.usage, saved=kept.payer != payer)
         if kept.value is None:
             raise CutOff(
                 f"{kept.cut_off} Raise max_output_tokens of documents-{self.stage}, set its target to a model that "
@@ -159,7 +159,7 @@ class Question(Generic[M]):
             prompt=self.prompt.id,
             tokens=done.usage,
             cost_usd=done.cost_usd,
-            calls=1,
+            calls=max(1, done.calls),
         )
 
 

@@ -14,8 +14,8 @@ class Tally:
     """Counts the answers of one stage, and shows them in the run record while they come in.
 
     The facts of the step: ``unit``, ``done`` and ``of`` say how far it is; ``spent_tokens`` and ``spent_usd`` what was
-    asked for in this run, ``saved_tokens`` and ``saved_usd`` what the cache answered instead (dollars as text, None
-    where a price is not known).
+    asked for, ``saved_tokens`` and ``saved_usd`` what the cache answered instead (dollars as text, None where a price
+    is not known).
 
     Args:
         ctx: the stage's surroundings.
@@ -30,14 +30,14 @@ class Tally:
         self._spent: list[StageUsage] = []
         self._saved: list[StageUsage] = []
 
-    async def add(self, usage: StageUsage, *, fresh: bool) -> None:
+    async def add(self, usage: StageUsage, *, saved: bool) -> None:
         """Take in an answer.
 
         Args:
             usage: what it took.
-            fresh: it was asked for now; False when the cache had it.
+            saved: it was there before this event; what an earlier attempt at the event asked for was spent on it.
         """
-        (self._spent if fresh else self._saved).append(usage)
+        (self._saved if saved else self._spent).append(usage)
         await self._tell()
 
     async def unit_done(self) -> None:
