@@ -126,6 +126,7 @@ class Evidence(Model):
     segments: tuple[str, ...] = Field(min_length=1, description="ids of the segments that hold the quote")
     quote: str = Field(min_length=1, description="verbatim words of those segments")
     start: float | None = Field(default=None, description="seconds; derived from the segments, never from a model")
+    speaker: str | None = Field(default=None, description="who says it, as the first of the segments has it")
 
 
 class Item(Model):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,7 +23,8 @@ from stenobus_core import Context, PermanentError, Plugin
 from .asking import HALVINGS, AskingSettings, Question, halve
 from .chunks import CEILING, LEAST, line, pack, room
 from .concurrency import bounded
-from .grounding import Grounded, ground, merge
+from .dropped import SHOWN, Dropped, Sifted, reasons
+from .grounding import Grounded, ground, merge, together
 from .handing import advance, counted
 from .tally import Tally
 
@@ -59,25 +59,28 @@ PER_SEGMENT, PER_CHUNK = 10, 50
 async def extract(event: DocCleaned, ctx: Context[Settings, None]) -> DocExtracted:
     """Ask about every chunk, verify the evidence, merge what the chunks found."""
     transcript = await ctx.read_model(event.transcript, Transcript)
-    speech = [_bare(segment) for segment in transcript.segments if segment.kind == "speech"]
+    speech = [segment for segment in transcript.segments if segment.kind == "speech"]
     budget = min(ctx.settings.max_tokens_per_chunk, room(await ctx.facts(LlmRequest), ctx.settings.target))
     chunks = pack(speech, budget, ctx.settings.overlap_segments)
     allowed = max(UNREAD * len(speech), max(map(len, chunks), default=0) / 2**HALVINGS + 1)
     reading = _Reading(event, ctx, Tally(ctx, "extract", max(1, len(chunks)), "chunk"), allowed)
     found = await bounded(ctx.settings.parallel_requests, [partial(reading.chunk, chunk) for chunk in chunks])
     items = merge(each.items for each in found)
-    dropped = sum((each.dropped for each in found), Counter[str]())
-    warnings = counted(dropped, "item")
+    grounded = together(found)
+    warnings = [
+        *counted(reasons(grounded.dropped), "item"),
+        *counted(grounded.mended, "item", "told in the recording's own words"),
+    ]
     if reading.unread:
         warnings.append(f"{_named(reading.unread)} could not be read: the answer was cut off even for so few segments.")
     if not items:
         warnings.append("Nothing was found in the recording that a document could state.")
-    ctx.note(chunks=len(chunks), items=len(items), dropped=sum(dropped.values()), unread=len(reading.unread))
+    ctx.note(chunks=len(chunks), items=len(items), dropped=len(grounded.dropped), unread=len(reading.unread))
     return advance(
         event,
         DocExtracted,
         reading.tally.usage(warnings),
-        extraction=await ctx.store_model(Extraction(items=tuple(items))),
+        extraction=await ctx.store_model(Sifted(items=tuple(items), dropped=tuple(grounded.dropped[:SHOWN]))),
         chunks_processed=len(chunks),
     )
 
@@ -97,10 +100,7 @@ class _Reading:
         """What is in a chunk and holds."""
         parts = await halve(chunk, self._ask, self.unread)
         await self.tally.unit_done()
-        return Grounded(
-            [item for part in parts for item in part.items],
-            sum((part.dropped for part in parts), Counter[str]()),
-        )
+        return together(parts)
 
     async def _ask(self, chunk: Sequence[Segment]) -> Grounded:
         if len(self.unread) > self.allowed:
@@ -117,15 +117,16 @@ class _Reading:
                 title=source.title,
                 language=source.language,
                 document_language=source.document_language,
-                segments=tuple(chunk),
+                segments=tuple(map(_bare, chunk)),
             ),
             title=source.title,
             transcript="\n".join(map(line, chunk)),
         )
         most = max(PER_CHUNK, PER_SEGMENT * len(chunk))
         grounded = ground(answer.items[:most], chunk)
-        if len(answer.items) > most:
-            grounded.dropped["there are more than its segments can hold"] += len(answer.items) - most
+        grounded.dropped += [
+            Dropped.of(item, "there are more than its segments can hold") for item in answer.items[most:]
+        ]
         return grounded
 
 

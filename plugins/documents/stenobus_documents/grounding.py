@@ -2,59 +2,69 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
 
 from stenobus_contracts import Evidence, Item, Segment
 
+from .claims import command
+from .dropped import Dropped
+from .quotes import Token, exact, fold, nearly
+from .said import Said
+from .standing import MISATTRIBUTED, Standing, speakers
 from .text import one_line
 
 #: Kinds of which one sentence may hold several.
 _SEVERAL = frozenset({"command", "configuration"})
-_SPACELESS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-#: One word, its accents and apostrophes inside; each character of a script without spaces counts as a word.
-_TOKEN = re.compile(rf"[{_SPACELESS}]|(?:(?![{_SPACELESS}])[^\W_][\u0300-\u036f]*(?:['\u2019](?=[^\W\d_]))?)+")
-
-
-class Token(NamedTuple):
-    """A folded word and where it stands in the original text."""
-
-    text: str
-    start: int
-    end: int
 
 
 @dataclass(slots=True)
 class Grounded:
-    """Items whose evidence holds, and how many were dropped for which reason."""
+    """Items whose evidence holds, what was dropped, and how many were mended for which reason."""
 
     items: list[Item] = field(default_factory=list)
-    dropped: Counter[str] = field(default_factory=Counter)
+    dropped: list[Dropped] = field(default_factory=list)
+    mended: Counter[str] = field(default_factory=Counter)
 
 
-def fold(text: str) -> list[Token]:
-    """Words without case, punctuation and width; a number keeps its digits, a word its letters."""
-    return [Token(_folded(match[0]), *match.span()) for match in _TOKEN.finditer(text)]
+def together(parts: Iterable[Grounded]) -> Grounded:
+    """What several chunks brought, items not merged."""
+    whole = Grounded()
+    for part in parts:
+        whole.items += part.items
+        whole.dropped += part.dropped
+        whole.mended += part.mended
+    return whole
 
 
 def ground(items: Iterable[Item], segments: Sequence[Segment]) -> Grounded:
-    """Keep the items whose quote stands verbatim in the segments they cite, or one segment beside them.
+    """Keep the items whose quote stands in the segments they cite, or one segment beside them.
 
-    The kept evidence is rewritten from the transcript: the quote in its own spelling, the segments it really spans,
-    the time of the first one.
+    The kept evidence is rewritten from the transcript: the quote in its own spelling, the segments it really spans, the
+    time and the speaker of the first one. A text that claims a number, a name or a speaker which these segments do not
+    have gives way to the quote; a command that was not said is dropped.
     """
     result = Grounded()
     index = _Index(segments)
     for item in items:
         evidence, reason = index.verify(item.evidence)
         if evidence is None:
-            result.dropped[reason] += 1
-        else:
-            result.items.append(item.model_copy(update={"text": one_line(item.text)[:2000], "evidence": evidence}))
+            result.dropped.append(Dropped.of(item, reason))
+            continue
+        near = index.near(evidence)
+        text = one_line(item.text)[:2000]
+        if item.kind == "command" and not command(text.strip("`"), near.said):
+            result.dropped.append(Dropped.of(item, "the command is not what was said"))
+            continue
+        complaint = None if text in evidence.quote else near.complaint(text)
+        if complaint is None and item.evidence.speaker in near.others:
+            complaint = MISATTRIBUTED
+        if complaint:
+            result.mended[complaint] += 1
+            text = evidence.quote[:2000]
+        result.items.append(item.model_copy(update={"text": text, "evidence": evidence}))
     return result
 
 
@@ -85,6 +95,7 @@ class _Index:
 
     def __init__(self, segments: Sequence[Segment]) -> None:
         self._segments = segments
+        self._speakers = speakers(segments)
         self._position: Mapping[str, int] = {segment.id: number for number, segment in enumerate(segments)}
         self._folded: dict[int, list[Token]] = {}
 
@@ -96,25 +107,35 @@ class _Index:
         cited = sorted({self._position[each] for each in evidence.segments if each in self._position})
         if not cited:
             return None, "it cites no segment of its chunk"
-        for window in _windows(cited, len(self._segments)):
-            found = self._find(quote, window)
-            if found:
-                return found, ""
+        windows = list(_windows(cited, len(self._segments)))
+        for find in (exact, nearly):
+            for window in windows:
+                tokens = [(number, token) for number in window for token in self._tokens(number)]
+                place = find(quote, [token.text for _, token in tokens])
+                if place:
+                    return self._evidence(tokens[place.start : place.stop]), ""
+        if exact(quote, self._everything):
+            return None, "its quote stands in other segments than it cites"
         return None, "its quote is not in the cited segments"
 
-    def _find(self, quote: list[str], window: range) -> Evidence | None:
-        tokens = [(number, token) for number in window for token in self._tokens(number)]
-        haystack = f" {' '.join(token.text for _, token in tokens)} "
-        at = haystack.find(f" {' '.join(quote)} ")
-        if at < 0:
-            return None
-        first = haystack.count(" ", 0, at)
-        span = tokens[first : first + len(quote)]
+    def near(self, evidence: Evidence) -> Standing:
+        """What an item with this evidence has to stand on: its segments and one on either side."""
+        positions = [self._position[each] for each in evidence.segments]
+        window = self._segments[max(0, positions[0] - 1) : positions[-1] + 2]
+        own = self._segments[positions[0] : positions[-1] + 1]
+        return Standing(Said.of(window), frozenset(each.speaker for each in own if each.speaker), self._speakers)
+
+    @cached_property
+    def _everything(self) -> list[str]:
+        return [token.text for number in range(len(self._segments)) for token in self._tokens(number)]
+
+    def _evidence(self, span: list[tuple[int, Token]]) -> Evidence:
         numbers = range(span[0][0], span[-1][0] + 1)
         return Evidence(
             segments=tuple(self._segments[number].id for number in numbers),
             quote=" ".join(self._original(number, span) for number in numbers if self._original(number, span)),
-            start=self._segments[numbers[0]].start,
+            start=_start(self._segments[numbers[0]], span[0][1]),
+            speaker=self._segments[numbers[0]].speaker,
         )
 
     def _original(self, number: int, span: list[tuple[int, Token]]) -> str:
@@ -125,6 +146,19 @@ class _Index:
         if number not in self._folded:
             self._folded[number] = fold(self._segments[number].text)
         return self._folded[number]
+
+
+def _start(segment: Segment, token: Token) -> float | None:
+    """When a word of a segment was said; the segment's start where its words have no times of their own."""
+    place = 0
+    for word in segment.words:
+        at = segment.text.find(word.text, place)
+        if at < 0:
+            break
+        place = at + len(word.text)
+        if token.start < place:
+            return word.start
+    return segment.start
 
 
 def _closed(text: str, start: int, end: int) -> str:
@@ -147,11 +181,6 @@ def _windows(cited: list[int], count: int) -> Iterator[range]:
     yield from runs
     for run in runs:
         yield range(max(0, run.start - 1), min(count, run.stop + 1))
-
-
-def _folded(word: str) -> str:
-    plain = unicodedata.normalize("NFKC", word).casefold()
-    return "".join(plain.replace("'", "").replace("\u2019", "").split())  # some ligatures fold into several words
 
 
 def _same(one: Item, other: Item, *, across: bool) -> bool:

@@ -29,10 +29,10 @@ def row_line(row: ProblemRow) -> str:
     return f"{row.problem}: {' / '.join(' '.join(column) or '-' for column in columns)}"
 
 
-def counted(counts: dict[str, int], what: str) -> list[str]:
+def counted(counts: dict[str, int], what: str, fate: str = "dropped") -> list[str]:
     """One sentence per reason: ``3 items dropped: its quote is not in the cited segments``."""
     return [
-        f"{count} {what}{'' if count == 1 else 's'} dropped: {reason}"
+        f"{count} {what}{'' if count == 1 else 's'} {fate}: {reason}"
         for reason, count in sorted(counts.items())
         if count
     ]
