@@ -84,6 +84,18 @@ class DocDrafted(DocOutlined, subject="doc.drafted"):
     draft: BlobRef = Field(description="the document as Markdown")
 
 
+OutputFormat = Literal["docx", "html", "pdf"]
+
+
+class NotCarried(Model):
+    """Something of a document's Markdown that an output has not, or has in a poorer form."""
+
+    output: OutputFormat
+    feature: str = Field(description="what it is: image, link, table row, …; document when there is no such output")
+    count: int = Field(ge=1)
+    reason: str = Field(description="why, and what stands in its place")
+
+
 class DocReady(Event, subject="doc.ready"):
     """Stage 6: Markdown and DOCX are stored. Enough for anyone to index, notify or deliver the document."""
 
@@ -91,6 +103,9 @@ class DocReady(Event, subject="doc.ready"):
     source: DocumentSource
     markdown: BlobRef
     docx: BlobRef
+    html: BlobRef | None = Field(default=None, description="one self-contained page, when it was asked for")
+    pdf: BlobRef | None = Field(default=None, description="when it was asked for and could be made")
+    not_carried: tuple[NotCarried, ...] = Field(default=(), description="what outputs could not take over")
     transcript: BlobRef
     method: Method = Field(description="model when any stage used a language model, else extractive")
     stages: tuple[StageUsage, ...] = ()

@@ -18,6 +18,7 @@ from mdit_py_plugins.footnote import footnote_plugin
 from mdit_py_plugins.front_matter import front_matter_plugin
 from mdit_py_plugins.tasklists import tasklists_plugin
 
+from .bounds import BLOCKS, inline
 from .text import one_line
 
 #: Schemes a link of a document may have.
@@ -35,13 +36,14 @@ _PAIR = re.compile(r"([A-Za-z][\w-]*):[ \t]*(.*)")
 def parser() -> MarkdownIt:
     """The one grammar for everything that is read here."""
     grammar = (
-        MarkdownIt("commonmark", {"html": False})
+        MarkdownIt("commonmark", {"html": False, "maxNesting": BLOCKS})
         .enable(["table", "strikethrough"])
         .use(front_matter_plugin)
         .use(footnote_plugin, inline=True)
         .use(tasklists_plugin)
         .use(deflist_plugin)
     )
+    grammar.core.ruler.at("inline", inline)
     grammar.validateLink = may_link  # type: ignore[method-assign, assignment]  # its own rule refuses file://
     return grammar
 

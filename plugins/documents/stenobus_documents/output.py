@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from stenobus_contracts import BlobRef, DocDrafted, DocReady, Model, StageUsage
+from stenobus_contracts import BlobRef, DocDrafted, DocReady, Model, NotCarried, StageUsage
 from stenobus_core import Context, PermanentError, Plugin, PluginSettings
 
 from .draft import method_of
@@ -17,7 +17,7 @@ DOCX_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.docu
 
 
 #: Goes up when the same Markdown would be rendered differently.
-VERSION = 1
+VERSION = 2
 
 
 class Settings(PluginSettings):
@@ -32,7 +32,14 @@ class _Rendered(Model):
 
     docx: BlobRef
     title: str
-    warnings: tuple[str, ...] = ()
+    not_carried: tuple[NotCarried, ...] = ()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What was not carried, a sentence each."""
+        return tuple(
+            f"{loss.count} × {loss.feature} in the {loss.output.upper()}: {loss.reason}" for loss in self.not_carried
+        )
 
 
 plugin = Plugin("documents-output", summary="Documents, stage 6: store Markdown and DOCX", settings=Settings)
@@ -41,15 +48,17 @@ plugin = Plugin("documents-output", summary="Documents, stage 6: store Markdown 
 @plugin.handler(concurrency=2, timeout=600, attempts=5)
 async def output(event: DocDrafted, ctx: Context[Settings, None]) -> DocReady:
     """Render the draft as DOCX; equal drafts give equal bytes."""
-    from .word import render  # python-docx, lxml and pygments take longer to import than the rest of the plugin
+    from .manuscript import Manuscript
+    from .word import Look, render  # python-docx, lxml and pygments take longer to import than the rest of the plugin
 
     async def rendered() -> _Rendered:
         draft = (await ctx.read(event.draft)).decode(errors="replace")
         if not draft.strip():
             raise PermanentError("The draft is empty; look at what the write stage answered.")
-        done = await asyncio.to_thread(render, draft, page=ctx.settings.page, author=ctx.settings.author)
+        manuscript = await asyncio.to_thread(Manuscript.read, draft)
+        done = await asyncio.to_thread(render, manuscript, Look(ctx.settings.page, ctx.settings.author))
         docx = await ctx.store(done.docx, DOCX_TYPE)
-        return _Rendered(docx=docx, title=done.title, warnings=done.warnings)
+        return _Rendered(docx=docx, title=manuscript.title, not_carried=done.not_carried)
 
     result = await ctx.cached(_Rendered, rendered, VERSION, event.draft, ctx.settings.page, ctx.settings.author)
     stages = (*event.stages, StageUsage(stage="output", method="local", cost_usd=Decimal(0), warnings=result.warnings))
@@ -59,6 +68,7 @@ async def output(event: DocDrafted, ctx: Context[Settings, None]) -> DocReady:
         source=event.source,
         markdown=event.draft,
         docx=result.docx,
+        not_carried=result.not_carried,
         transcript=event.transcript,
         method=method_of(stages),
         stages=stages,

@@ -1,5 +1,8 @@
-"""Markdown to DOCX: markdown-it's tree walked into python-docx, byte for byte the same for the same Markdown."""
+"""Markdown to DOCX, by two backends behind one port: our own, which is always there, and pandoc."""
 
-from .render import Rendered, render
+from .look import Backend, Look, Rendered
+from .render import render
+from .template import TemplateError
+from .validate import InvalidDocument
 
-__all__ = ["Rendered", "render"]
+__all__ = ["Backend", "InvalidDocument", "Look", "Rendered", "TemplateError", "render"]

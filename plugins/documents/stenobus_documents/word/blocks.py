@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
-from docx.oxml.ns import qn
 from markdown_it.tree import SyntaxTreeNode
 
 from . import code, tables
 from .build import Build
 from .inline import Inline
-from .numbering import LEVELS, STEP, number
-from .xml import Element, Marks, element, indent, paragraph, run
+from .numbering import LEVELS, STEP
+from .xml import Marks, Xml, paragraph, run
 
-#: Indent of a quote inside a quote, in twentieths of a point.
-_QUOTE = 284
+#: Indent of a quote inside a quote, and of what a quote or code block stands apart, in twentieths of a point.
+_QUOTE: Final = 284
+_BOX: Final = 113
+#: Indents end here, lest nothing of the line is left, as a part of the text's width.
+_DEEPEST: Final = 0.6
 #: Shaded or bordered paragraphs that touch become one box.
-_BOXED = frozenset({"fence", "code_block", "blockquote"})
+_BOXED: Final = frozenset({"fence", "code_block", "blockquote"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,106 +33,132 @@ class Place:
 
 
 class Blocks:
-    """Walks the tree of one document."""
+    """Walks the tree of one document.
 
-    def __init__(self, build: Build, out: Callable[[Element], None]) -> None:
-        self._build, self._out = build, out
+    Args:
+        out: takes the blocks in order.
+        page: the first block begins a page.
+    """
+
+    def __init__(self, build: Build, out: list[Xml], *, page: bool) -> None:
+        self._build, self._out, self._page = build, out, page
+        self._styles = build.styles
         self._inline = Inline(build, build.document.part)
+        self._deepest = int(build.width * _DEEPEST)
 
     def walk(self, nodes: Sequence[SyntaxTreeNode], place: Place = Place()) -> None:
-        """Hand the elements of these blocks to ``out``, in order."""
+        """Put these blocks out, in order."""
         for before, node in zip((None, *nodes), nodes, strict=False):
             if before and before.type in _BOXED and node.type in _BOXED:
-                self._out(paragraph("Spacer"))
+                self._paragraph("Spacer")
             match node.type:
                 case "heading":
                     self._heading(node)
                 case "paragraph":
-                    self._out(self._paragraph(node, place))
+                    self._words(node.children[0].children, place)
                 case "bullet_list" | "ordered_list":
                     self._list(node, place)
                 case "fence" | "code_block":
                     self._code(node, place)
                 case "blockquote":
-                    nested = place.style == "Quote"
-                    self.walk(node.children, replace(place, style="Quote", left=place.left + _QUOTE * (1 + nested)))
+                    left = place.left + _QUOTE * (1 + (place.style == "Quote"))
+                    self.walk(node.children, replace(place, style="Quote", left=left))
                 case "table":
-                    self._out(tables.table(node, self._inline, self._build.width))
-                    self._out(paragraph("Spacer"))  # tables that touch become one, and a document cannot end with one
+                    self._table(node, place)
                 case "hr":
-                    self._out(paragraph("Rule"))
+                    self._paragraph("Rule")
                 case "dl":
-                    self._definitions(node)
+                    self._definitions(node, place)
                 case "front_matter" | "footnote_block":
                     pass  # the cover and the footnotes are made of them
                 case _:
-                    self._build.lost[node.type] += 1
-                    self._out(self._text(node.content, place))
+                    self._build.lose(node.type, "this output does not know it; its text is there")
+                    self._paragraph(place.style, run(node.content), left=place.left)
+
+    def _paragraph(
+        self,
+        style: str | None,
+        content: Xml = "",
+        *,
+        num: tuple[int, int] | None = None,
+        left: int = 0,
+        hanging: int = 0,
+        side: str = "",
+        keep: bool = False,
+    ) -> None:
+        named = self._styles[style] if style else None
+        left = min(left, self._deepest)
+        self._out.append(
+            paragraph(named, content, page=self._page, num=num, left=left, hanging=hanging, side=side, keep=keep)
+        )
+        self._page = False
 
     def _heading(self, node: SyntaxTreeNode) -> None:
         heading = self._build.headings[self._build.position]
         self._build.position += 1
         if heading is None:
             return
-        made = paragraph(f"Heading{min(heading.level, 6)}")
-        made.append(element("w:bookmarkStart", id=self._build.position, name=heading.bookmark))
-        made.extend(self._inline.runs(node.children[0].children))
-        made.append(element("w:bookmarkEnd", id=self._build.position))
-        self._out(made)
+        mark = f'w:id="{self._build.position}"'
+        words = self._inline.text(node.children[0].children)
+        content = f'<w:bookmarkStart {mark} w:name="{heading.bookmark}"/>{words}<w:bookmarkEnd {mark}/>'
+        self._paragraph(f"Heading{min(heading.level, 6)}", content)
 
     def _code(self, node: SyntaxTreeNode, place: Place) -> None:
-        made = code.block(node.content, node.info if node.type == "fence" else "")
-        if place.left:
-            indent(made, place.left + 113)
-        self._out(made)
+        content = code.runs(node.content, node.info if node.type == "fence" else "")
+        self._paragraph("CodeBlock", content, left=place.left + _BOX if place.left else 0)
 
-    def _paragraph(self, node: SyntaxTreeNode, place: Place) -> Element:
-        made = self._text("", place)
-        made.extend(self._inline.runs(node.children[0].children))
-        return made
+    def _words(self, nodes: Sequence[SyntaxTreeNode], place: Place) -> None:
+        """A paragraph; an image that stands alone in it gets its caption."""
+        if len(nodes) == 1 and nodes[0].type == "image" and self._inline.picture(nodes[0]) is not None:
+            caption = str(nodes[0].attrs.get("title", "")) or nodes[0].content
+            self._paragraph("Figure", self._inline.image(nodes[0]), left=place.left, keep=bool(caption))
+            if caption:
+                self._paragraph("Caption", run(caption), left=place.left)
+        else:
+            self._paragraph(place.style, self._inline.text(nodes), left=place.left)
 
-    def _text(self, text: str, place: Place) -> Element:
-        made = paragraph(place.style)
-        if place.left:
-            indent(made, place.left)
-        if text:
-            made.append(run(text))
-        return made
+    def _table(self, node: SyntaxTreeNode, place: Place) -> None:
+        if self._page:
+            self._paragraph("Spacer")  # a table cannot begin a page by itself
+        self._out.extend(tables.table(node, self._inline, self._build, min(place.left, self._deepest)))
+        self._paragraph("Spacer")  # tables that touch become one, and a document cannot end with one
 
     def _list(self, node: SyntaxTreeNode, place: Place) -> None:
         level = min(place.level + 1, LEVELS - 1)
+        if place.level + 1 >= LEVELS:
+            self._build.lose("list", f"Word knows {LEVELS} levels; deeper ones stand at the last")
         ordered = node.type == "ordered_list"
         num = self._build.lists.start(ordered=ordered, level=level, first=int(node.attrs.get("start", 1)))
         inside = replace(place, left=place.left + STEP if place.left else STEP * (level + 1), level=level)
         for item in node.children:
             blocks = list(item.children)
             first = blocks.pop(0) if blocks and blocks[0].type == "paragraph" else None
-            self._out(self._item(first, num, level, place))
+            self._item(first, num, level, place)
             self.walk(blocks, inside)
 
-    def _item(self, node: SyntaxTreeNode | None, num: int, level: int, place: Place) -> Element:
-        made = paragraph(place.style or "ListParagraph")
+    def _item(self, node: SyntaxTreeNode | None, num: int, level: int, place: Place) -> None:
         content = node.children[0].children if node else []
-        box = content[0] if content and content[0].type == "html_inline" else None
-        if box is None:
-            number(made, num, level)
-        if box or place.style:
-            indent(made, (place.left or STEP * level) + STEP, hanging=STEP)
-        if box:
-            made.append(run("\u2611" if "checked=" in box.content else "\u2610", Marks(style="TaskBox")))
-            made.append(run("\t"))
-        made.extend(self._inline.runs(content[1:] if box else content))
-        if box:
-            for words in list(made.iter(qn("w:t")))[1:2]:
-                words.text = words.text.lstrip()  # the space between the brackets and the text
-        return made
+        task = content[0] if content and content[0].type == "html_inline" else None
+        box = ""
+        if task:
+            sign = "\u2611" if "checked=" in task.content else "\u2610"
+            box = run(sign, Marks(style=self._styles["TaskBox"])) + run("\t")
+            content = content[1:]
+            if content and content[0].type == "text" and content[0].token:
+                content[0].token.content = content[0].content.lstrip()  # the space behind the brackets
+        moved = task or place.style or place.left > STEP * level
+        self._paragraph(
+            place.style or "ListParagraph",
+            box + self._inline.text(content),
+            num=None if task else (num, level),
+            left=(place.left or STEP * level) + STEP if moved else 0,
+            hanging=STEP if moved else 0,
+        )
 
-    def _definitions(self, node: SyntaxTreeNode) -> None:
+    def _definitions(self, node: SyntaxTreeNode, place: Place) -> None:
         for part in node.children:
             if part.type == "dt":
-                made = paragraph("DefinitionTerm")
-                for content in part.children:
-                    made.extend(self._inline.runs(content.children))
-                self._out(made)
+                words = [self._inline.text(content.children) for content in part.children]
+                self._paragraph("DefinitionTerm", "".join(words), left=place.left)
             else:
-                self.walk(part.children, Place(style="Definition"))
+                self.walk(part.children, replace(place, style="Definition", left=place.left + 454))

@@ -6,43 +6,50 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from pygments.lexer import Lexer
 from pygments.lexers import get_lexer_by_name
 from pygments.styles import get_style_by_name
 from pygments.util import ClassNotFound
 
-from .xml import Element, Marks, paragraph, run
+from .xml import PLAIN, Marks, Xml, run
 
 #: Longer blocks stay black: colour helps nobody there and costs time.
-_COLOURED = 20_000
+COLOURED = 20_000
 
 
-def block(code: str, language: str) -> Element:
-    """One paragraph with the whole block."""
-    made = paragraph("CodeBlock")
-    for text, marks in _runs(code.rstrip("\n"), language):
-        made.append(run(text, marks))
-    return made
+def runs(code: str, info: str) -> Xml:
+    """The runs of a whole block; ``info`` is what follows the opening fence."""
+    return "".join(run(text, marks) for text, marks in _runs(code.rstrip("\n"), info))
 
 
-def _runs(code: str, language: str) -> Iterator[tuple[str, Marks]]:
-    name = language.split()[0].strip("{}.").lower() if language.strip() else ""
-    if not name or len(code) > _COLOURED:
-        yield code, Marks()
+def lexer(info: str, code: str) -> Lexer | None:
+    """What can colour the block, None when the language is not known or the block is too long."""
+    name = info.split()[0].strip("{}.").lower() if info.strip() else ""
+    return _lexer(name) if name and len(code) <= COLOURED else None
+
+
+def _runs(code: str, info: str) -> Iterator[tuple[str, Marks]]:
+    found = lexer(info, code)
+    if found is None:
+        yield code, PLAIN
         return
-    try:
-        lexer = get_lexer_by_name(name, stripnl=False, ensurenl=False)
-    except ClassNotFound:
-        yield code, Marks()
-        return
-    pending, shown = "", Marks()
-    for kind, text in lexer.get_tokens(code):
-        marks = _marks(kind)
+    pending, shown = "", PLAIN
+    for kind, text in found.get_tokens(code):
+        marks = _marks(kind) if not text.isspace() else shown
         if marks != shown and pending:
             yield pending, shown
             pending = ""
         pending, shown = pending + text, marks
     if pending:
         yield pending, shown
+
+
+@cache
+def _lexer(name: str) -> Lexer | None:
+    try:
+        return get_lexer_by_name(name, stripnl=False, ensurenl=False)
+    except ClassNotFound:
+        return None
 
 
 @cache

@@ -2,85 +2,104 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Final
 from urllib.parse import unquote
 
-from docx.opc.constants import RELATIONSHIP_TYPE as RT
-from docx.oxml.ns import qn
+from docx.section import _BaseHeaderFooter
 
+from ..headings import Heading
 from ..markdown import link_target
-from .build import Build, Heading
-from .xml import Element, Marks, element, field, paragraph, run
+from .build import Build
+from .xml import FIELD_END, Marks, Xml, element, field, field_begin, link, paragraph, parsed, run
 
 #: How the facts of a front matter are called on the cover; others keep their own name.
-_NAMES = {"source": "Recording", "transcript": "Transcript by", "generator": "Produced by"}
-_METHODS = {
+_NAMES: Final = {"source": "Recording", "transcript": "Transcript by", "generator": "Produced by"}
+_METHODS: Final = {
     "extractive": "Extractive: verbatim from the recording, no language model",
     "model": "Written by a language model from verified quotes",
 }
+#: Headings down to this level are in the contents; fewer than this many need none.
+CONTENTS_LEVELS: Final = 2
+_FEWEST: Final = 3
 
 
-def cover(build: Build, out: Callable[[Element], None], facts: Mapping[str, str]) -> None:
+def told(facts: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
+    """The facts of a front matter for people: name, value, and the address it links to."""
+    return [_told(name, value) for name, value in facts.items() if name != "title"]
+
+
+def method(facts: Mapping[str, str]) -> str:
+    """How the document came to be, empty when nothing says so."""
+    return _METHODS.get(facts.get("method", ""), "")
+
+
+def listed(headings: Sequence[Heading | None]) -> list[Heading]:
+    """The headings of the contents, none when there are too few to need them."""
+    entries = [heading for heading in headings if heading and heading.level <= CONTENTS_LEVELS]
+    return entries if len(entries) >= _FEWEST else []
+
+
+def cover(build: Build, facts: Mapping[str, str]) -> list[Xml]:
     """Title and facts of the front matter."""
-    title = paragraph("Title")
-    title.append(run(facts["title"]))
-    out(title)
-    for name, value in facts.items():
-        if name == "title":
-            continue
-        made = paragraph("CoverFact")
-        made.append(run(_NAMES.get(name, name.replace("_", " ").capitalize()), Marks(style="FactName")))
-        made.append(run("\t"))
-        made.append(_value(build, name, value))
-        out(made)
+    made = [paragraph(build.styles["Title"], run(facts["title"]))]
+    for name, value, target in told(facts):
+        words = run(value, Marks(style=build.styles["Hyperlink"] if target else None))
+        if target:
+            words = link(words, relation=build.relation(build.document.part, target))
+        content = run(name, Marks(style=build.styles["FactName"])) + run("\t") + words
+        made.append(paragraph(build.styles["CoverFact"], content))
+    return made
 
 
-def contents(out: Callable[[Element], None], headings: Sequence[Heading]) -> None:
-    """A table of contents that is complete as it is: links without page numbers, which only Word could count."""
-    entries = [heading for heading in headings if heading.level <= 2]
-    if len(entries) < 3:
-        return
-    title = paragraph("ContentsHeading")
-    title.append(run("Contents"))
-    out(title)
-    begin, instruction, separate, _, end = field(r'TOC \o "1-2" \n \h \z \u', "")
+def contents(build: Build, headings: Sequence[Heading | None]) -> list[Xml]:
+    """A table of contents that is complete as it is: links, with page numbers as soon as a program counts pages."""
+    entries = listed(headings)
+    if not entries:
+        return []
+    made = [paragraph(build.styles["ContentsHeading"], run("Contents"))]
     for number, heading in enumerate(entries):
-        made = paragraph(f"TOC{heading.level}")
+        content = link(run(heading.text), anchor=heading.bookmark)
         if number == 0:
-            made.extend((begin, instruction, separate))
-        link = element("w:hyperlink", anchor=heading.bookmark, history=1)
-        link.append(run(heading.text))
-        made.append(link)
+            content = field_begin(rf'TOC \o "1-{CONTENTS_LEVELS}" \h \z \u') + content
         if number == len(entries) - 1:
-            made.append(end)
-        out(made)
+            content += FIELD_END
+        made.append(paragraph(build.styles[f"TOC{heading.level}"], content))
+    return made
 
 
-def running_titles(build: Build, title: str, method: str, *, first_differs: bool) -> None:
-    """The title above, how the document came to be and the page number below; nothing of it on a cover."""
+def running_titles(build: Build, title: str, made_how: str, *, first_differs: bool) -> None:
+    """The title above, how the document came to be and the page number below; nothing of it on a cover.
+
+    A template's own header and footer stay as they are.
+    """
     section = build.document.sections[0]
-    section.different_first_page_header_footer = first_differs
-    header = section.header.paragraphs[0]._p
-    header.append(run(title))
-    footer = section.footer.paragraphs[0]._p
-    properties = footer.get_or_add_pPr()
-    tabs = element("w:tabs")
-    tabs.append(element("w:tab", val="right", pos=build.width))
-    properties.append(tabs)
-    footer.append(run(_METHODS.get(method, "")))
-    footer.append(run("\tPage "))
-    footer.extend(field("PAGE", "1"))
-    footer.append(run(" of "))
-    footer.extend(field("NUMPAGES", "1"))
+    theirs = _filled(section.header) or _filled(section.footer)
+    if not theirs:
+        section.different_first_page_header_footer = first_differs
+    if not _filled(section.header):
+        _fill(section.header, build.styles["Header"], run(title))
+    if not _filled(section.footer):
+        numbers = run("\tPage ") + field("PAGE", run("1")) + run(" of ") + field("NUMPAGES", run("1"))
+        _fill(section.footer, build.styles["Footer"], run(made_how) * bool(made_how) + numbers, tab=build.width)
 
 
-def _value(build: Build, name: str, value: str) -> Element:
+def _filled(part: _BaseHeaderFooter) -> bool:
+    return not part.is_linked_to_previous and len(part._element.xpath(".//w:t|.//w:drawing|.//w:pict|.//w:fldChar")) > 0
+
+
+def _fill(part: _BaseHeaderFooter, style: str, content: Xml, tab: int = 0) -> None:
+    made = parsed("w:p", f'<w:pPr><w:pStyle w:val="{style}"/></w:pPr>{content}')
+    if tab:
+        tabs = element("w:tabs")
+        tabs.append(element("w:tab", val="right", pos=tab))
+        made.pPr.append(tabs)
+    first = part.paragraphs[0]._p
+    first.getparent().replace(first, made)
+
+
+def _told(name: str, value: str) -> tuple[str, str, str | None]:
+    shown = _NAMES.get(name, name.replace("_", " ").capitalize())
     if name == "source" and "://" in value:
-        shown = unquote(value.rstrip("/").rpartition("/")[2]) or value
-        if target := link_target(value):
-            link = element("w:hyperlink", history=1)
-            link.set(qn("r:id"), build.document.part.relate_to(target, RT.HYPERLINK, is_external=True))
-            link.append(run(shown, Marks(style="Hyperlink")))
-            return link
-        return run(value)
-    return run(_METHODS.get(value, value) if name == "method" else value)
+        return shown, unquote(value.rstrip("/").rpartition("/")[2]) or value, link_target(value)
+    return shown, _METHODS.get(value, value) if name == "method" else value, None

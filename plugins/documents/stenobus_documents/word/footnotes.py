@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from docx.document import Document
@@ -11,44 +12,46 @@ from docx.opc.part import XmlPart
 from docx.oxml import parse_xml
 from docx.oxml.ns import nsdecls
 
-from .xml import Element, Marks, element, run
+from . import options
+from .xml import Marks, Xml, paragraph, parsed, properties, run
 
 _TYPE: Final = "application/vnd.openxmlformats-officedocument.wordprocessingml.footnotes+xml"
-_REFERENCE: Final = Marks(style="FootnoteReference")
 
 
 class Footnotes:
     """The footnotes of one document; the part comes into being with the first one."""
 
-    def __init__(self, document: Document) -> None:
-        self._document = document
+    def __init__(self, document: Document, text: str, reference: str) -> None:
+        self._document, self._text = document, text
         self._part: XmlPart | None = None
-        self._count = 0
+        self._mark = properties(Marks(style=reference))
+        self._notes: list[Xml] = []
 
     @property
     def part(self) -> XmlPart:
         """The part, for the relationships of links inside footnotes."""
         if self._part is None:
-            self._part = XmlPart(
-                PackURI("/word/footnotes.xml"), _TYPE, parse_xml(_separators()), self._document.part.package
-            )
+            package = self._document.part.package
+            old = [key for key, rel in self._document.part.rels.items() if rel.reltype == RT.FOOTNOTES]
+            for key in old:  # a template's own, whose text is gone with its body
+                del self._document.part.rels[key]
+            self._part = XmlPart(PackURI("/word/footnotes.xml"), _TYPE, parse_xml(_separators()), package)
             self._document.part.relate_to(self._part, RT.FOOTNOTES)
         return self._part
 
-    def add(self, content: list[Element]) -> Element:
-        """Store the paragraphs of a footnote; the run that refers to it."""
-        self._count += 1
-        mark = run("", _REFERENCE)
-        mark.append(element("w:footnoteRef"))
-        first = content[0]
-        first.insert(1 if first.pPr is not None else 0, mark)
-        mark.addnext(run(" "))
-        note = element("w:footnote", id=self._count)
-        note.extend(content)
-        self.part.element.append(note)
-        reference = run("", _REFERENCE)
-        reference.append(element("w:footnoteReference", id=self._count))
-        return reference
+    def add(self, blocks: Sequence[Xml]) -> Xml:
+        """Take the runs of a footnote's paragraphs; the run that refers to it."""
+        number = len(self._notes) + 1
+        mark = f"<w:r>{self._mark}<w:footnoteRef/></w:r>{run(' ')}"
+        content = "".join(paragraph(self._text, (mark if not n else "") + runs) for n, runs in enumerate(blocks))
+        self._notes.append(f'<w:footnote w:id="{number}">{content}</w:footnote>')
+        return f'<w:r>{self._mark}<w:footnoteReference w:id="{number}"/></w:r>'
+
+    def finish(self) -> None:
+        """Put what was taken into the part."""
+        if self._notes:
+            self.part.element.extend(list(parsed("w:footnotes", "".join(self._notes))))
+            options.footnote_separators(self._document.settings.element)
 
 
 def _separators() -> str:
@@ -57,4 +60,4 @@ def _separators() -> str:
         f'<w:footnote w:type="{kind}" w:id="{number}"><w:p><w:r><w:{kind}/></w:r></w:p></w:footnote>'
         for number, kind in ((-1, "separator"), (0, "continuationSeparator"))
     )
-    return f"<w:footnotes {nsdecls('w', 'r')}>{entries}</w:footnotes>"
+    return f"<w:footnotes {nsdecls('w', 'r', 'wp', 'a', 'pic')}>{entries}</w:footnotes>"

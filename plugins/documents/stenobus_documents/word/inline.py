@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote
 
-from docx.opc.constants import RELATIONSHIP_TYPE as RT
-from docx.oxml.ns import qn
 from markdown_it.tree import SyntaxTreeNode
 
+from ..images import Image
 from .build import Build
-from .xml import PLAIN, Element, Marks, element, paragraph, run
+from .picture import drawing
+from .xml import BREAK, PLAIN, Marks, Xml, link, run
 
 #: Word refuses files with longer targets.
-_LONGEST_TARGET = 2000
-_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_LONGEST_TARGET: Final = 2000
+_BREAK: Final = re.compile(r"<br\s*/?>", re.IGNORECASE)
 
 
 class Inline:
@@ -24,66 +24,92 @@ class Inline:
 
     def __init__(self, build: Build, part: Any, *, footnotes: bool = True) -> None:
         self._build, self._part, self._footnotes = build, part, footnotes
+        self._code, self._link = build.styles["InlineCode"], build.styles["Hyperlink"]
 
-    def runs(self, nodes: Sequence[SyntaxTreeNode], marks: Marks = PLAIN, *, breaks: bool = False) -> list[Element]:
-        """Elements for a paragraph. With ``breaks``, each ``<br>`` of the text is a line break in its own run."""
-        made: list[Element] = []
+    def text(self, nodes: Sequence[SyntaxTreeNode]) -> Xml:
+        """The content of a paragraph."""
+        return "".join(self.runs(nodes))
+
+    def runs(self, nodes: Sequence[SyntaxTreeNode], marks: Marks = PLAIN, *, breaks: bool = False) -> list[Xml]:
+        """The same in pieces. With ``breaks``, each ``<br>`` of the text is a piece of its own, :data:`BREAK`."""
+        made: list[Xml] = []
         for node in nodes:
             match node.type:
                 case "text":
-                    for number, text in enumerate(_BREAK.split(node.content) if breaks else [node.content]):
-                        made += [run("\n")] * (number > 0) + [run(text, marks)] * bool(text)
+                    content = node.content
+                    if breaks and "<" in content:
+                        for number, text in enumerate(_BREAK.split(content)):
+                            made += [BREAK] * (number > 0) + [run(text, marks)] * bool(text)
+                    elif content:
+                        made.append(run(content, marks))
                 case "softbreak":
                     made.append(run(" ", marks))
                 case "hardbreak":
-                    made.append(run("\n", marks))
+                    made.append(BREAK)
                 case "code_inline":
-                    made.append(run(node.content, marks.with_(style=marks.style or "InlineCode")))
+                    made.append(run(node.content, marks._replace(style=marks.style or self._code)))
                 case "strong":
-                    made += self.runs(node.children, marks.with_(bold=True), breaks=breaks)
+                    made += self.runs(node.children, marks._replace(bold=True), breaks=breaks)
                 case "em":
-                    made += self.runs(node.children, marks.with_(italic=True), breaks=breaks)
+                    made += self.runs(node.children, marks._replace(italic=True), breaks=breaks)
                 case "s":
-                    made += self.runs(node.children, marks.with_(strike=True), breaks=breaks)
+                    made += self.runs(node.children, marks._replace(strike=True), breaks=breaks)
                 case "link":
-                    made += self._link(node, marks, breaks=breaks)
+                    made += self._hyperlink(node, marks, breaks=breaks)
                 case "image":
-                    made.append(run(f"[image: {node.content or 'no description'}]", marks.with_(italic=True)))
-                    self._build.lost["image"] += 1
+                    made.append(self.image(node))
                 case "footnote_ref":
-                    made += self._footnote(node)
+                    made.append(self._footnote(node))
                 case "html_inline" | "footnote_anchor":
                     pass  # the box of a task, which its list draws; the way back, which Word draws
                 case _:
                     made.append(run(node.content, marks))
-                    self._build.lost[node.type] += 1
+                    self._build.lose(node.type, "this output does not know it; its text is there")
         return made
 
-    def _link(self, node: SyntaxTreeNode, marks: Marks, *, breaks: bool) -> list[Element]:
-        target = str(node.attrs.get("href", ""))
-        if target.startswith("#"):
-            bookmark = self._build.anchors.get(unquote(target[1:]))
-            if bookmark is None:
-                return self.runs(node.children, marks, breaks=breaks)
-            link = element("w:hyperlink", anchor=bookmark, history=1)
-        elif len(target) <= _LONGEST_TARGET:
-            link = element("w:hyperlink", history=1)
-            link.set(qn("r:id"), self._part.relate_to(target, RT.HYPERLINK, is_external=True))
-        else:
-            self._build.lost["link with a very long address"] += 1
-            return self.runs(node.children, marks, breaks=breaks)
-        link.extend(self.runs(node.children, marks.with_(style="Hyperlink"), breaks=breaks))
-        return [link]
+    def picture(self, node: SyntaxTreeNode) -> Image | None:
+        """The picture behind an image, None when there is none; why is noted."""
+        found = self._build.pictures.get(str(node.attrs.get("src", "")), "it was not loaded")
+        if not self._footnotes:
+            found = "footnotes hold no images here"
+        if isinstance(found, Image):
+            return found
+        self._build.lose("image", f"{found}; its description is there")
+        return None
 
-    def _footnote(self, node: SyntaxTreeNode) -> list[Element]:
+    def image(self, node: SyntaxTreeNode) -> Xml:
+        """An image, or its description in its place."""
+        found = self.picture(node)
+        if found is None:
+            return run(f"[image: {node.content or 'no description'}]", Marks(italic=True))
+        return drawing(self._build, found, node.content)
+
+    def _hyperlink(self, node: SyntaxTreeNode, marks: Marks, *, breaks: bool) -> list[Xml]:
+        target = str(node.attrs.get("href", ""))
+        anchor = relation = ""
+        if target.startswith("#"):
+            heading = self._build.anchors.get(unquote(target[1:]))
+            if heading is None:
+                self._build.lose("link", "it names a place that the document has not; its text is there")
+                return self.runs(node.children, marks, breaks=breaks)
+            anchor = heading.bookmark
+        elif len(target) <= _LONGEST_TARGET:
+            relation = self._build.relation(self._part, target)
+        else:
+            self._build.lose("link", f"its address has more than {_LONGEST_TARGET} characters; its text is there")
+            return self.runs(node.children, marks, breaks=breaks)
+        content = self.runs(node.children, marks._replace(style=self._link), breaks=breaks)
+        return [link("".join(content), anchor=anchor, relation=relation)]
+
+    def _footnote(self, node: SyntaxTreeNode) -> Xml:
         note = self._build.notes.get(node.meta.get("id", -1))
         if note is None or not self._footnotes:
-            return [run(f"[{node.meta.get('label') or node.meta.get('id', 0) + 1}]")]
+            self._build.lose("footnote", "it stands in a footnote itself, or is not told; its mark is there")
+            return run(f"[{node.meta.get('label') or node.meta.get('id', 0) + 1}]")
         inside = Inline(self._build, self._build.footnotes.part, footnotes=False)
-        content = []
-        for block in note.walk():
-            if block.type == "inline":
-                made = paragraph("FootnoteText")
-                made.extend(inside.runs(block.children))
-                content.append(made)
-        return [self._build.footnotes.add(content or [paragraph("FootnoteText")])]
+        blocks = [inside.text(block.children) for block in note.walk() if block.type == "inline"]
+        rest = [block for block in note.walk() if block.type in {"fence", "code_block", "table"}]
+        if rest:
+            self._build.lose("footnote", "code and tables in footnotes stand as plain text", len(rest))
+            blocks += [run(block.content.rstrip("\n"), Marks(style=self._code)) for block in rest if block.content]
+        return self._build.footnotes.add(blocks or [""])

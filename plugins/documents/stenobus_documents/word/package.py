@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import zipfile
+from typing import Final
 
 from docx.document import Document
 from docx.oxml.ns import qn
 
 #: The first moment that a zip file can name.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-_UNWANTED = (
+_EPOCH: Final = (1980, 1, 1, 0, 0, 0)
+_UNWANTED: Final = (
     "http://schemas.openxmlformats.org/package/2006/relationships/metadata/thumbnail",
     "http://schemas.microsoft.com/office/2007/relationships/stylesWithEffects",
 )
@@ -26,9 +27,6 @@ def describe(document: Document, *, title: str, author: str, subject: str, langu
     for tag in ("dcterms:created", "dcterms:modified"):
         for child in element.findall(qn(tag)):
             element.remove(child)
-    for mode in document.settings.element.iter(qn("w:compatSetting")):
-        if mode.get(qn("w:name")) == "compatibilityMode":
-            mode.set(qn("w:val"), "15")  # less opens the file in Word's compatibility mode
 
 
 def pack(document: Document) -> bytes:
@@ -38,10 +36,16 @@ def pack(document: Document) -> bytes:
             del source.rels[key]
     raw = io.BytesIO()
     document.save(raw)
+    return repacked(raw.getvalue())
+
+
+def repacked(data: bytes, changes: dict[str, bytes] | None = None) -> bytes:
+    """A DOCX with some of its files changed, entries sorted, every one at the same fixed time."""
+    changes = changes or {}
     packed = io.BytesIO()
-    with zipfile.ZipFile(raw) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as new:
-        for name in sorted(old.namelist(), key=lambda name: (name != "[Content_Types].xml", name)):
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in sorted({*old.namelist()}, key=lambda name: (name != "[Content_Types].xml", name)):
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.compress_type, entry.create_system, entry.external_attr = zipfile.ZIP_DEFLATED, 3, 0o600 << 16
-            new.writestr(entry, old.read(name))
+            new.writestr(entry, changes.get(name) or old.read(name))
     return packed.getvalue()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from docx.document import Document
-from docx.oxml import parse_xml
-from docx.oxml.ns import nsdecls, qn
+from docx.oxml.ns import qn
 
-from .xml import element
+from .xml import Element, Xml, element, parsed
 
 BODY_FONT: Final = "Calibri"
 CODE_FONT: Final = "Consolas"
@@ -18,6 +18,19 @@ GREY: Final = "6B7280"
 RULE: Final = "C9D3DF"
 SHADE: Final = "F3F6FA"
 
+
+class Style(NamedTuple):
+    """A style: what we call it is its id, unless a template has one of this name. ``body`` may name ``{width}``."""
+
+    kind: str
+    id: str
+    name: str
+    based_on: str | None
+    body: Xml
+    following: str = ""
+    default: bool = False
+
+
 _SHADED = f'<w:shd w:val="clear" w:color="auto" w:fill="{SHADE}"/>'
 
 
@@ -26,39 +39,30 @@ def _fonts(name: str) -> str:
 
 
 _TEXT = _fonts(BODY_FONT)
+_DOTS = '<w:tabs><w:tab w:val="right" w:leader="dot" w:pos="{width}"/></w:tabs>'
 _MONO = _fonts(CODE_FONT)
-
-
-def _style(
-    kind: str, style: str, name: str, based_on: str | None, body: str, *, next_style: str = "", default: bool = False
-) -> str:
-    links = f'<w:basedOn w:val="{based_on}"/>' if based_on else ""
-    links += f'<w:next w:val="{next_style}"/>' if next_style else ""
-    first = 'w:default="1" ' if default else ""
-    head = f'<w:style w:type="{kind}" {first}w:styleId="{style}"><w:name w:val="{name}"/>'
-    return f"{head}{links}<w:qFormat/>{body}</w:style>"
 
 
 def _paragraph(
     style: str, name: str, properties: str, run: str = "", based_on: str = "Normal", following: str = ""
-) -> str:
+) -> Style:
     body = (f"<w:pPr>{properties}</w:pPr>" if properties else "") + (f"<w:rPr>{run}</w:rPr>" if run else "")
-    return _style("paragraph", style, name, based_on, body, next_style=following)
+    return Style("paragraph", style, name, based_on, body, following)
 
 
-def _heading(level: int, size: int, before: int, color: str) -> str:
+def _heading(level: int, size: int, before: int, color: str) -> Style:
     return _paragraph(
         f"Heading{level}",
         f"heading {level}",
         f'<w:keepNext/><w:keepLines/><w:spacing w:before="{before}" w:after="{80 if level > 1 else 120}" w:line="240"'
         f' w:lineRule="auto"/><w:outlineLvl w:val="{level - 1}"/>',
-        f'{_TEXT}<w:b/><w:color w:val="{color}"/><w:sz w:val="{size}"/><w:szCs w:val="{size}"/>',
+        f'<w:b/><w:color w:val="{color}"/><w:sz w:val="{size}"/><w:szCs w:val="{size}"/>',
         following="Normal",
     )
 
 
-def _character(style: str, name: str, run: str) -> str:
-    return _style("character", style, name, "DefaultParagraphFont", f"<w:rPr>{run}</w:rPr>")
+def _character(style: str, name: str, run: str) -> Style:
+    return Style("character", style, name, "DefaultParagraphFont", f"<w:rPr>{run}</w:rPr>")
 
 
 def _border(side: str, color: str, size: int = 4, space: int = 0) -> str:
@@ -75,9 +79,9 @@ _TABLE = (
     f'<w:tblStylePr w:type="band2Horz"><w:tcPr>{_SHADED}</w:tcPr></w:tblStylePr>'
 )
 
-#: Style ids by what they are for. A document template has to have all of them.
-STYLES: Final = (
-    _style(
+#: All that a rendering may name.
+STYLES: Final[tuple[Style, ...]] = (
+    Style(
         "paragraph",
         "Normal",
         "Normal",
@@ -97,14 +101,14 @@ STYLES: Final = (
         "Title",
         f'<w:keepNext/><w:pBdr>{_border("bottom", ACCENT, 18, 10)}</w:pBdr>'
         '<w:spacing w:before="1800" w:after="280" w:line="228" w:lineRule="auto"/>',
-        f'{_TEXT}<w:b/><w:color w:val="{ACCENT}"/><w:sz w:val="56"/><w:szCs w:val="56"/>',
+        f'<w:b/><w:color w:val="{ACCENT}"/><w:sz w:val="56"/><w:szCs w:val="56"/>',
     ),
     _paragraph("CoverFact", "Cover Fact", '<w:tabs><w:tab w:val="left" w:pos="1701"/></w:tabs><w:spacing w:after="40"/>'
                '<w:ind w:left="1701" w:hanging="1701"/>'),
     _paragraph("ContentsHeading", "Contents Heading", '<w:keepNext/><w:spacing w:before="560" w:after="120"/>',
                f'<w:b/><w:color w:val="{ACCENT}"/><w:sz w:val="26"/><w:szCs w:val="26"/>'),
-    _paragraph("TOC1", "toc 1", '<w:spacing w:after="40"/>'),
-    _paragraph("TOC2", "toc 2", '<w:spacing w:after="20"/><w:ind w:left="340"/>', f'<w:color w:val="{GREY}"/>'),
+    _paragraph("TOC1", "toc 1", f'{_DOTS}<w:spacing w:before="60" w:after="20"/>'),
+    _paragraph("TOC2", "toc 2", f'{_DOTS}<w:spacing w:after="10"/><w:ind w:left="340"/>', f'<w:color w:val="{GREY}"/>'),
     _paragraph("ListParagraph", "List Paragraph", '<w:spacing w:after="100"/><w:contextualSpacing/>'),
     _paragraph(
         "Quote",
@@ -124,6 +128,10 @@ STYLES: Final = (
     _paragraph("TableText", "Table Text", '<w:spacing w:after="50" w:line="252" w:lineRule="auto"/>',
                '<w:sz w:val="19"/><w:szCs w:val="19"/>'),
     _paragraph("TableHead", "Table Head", '<w:keepNext/>', '<w:b/><w:color w:val="FFFFFF"/>', based_on="TableText"),
+    _paragraph("Figure", "Figure", '<w:spacing w:before="120" w:after="80" w:line="240" w:lineRule="auto"/>'
+               '<w:jc w:val="center"/>'),
+    _paragraph("Caption", "caption", '<w:spacing w:after="200" w:line="240" w:lineRule="auto"/><w:jc w:val="center"/>',
+               f'<w:i/><w:color w:val="{GREY}"/><w:sz w:val="18"/><w:szCs w:val="18"/>'),
     _paragraph("Spacer", "Spacer", '<w:spacing w:before="0" w:after="0" w:line="160" w:lineRule="exact"/>',
                '<w:sz w:val="8"/>'),
     _paragraph("DefinitionTerm", "Definition Term", '<w:keepNext/><w:spacing w:after="0"/>', "<w:b/>"),
@@ -143,31 +151,73 @@ STYLES: Final = (
     _character("FootnoteReference", "footnote reference", '<w:vertAlign w:val="superscript"/>'),
     _character("TaskBox", "Task Box", _fonts("Segoe UI Symbol")),
     _character("FactName", "Fact Name", f'<w:color w:val="{GREY}"/>'),
-    _style("table", "DocumentTable", "Document Table", "TableNormal", _TABLE),
+    Style("table", "DocumentTable", "Document Table", "TableNormal", _TABLE),
 )  # fmt: skip
 
 
-def install(document: Document, language: str) -> None:
-    """Put the styles into a document, in place of those with the same id, and drop the template's table styles."""
+def install(document: Document, language: str, width: int, *, keep: bool) -> tuple[Mapping[str, str], list[str]]:
+    """Put the styles into a document.
+
+    Args:
+        language: BCP 47, empty for the one it has.
+        width: of the text, in twentieths of a point.
+        keep: the styles that it already has by name are kept; else they are replaced.
+
+    Returns:
+        Ids by what we call them, and the names of those that were added to what was kept.
+    """
     root = document.styles.element
-    known = {style.get(qn("w:styleId")): style for style in root.findall(qn("w:style"))}
-    for name, style in known.items():
-        if style.get(qn("w:type")) == "table" and name not in {"TableNormal", "TableGrid"}:
-            root.remove(style)
-    for xml in STYLES:
-        style = parse_xml(xml.replace("<w:style ", f"<w:style {nsdecls('w')} ", 1))
-        old = known.get(style.get(qn("w:styleId")))
+    known = {(style.get(qn("w:type")), _name(style)): style for style in root.findall(qn("w:style"))}
+    taken = {style.get(qn("w:styleId")) for style in known.values()}
+    ids = {"DefaultParagraphFont": _id_of(known.get(("character", "default paragraph font")), "DefaultParagraphFont"),
+           "TableNormal": _id_of(known.get(("table", "normal table")), "TableNormal")}  # fmt: skip
+    added = []
+    for style in STYLES:
+        old = known.get((style.kind, style.name.lower()))
+        ids[style.id] = _id_of(old, style.id if style.id not in taken else f"Stenobus{style.id}")
+    for style in STYLES:
+        old = known.get((style.kind, style.name.lower()))
         if old is None:
-            root.append(style)
-        else:
-            root.replace(old, style)
+            added.append(style.name)
+            root.append(_made(style, ids, width))
+        elif not keep:
+            root.replace(old, _made(style, ids, width))
     lang = root.find(f"{qn('w:docDefaults')}/{qn('w:rPrDefault')}/{qn('w:rPr')}/{qn('w:lang')}")
     if lang is not None and language:
         lang.set(qn("w:val"), language)
+    return ids, added if keep else []
 
 
-def page(document: Document, size: str) -> int:
-    """Set paper and margins; the width of the text in twentieths of a point."""
+def _made(style: Style, ids: Mapping[str, str], width: int) -> Element:
+    links = f'<w:basedOn w:val="{ids[style.based_on]}"/>' if style.based_on else ""
+    links += f'<w:next w:val="{ids[style.following]}"/>' if style.following else ""
+    body = style.body.replace("{width}", str(width))
+    made = parsed("w:style", f'<w:name w:val="{style.name}"/>{links}<w:qFormat/>{body}')
+    made.set(qn("w:type"), style.kind)
+    if style.default:
+        made.set(qn("w:default"), "1")
+    made.set(qn("w:styleId"), ids[style.id])
+    return made
+
+
+def _name(style: Element) -> str:
+    name = style.find(qn("w:name"))
+    return "" if name is None else str(name.get(qn("w:val"))).lower()
+
+
+def _id_of(style: Element | None, otherwise: str) -> str:
+    return otherwise if style is None else str(style.get(qn("w:styleId")))
+
+
+def drop_table_styles(document: Document) -> None:
+    """Leave out python-docx's own table styles, which nothing uses."""
+    for style in document.styles.element.findall(qn("w:style")):
+        if style.get(qn("w:type")) == "table" and style.get(qn("w:styleId")) not in {"TableNormal", "TableGrid"}:
+            document.styles.element.remove(style)
+
+
+def page(document: Document, size: str) -> None:
+    """Set paper and margins."""
     section = document.sections[0]._sectPr
     width, height = {"A4": (11906, 16838), "Letter": (12240, 15840)}[size]
     margin = 1134
@@ -178,4 +228,17 @@ def page(document: Document, size: str) -> int:
     section.insert(
         1, element("w:pgMar", top=1304, right=margin, bottom=1134, left=margin, header=624, footer=567, gutter=0)
     )
-    return width - 2 * margin
+
+
+def room(document: Document) -> tuple[int, int]:
+    """Width and height of the text, in twentieths of a point."""
+    section = document.sections[-1]
+    page_width, page_height = section.page_width or _LETTER[0], section.page_height or _LETTER[1]
+    sides = (section.left_margin or 0) + (section.right_margin or 0) + (section.gutter or 0)
+    ends = (section.top_margin or 0) + (section.bottom_margin or 0)
+    return max(_LEAST, int(page_width - sides) // 635), max(_LEAST, int(page_height - ends) // 635)
+
+
+#: Word's own page where a template names none, in English Metric Units; and the least room to write on.
+_LETTER: Final = (7772400, 10058400)
+_LEAST: Final = 2000

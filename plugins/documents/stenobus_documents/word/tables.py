@@ -3,107 +3,111 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from docx.oxml.ns import qn
 from markdown_it.tree import SyntaxTreeNode
 
+from ..headings import plain
+from .build import Build
 from .inline import Inline
-from .xml import Element, element, paragraph
+from .xml import BREAK, Xml, paragraph
 
+#: Word refuses files with wider tables.
+COLUMNS: Final = 63
+#: Rows a table may have; programs take minutes to lay out longer ones.
+ROWS: Final = 5_000
 #: Width of a character of a cell's text, roughly, and the least width of a column, in twentieths of a point.
-_CHARACTER = 105
-_NARROWEST = 640
+_CHARACTER: Final = 105
+_NARROWEST: Final = 640
+_PADDING: Final = 220
 #: A row with more characters in one cell may break over pages, lest it leaves half of one empty.
-_TALL = 500
+_TALL: Final = 500
 
 
-def table(node: SyntaxTreeNode, inline: Inline, width: int) -> Element:
-    """The table: as wide as its text needs, at most ``width`` twentieths of a point."""
+def table(node: SyntaxTreeNode, inline: Inline, build: Build, left: int = 0) -> list[Xml]:
+    """The table, as wide as its text needs and as there is room; more than one when it has too many columns.
+
+    Args:
+        left: its indent, in twentieths of a point.
+    """
     head = [row for part in node.children if part.type == "thead" for row in part.children]
     body = [row for part in node.children if part.type == "tbody" for row in part.children]
-    columns = _widths([[_text(cell) for cell in row.children] for row in (*head, *body)], width)
-    made = element("w:tbl")
-    made.append(_properties(sum(columns), header=bool(head)))
-    grid = element("w:tblGrid")
-    grid.extend(element("w:gridCol", w=column) for column in columns)
-    made.append(grid)
-    for row in head:
-        made.append(_row(row, columns, inline, "TableHead"))
-    for row in body:
-        made.append(_row(row, columns, inline, "TableText"))
+    if len(body) > ROWS:
+        build.lose("table row", f"a table ends after {ROWS} rows", len(body) - ROWS)
+        body = body[:ROWS]
+    cells = [list(row.children) for row in (*head, *body)]
+    count = max(map(len, cells), default=0)
+    if count > COLUMNS:
+        build.lose("table", f"Word knows {COLUMNS} columns; the table goes on in another below it")
+    made = []
+    for start in range(0, count, COLUMNS):
+        if start:
+            made.append(paragraph(build.styles["Spacer"]))
+        part = [row[start : start + COLUMNS] for row in cells]
+        made.append(_table(part, len(head), inline, build, left))
     return made
 
 
-def _properties(width: int, *, header: bool) -> Element:
-    made = element("w:tblPr")
-    made.append(element("w:tblStyle", val="DocumentTable"))
-    made.append(element("w:tblW", w=width, type="dxa"))
-    made.append(element("w:tblLayout", type="fixed"))
-    look = {"firstRow": int(header), "lastRow": 0, "firstColumn": 0, "lastColumn": 0, "noHBand": 0, "noVBand": 1}
-    made.append(element("w:tblLook", val="0420" if header else "0400", **look))
-    return made
+def _table(rows: Sequence[Sequence[SyntaxTreeNode]], heads: int, inline: Inline, build: Build, left: int) -> Xml:
+    texts = [[plain(cell) for cell in row] for row in rows]
+    columns = _widths(texts, build.width - left)
+    grid = "".join(f'<w:gridCol w:w="{column}"/>' for column in columns)
+    widths = [f'<w:tc><w:tcPr><w:tcW w:w="{column}" w:type="dxa"/></w:tcPr>' for column in columns]
+    made = [_properties(sum(columns), build.styles["DocumentTable"], left, header=heads > 0), grid, "</w:tblGrid>"]
+    for number, (row, text) in enumerate(zip(rows, texts, strict=True)):
+        head = number < heads
+        style = build.styles["TableHead" if head else "TableText"]
+        whole = "<w:cantSplit/>" if max(map(len, text), default=0) < _TALL else ""
+        about = f"<w:trPr>{whole}{'<w:tblHeader/>' if head else ''}</w:trPr>" if whole or head else ""
+        content = "".join(
+            f"{width}{_cell(cell, inline, style)}</w:tc>" for width, cell in zip(widths, row, strict=True)
+        )
+        made.append(f"<w:tr>{about}{content}</w:tr>")
+    return f"<w:tbl>{''.join(made)}</w:tbl>"
 
 
-def _row(node: SyntaxTreeNode, columns: Sequence[int], inline: Inline, style: str) -> Element:
-    row = element("w:tr")
-    properties = element("w:trPr")
-    if max((len(_text(cell)) for cell in node.children), default=0) < _TALL:
-        properties.append(element("w:cantSplit"))
-    if style == "TableHead":
-        properties.append(element("w:tblHeader"))
-    row.append(properties)
-    for width, cell in zip(columns, node.children, strict=True):
-        made = element("w:tc")
-        about = element("w:tcPr")
-        about.append(element("w:tcW", w=width, type="dxa"))
-        made.append(about)
-        side = str(cell.attrs.get("style", "")).removeprefix("text-align:")
-        runs = [run for content in cell.children for run in inline.runs(content.children, breaks=True)]
-        made.extend(_paragraphs(runs, style, side))
-        row.append(made)
-    return row
-
-
-def _paragraphs(runs: Sequence[Element], style: str, side: str) -> list[Element]:
-    """A cell's content: a line break between two things said begins a paragraph."""
-    made: list[Element] = []
-    for run in (None, *runs):
-        if run is None or [part.tag for part in run] == [qn("w:br")]:
-            made.append(paragraph(style))
-            if side in {"center", "right"}:
-                made[-1].get_or_add_pPr().append(element("w:jc", val=side))
-        else:
-            made[-1].append(run)
-    return made
-
-
-def _text(cell: SyntaxTreeNode) -> str:
-    return "".join(
-        node.content if node.type in {"text", "code_inline"} else " "
-        for content in cell.children
-        for node in content.walk()
-        if not node.children
+def _properties(width: int, style: str, left: int, *, header: bool) -> Xml:
+    indent = f'<w:tblInd w:w="{left}" w:type="dxa"/>' if left else ""
+    look = f'w:val="{"0420" if header else "0400"}" w:firstRow="{int(header)}" w:lastRow="0" w:firstColumn="0"'
+    return (
+        f'<w:tblPr><w:tblStyle w:val="{style}"/><w:tblW w:w="{width}" w:type="dxa"/>{indent}'
+        f'<w:tblLayout w:type="fixed"/><w:tblLook {look} w:lastColumn="0" w:noHBand="0" w:noVBand="1"/></w:tblPr>'
+        "<w:tblGrid>"
     )
+
+
+def _cell(cell: SyntaxTreeNode, inline: Inline, style: str) -> Xml:
+    """A cell's content: a line break between two things said begins a paragraph."""
+    side = str(cell.attrs.get("style", "")).removeprefix("text-align:")
+    parts: list[list[Xml]] = [[]]
+    for content in cell.children:
+        for piece in inline.runs(content.children, breaks=True):
+            if piece is BREAK:
+                parts.append([])
+            else:
+                parts[-1].append(piece)
+    side = side if side in {"center", "right"} else ""
+    return "".join(paragraph(style, "".join(part), side=side) for part in parts)
 
 
 def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Columns by how much they have to say; in a full table none is narrower than its longest word if there is room."""
-    count = max(map(len, rows), default=1)
-    cells = [[row[column] for row in rows] for column in range(count)]
+    count = len(rows[0])
     fair = width * 9 // 10 // count
-    least = [
-        min(fair, max([_NARROWEST, *(len(word) * _CHARACTER + 220 for cell in column for word in cell.split())]))
-        for column in cells
-    ]
-    wanted = [
-        max(floor, max(min(len(cell), 90) for cell in column) * _CHARACTER + 220)
-        for floor, column in zip(least, cells, strict=True)
-    ]
+    least, wanted = [], []
+    for column in range(count):
+        cells = [row[column] for row in rows]
+        longest = max((len(word) for cell in cells for word in cell.split()), default=0)
+        floor = min(fair, max(_NARROWEST, longest * _CHARACTER + _PADDING))
+        least.append(floor)
+        wanted.append(max(floor, max(min(len(cell), 90) for cell in cells) * _CHARACTER + _PADDING))
     if sum(wanted) <= width:
         return wanted
-    spare = [max(0, want - floor) for want, floor in zip(wanted, least, strict=True)]
-    room = width - sum(least)
-    return _scaled([floor + room * share // sum(spare) for floor, share in zip(least, spare, strict=True)], width)
+    spare = [want - floor for want, floor in zip(wanted, least, strict=True)]
+    room = max(0, width - sum(least))
+    return _scaled(
+        [floor + room * share // (sum(spare) or 1) for floor, share in zip(least, spare, strict=True)], width
+    )
 
 
 def _scaled(widths: Sequence[int], width: int) -> list[int]:

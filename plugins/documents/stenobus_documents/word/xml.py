@@ -1,24 +1,30 @@
-"""The few WordprocessingML elements that everything here is made of.
+"""The few WordprocessingML elements that everything here is made of, as text.
 
-Elements are made directly where python-docx has no call for them, and because its lookups by name cost most of the
-time of a long document.
+The body is written as text and parsed once: making an element at a time took most of the time of a long document.
+Children of properties are in the order of the schema.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from functools import cache
+from html import escape as escaped
+from typing import Any, Final, NamedTuple
 
-from docx.oxml import OxmlElement
-from docx.oxml.ns import qn
+from docx.oxml import OxmlElement, parse_xml
+from docx.oxml.ns import nsdecls, qn
 
 #: lxml elements with python-docx's own classes; neither library types them.
 Element = Any
+#: Well-formed WordprocessingML without namespace declarations.
+Xml = str
+
+BREAK: Final[Xml] = "<w:r><w:br/></w:r>"
+_OPEN: Final = '<w:t xml:space="preserve">'
+_EMPTY: Final = f"{_OPEN}</w:t>"
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """How a run looks."""
+class Marks(NamedTuple):
+    """How a run looks. ``style`` is a style's id."""
 
     bold: bool = False
     italic: bool = False
@@ -26,81 +32,95 @@ class Marks:
     style: str | None = None
     color: str | None = None
 
-    def with_(self, **changes: Any) -> Marks:
-        """These marks and more."""
-        return replace(self, **changes)
+
+PLAIN: Final = Marks()
 
 
-PLAIN = Marks()
+def parsed(tag: str, content: Xml) -> Element:
+    """An element with this content, of python-docx's classes."""
+    return parse_xml(f"<{tag} {nsdecls('w', 'r', 'wp', 'a', 'pic')}>{content}</{tag}>")
 
 
 def element(tag: str, **attributes: str | int) -> Element:
-    """An element such as ``element("w:shd", val="clear")``; attributes are in the namespace ``w``."""
+    """An lxml element such as ``element("w:shd", val="clear")``; attributes are in the namespace ``w``."""
     made = OxmlElement(tag)
     for name, value in attributes.items():
         made.set(qn(f"w:{name}"), str(value))
     return made
 
 
-def paragraph(style: str | None = None) -> Element:
-    """An empty paragraph of a style, by its id."""
-    made = OxmlElement("w:p")
-    if style:
-        made.get_or_add_pPr().get_or_add_pStyle().val = style
-    return made
+def paragraph(
+    style: str | None = None,
+    content: Xml = "",
+    *,
+    page: bool = False,
+    num: tuple[int, int] | None = None,
+    left: int = 0,
+    hanging: int = 0,
+    side: str = "",
+    keep: bool = False,
+) -> Xml:
+    """A paragraph.
+
+    Args:
+        style: a style's id.
+        page: it begins a page.
+        num: numId and level of the list it is an item of.
+        left: indent in twentieths of a point; ``hanging`` is how far its first line reaches out of it.
+        side: center or right, where it is not the left one.
+        keep: it stays on the page of the next one.
+    """
+    properties = f'<w:pStyle w:val="{style}"/>' if style else ""
+    if keep:
+        properties += "<w:keepNext/>"
+    if page:
+        properties += "<w:pageBreakBefore/>"
+    if num:
+        properties += f'<w:numPr><w:ilvl w:val="{num[1]}"/><w:numId w:val="{num[0]}"/></w:numPr>'
+    if left:
+        properties += f'<w:ind w:left="{left}"' + (f' w:hanging="{hanging}"/>' if hanging else "/>")
+    if side:
+        properties += f'<w:jc w:val="{side}"/>'
+    return f"<w:p><w:pPr>{properties}</w:pPr>{content}</w:p>" if properties else f"<w:p>{content}</w:p>"
 
 
-def indent(made: Element, left: int, hanging: int = 0) -> None:
-    """Indent a paragraph, in twentieths of a point."""
-    ind = made.get_or_add_pPr().get_or_add_ind()
-    ind.set(qn("w:left"), str(left))
-    if hanging:
-        ind.set(qn("w:hanging"), str(hanging))
-
-
-def run(text: str, marks: Marks = PLAIN) -> Element:
+def run(text: str, marks: Marks = PLAIN) -> Xml:
     """A run; line feeds become line breaks, tabs become tabs."""
-    made = OxmlElement("w:r")
-    properties = _properties(marks)
-    if len(properties):
-        made.append(properties)
-    for number, line in enumerate(text.split("\n")):
-        if number:
-            made.append(OxmlElement("w:br"))
-        for column, part in enumerate(line.split("\t")):
-            if column:
-                made.append(OxmlElement("w:tab"))
-            if part:
-                words = OxmlElement("w:t")
-                words.text = part
-                words.set("{http://www.w3.org/XML/1998/namespace}space", "preserve")
-                made.append(words)
-    return made
+    words = _OPEN + escaped(text, quote=False) + "</w:t>"
+    if "\n" in text or "\t" in text:
+        words = words.replace("\n", f"</w:t><w:br/>{_OPEN}").replace("\t", f"</w:t><w:tab/>{_OPEN}")
+        words = words.replace(_EMPTY, "")
+    return f"<w:r>{properties(marks)}{words}</w:r>"
 
 
-def field(instruction: str, shown: str, marks: Marks = PLAIN) -> list[Element]:
-    """A field such as PAGE, with what is shown until it is computed."""
-    runs = []
-    for content in ("begin", instruction, "separate", shown, "end"):
-        made = run(shown if content is shown else "", marks)
-        if content in {"begin", "separate", "end"}:
-            made.append(element("w:fldChar", fldCharType=content))
-        elif content is instruction:
-            code = OxmlElement("w:instrText")
-            code.text = f" {instruction} "
-            code.set("{http://www.w3.org/XML/1998/namespace}space", "preserve")
-            made.append(code)
-        runs.append(made)
-    return runs
+@cache
+def properties(marks: Marks) -> Xml:
+    """The properties of a run."""
+    made = f'<w:rStyle w:val="{marks.style}"/>' if marks.style else ""
+    for tag, wanted in (("b", marks.bold), ("i", marks.italic), ("strike", marks.strike)):
+        made += f"<w:{tag}/>" if wanted else ""
+    made += f'<w:color w:val="{marks.color}"/>' if marks.color else ""
+    return f"<w:rPr>{made}</w:rPr>" if made else ""
 
 
-def _properties(marks: Marks) -> Element:
-    made = OxmlElement("w:rPr")  # children in the order of the schema
-    if marks.style:
-        made.append(element("w:rStyle", val=marks.style))
-    for tag, wanted in (("w:b", marks.bold), ("w:i", marks.italic), ("w:strike", marks.strike)):
-        if wanted:
-            made.append(OxmlElement(tag))
-    if marks.color:
-        made.append(element("w:color", val=marks.color))
-    return made
+def link(content: Xml, *, anchor: str = "", relation: str = "") -> Xml:
+    """A hyperlink to a bookmark, or to the target of a relationship."""
+    where = f'w:anchor="{escaped(anchor)}"' if anchor else f'r:id="{relation}"'
+    return f'<w:hyperlink {where} w:history="1">{content}</w:hyperlink>'
+
+
+def field(instruction: str, shown: Xml) -> Xml:
+    """A field such as PAGE, with the runs that are shown until it is computed."""
+    return f"{field_begin(instruction)}{shown}{FIELD_END}"
+
+
+def field_begin(instruction: str) -> Xml:
+    """The beginning of a field that may span paragraphs; what it shows comes next, then :data:`FIELD_END`."""
+    return (
+        '<w:r><w:fldChar w:fldCharType="begin"/></w:r>'
+        f'<w:r><w:instrText xml:space="preserve"> {escaped(instruction, quote=False)} </w:instrText></w:r>'
+        '<w:r><w:fldChar w:fldCharType="separate"/></w:r>'
+    )
+
+
+FIELD_END: Final[Xml] = '<w:r><w:fldChar w:fldCharType="end"/></w:r>'
