@@ -39,7 +39,7 @@ from .document import (
 from .event import ContractError, Event, Model, Registry, registry
 from .kb import KbDocument, KbSync, KbSynced
 from .llm import Capability, LlmCandidate, LlmChunk, LlmDone, LlmError, LlmRequest, Message, TokenUsage, Tool, ToolCall
-from .media import DocumentLanguage, MediaUploaded
+from .media import DocumentLanguage, ExtraFormat, MediaUploaded, OutputOptions
 from .monitor import (
     Action,
     EvidenceLine,
@@ -76,6 +76,7 @@ __all__ = [
     "Event",
     "Evidence",
     "EvidenceLine",
+    "ExtraFormat",
     "ExtractInputs",
     "Extraction",
     "Item",
@@ -106,6 +107,7 @@ __all__ = [
     "OutlineInputs",
     "OutlineSection",
     "OutputFormat",
+    "OutputOptions",
     "ProblemMatrix",
     "ProblemRow",
     "Reason",

@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 from .blob import BlobRef, Media
 from .event import Event, Model
 from .llm import TokenUsage
-from .media import DocumentLanguage
+from .media import DocumentLanguage, ExtraFormat, OutputOptions
 from .speech import Recognition, Segment
 
 Method = Literal["local", "extractive", "model"]
@@ -43,6 +43,7 @@ class DocumentSource(Model):
     document_language: DocumentLanguage | None = Field(
         default=None, description="language the document was asked for in; that of the recording if absent"
     )
+    output: OutputOptions = OutputOptions()
     duration_seconds: float | None = Field(default=None, ge=0)
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
@@ -84,7 +85,7 @@ class DocDrafted(DocOutlined, subject="doc.drafted"):
     draft: BlobRef = Field(description="the document as Markdown")
 
 
-OutputFormat = Literal["docx", "html", "pdf"]
+OutputFormat = Literal["docx"] | ExtraFormat
 
 
 class NotCarried(Model):

@@ -7,10 +7,22 @@ from typing import Literal
 from pydantic import Field, JsonValue
 
 from .blob import Media
-from .event import Event
+from .event import Event, Model
 
 #: A language a document can be asked for in, ISO 639-1.
 DocumentLanguage = Literal["en", "pt", "es"]
+
+#: What a document can be had as beside Markdown and DOCX, which are always made.
+ExtraFormat = Literal["html", "pdf"]
+
+
+class OutputOptions(Model):
+    """How a finished document is wanted; what is absent is as the output stage is set."""
+
+    formats: tuple[ExtraFormat, ...] | None = Field(default=None, description="what to make beside Markdown and DOCX")
+    template: Media | None = Field(
+        default=None, description="DOCX or DOTX whose styles, page, header and footer the document takes"
+    )
 
 
 class MediaUploaded(Event, subject="media.uploaded"):
@@ -24,4 +36,5 @@ class MediaUploaded(Event, subject="media.uploaded"):
     document_language: DocumentLanguage | None = Field(
         default=None, description="language of the document; that of the recording if absent"
     )
+    output: OutputOptions = OutputOptions()
     metadata: dict[str, JsonValue] = Field(default_factory=dict, description="the producer's own facts, carried along")

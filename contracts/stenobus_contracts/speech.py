@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from .blob import BlobRef, Media
 from .event import Event, Model
-from .media import DocumentLanguage
+from .media import DocumentLanguage, OutputOptions
 
 
 class Word(Model):
@@ -74,6 +74,7 @@ class AsrDone(Event, subject="asr.done"):
     document_language: DocumentLanguage | None = Field(
         default=None, description="language of the document; that of the recording if absent"
     )
+    output: OutputOptions = OutputOptions()
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
 

@@ -84,6 +84,7 @@ async def transcribe(event: MediaUploaded, ctx: Context[Settings, Recogniser]) -
         title=event.title,
         language=result.transcript.language,
         document_language=event.document_language,
+        output=event.output,
         metadata=event.metadata,
     )
 
@@ -127,6 +128,7 @@ def _passed_on(event: MediaUploaded) -> AsrDone:
         title=event.title,
         language=event.language,
         document_language=event.document_language,
+        output=event.output,
         metadata=event.metadata,
     )
 

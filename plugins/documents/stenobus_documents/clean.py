@@ -102,6 +102,7 @@ def _source(
         recognition=heard,
         language=transcript.language,
         document_language=wanted,
+        output=event.output,
         duration_seconds=duration or (heard and heard.audio_seconds) or transcript.duration_seconds,
         metadata=event.metadata,
     )
