@@ -43,7 +43,7 @@ class DocumentSource(Model):
     document_language: DocumentLanguage | None = Field(
         default=None, description="language the document was asked for in; that of the recording if absent"
     )
-    output: OutputOptions = OutputOptions()
+    output: OutputOptions | None = None
     duration_seconds: float | None = Field(default=None, ge=0)
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 

@@ -36,5 +36,5 @@ class MediaUploaded(Event, subject="media.uploaded"):
     document_language: DocumentLanguage | None = Field(
         default=None, description="language of the document; that of the recording if absent"
     )
-    output: OutputOptions = OutputOptions()
+    output: OutputOptions | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict, description="the producer's own facts, carried along")

@@ -74,7 +74,7 @@ class AsrDone(Event, subject="asr.done"):
     document_language: DocumentLanguage | None = Field(
         default=None, description="language of the document; that of the recording if absent"
     )
-    output: OutputOptions = OutputOptions()
+    output: OutputOptions | None = None
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
 
 
