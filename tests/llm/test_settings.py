@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from stenobus_contracts import TokenUsage
 from stenobus_core import SettingsError
 from stenobus_llm.settings import Settings, Target
 
@@ -103,15 +101,6 @@ def test_what_is_configured_wrongly_is_said_in_a_sentence(tmp_path: Path, table:
 
     with pytest.raises(SettingsError, match=complaint):
         Settings.load("llm")
-
-
-def test_a_cost_is_exact_and_unknown_where_a_price_is() -> None:
-    usage = TokenUsage(input=1_000, output=333)
-    priced = Target(name="a", input_price_per_million="0.15", output_price_per_million="0.6")  # type: ignore[arg-type]
-
-    assert priced.cost(usage) == Decimal("0.0003498")
-    assert Target(name="b", input_price_per_million=Decimal(1)).cost(usage) is None
-    assert Target(name="c", kind="extractive").cost(usage) == 0
 
 
 # --- names that people already use -----------------------------------------------------------------------------------

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
+from dataclasses import dataclass
 
-from stenobus_contracts import LlmDone, LlmRequest, TokenUsage
+from stenobus_contracts import LlmDone, LlmRequest
 
+from .bill import Bill
 from .failures import Failure
 from .providers import Completion
 from .selection import Candidate
 from .settings import EXTRACTIVE, Target
-
-
-@dataclass(slots=True)
-class Bill:
-    """What the calls for one request took so far, failed ones and repairs among them."""
-
-    calls: int = 0
-    repairs: int = 0
-    usage: TokenUsage = field(default_factory=TokenUsage)
-    #: US dollars; None once a price was not known.
-    cost: Decimal | None = Decimal(0)
-
-    def add(self, target: Target, result: Completion | Failure) -> None:
-        """Another call came to its end."""
-        price = target.cost(result.usage)
-        self.calls += 1
-        self.usage = self.usage + result.usage
-        self.cost = None if self.cost is None or price is None else self.cost + price
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +19,9 @@ class Outcome:
     """The result, and how it came about."""
 
     result: Completion | Failure
+    bill: Bill
     considered: Sequence[Candidate] = ()
     asked: Sequence[Target] = ()
-    bill: Bill = field(default_factory=Bill)
     seconds: float = 0.0
     #: Seconds to the answer's first piece, where it came in pieces.
     first: float | None = None
@@ -60,6 +42,7 @@ class Outcome:
             finish_reason=self.result.finish_reason,
             usage=self.bill.usage,
             cost_usd=self.bill.cost,
+            prices=self.bill.prices,
             calls=self.bill.calls,
             repairs=self.bill.repairs,
             first_token_seconds=None if self.first is None else round(self.first, 4),

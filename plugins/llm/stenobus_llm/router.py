@@ -15,13 +15,14 @@ from stenobus_contracts import BlobRef, LlmRequest
 from stenobus_core import PermanentError
 
 from . import structured, tokens
+from .bill import Bill
 from .breaker import SICK, Breaker
 from .failures import Failure
-from .outcome import Bill, Outcome
+from .outcome import Outcome
 from .providers import NO_IMAGES, Completion, Piece, Provider, build
 from .quota import Hold, Quota
 from .relay import Relay
-from .selection import Candidate, Latencies, candidates, expected, refusal
+from .selection import Candidate, Latencies, candidates, expected, expected_usage, refusal
 from .settings import EXTRACTIVE, Settings, Target
 
 #: How often a target is asked to mend an invalid answer.
@@ -61,11 +62,13 @@ class Means:
         quota: its way to the targets' limits; None where there are none.
         relay: sends the answer on while it is written; None when nobody wants it in pieces.
         read: fetches an image.
+        bill: what earlier attempts at the request took; None where there were none.
     """
 
     quota: Quota | None = None
     relay: Relay | None = None
     read: Callable[[BlobRef], Awaitable[bytes]] | None = None
+    bill: Bill | None = None
 
 
 _NO_MEANS: Final = Means()
@@ -122,12 +125,13 @@ class Router:
             ServerUnavailable: a limit's bucket does not answer.
         """
         started = self._clock()
+        bill = means.bill or Bill(self._settings.known_prices)
         try:
             considered = self._healthy(candidates(self._settings, request, self._latencies))
             images = await _images(request, means)
         except Failure as failure:
-            return Outcome(failure)
-        call = _Call(request, means, images, started)
+            return Outcome(failure, bill)
+        call = _Call(request, means, images, started, bill)
         target = next((candidate.target for candidate in considered if candidate.refusal is None), None)
         if target is None:
             result: Completion | Failure = _reason(considered)
@@ -137,12 +141,12 @@ class Router:
             call.asked.append(target)
             result = await self._ask(target, request, call)
             while isinstance(result, Failure) and (mending := self._repair(target, request, result, call)) is not None:
-                call.bill.repairs += 1
+                call.repairs, bill.repairs = call.repairs + 1, bill.repairs + 1
                 result = await self._ask(target, mending, call)
             target = self._next(request, result, call.asked) if isinstance(result, Failure) and not call.begun else None
         if isinstance(result, Failure) and call.begun:
             result.retryable = False  # whoever heard the beginning must not hear another one
-        return Outcome(result, considered, call.asked, call.bill, self._clock() - started, call.first)
+        return Outcome(result, bill, considered, call.asked, self._clock() - started, call.first)
 
     def _healthy(self, considered: list[Candidate]) -> list[Candidate]:
         """The candidates, without those that are left alone for now.
@@ -171,6 +175,7 @@ class Router:
             if refused := self._breakers[target.name].refusal:  # much may have happened while it waited
                 await hold.release()
                 return refused
+            call.bill.begin(target, expected_usage(request, tokens.estimate(request)))
             result = await self._send(target, request, call)
             call.bill.add(target, result)
             await hold.settle(result)
@@ -199,7 +204,7 @@ class Router:
         """What to ask the target to mend its invalid answer; None when that cannot be, or was done often enough."""
         if failure.code != "invalid_answer" or request.response_schema is None or call.begun:
             return None
-        if call.bill.repairs >= REPAIRS:
+        if call.repairs >= REPAIRS:
             return None
         mending = structured.repair(request, failure)
         return mending if refusal(self._settings, target, mending, tokens.estimate(mending)) is None else None
@@ -226,8 +231,10 @@ class _Call:
     means: Means
     images: Mapping[str, bytes]
     started: float
+    bill: Bill
     asked: list[Target] = field(default_factory=list)
-    bill: Bill = field(default_factory=Bill)
+    #: Of this attempt.
+    repairs: int = 0
     first: float | None = None
 
     @property

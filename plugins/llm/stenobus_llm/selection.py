@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -173,7 +172,7 @@ def _rank(
     elif settings.strategy == "quality":
         value, words = -target.quality, f"quality {target.quality:g}"
     elif settings.strategy == "cost":
-        price = estimated_cost(target, request, size)
+        price = settings.known_prices.cost(target, expected_usage(request, size))
         unknown, value = price is None, float(price or 0)
         words = "its price is unknown" if price is None else f"costs about ${price:f}"
     else:
@@ -189,9 +188,9 @@ def _rank(
 
 def expected(request: LlmRequest, size: int) -> int:
     """Estimated tokens of a prompt of an estimated size, and its answer."""
-    return size + (request.max_output_tokens or _ANSWER)
+    return expected_usage(request, size).total
 
 
-def estimated_cost(target: Target, request: LlmRequest, size: int) -> Decimal | None:
-    """US dollars that a request of an estimated size would cost; None when a price is not known."""
-    return target.cost(TokenUsage(input=size, output=request.max_output_tokens or _ANSWER))
+def expected_usage(request: LlmRequest, size: int) -> TokenUsage:
+    """What a prompt of an estimated size and its answer are expected to take."""
+    return TokenUsage(input=size, output=request.max_output_tokens or _ANSWER, estimated=True)

@@ -14,6 +14,7 @@ from stenobus_contracts import LlmDone, LlmRequest
 from stenobus_core import Check, Context, Plugin, RetryableError
 
 from . import quota
+from .bill import Bill
 from .failures import Failure, pause
 from .outcome import Outcome
 from .providers import Completion
@@ -83,7 +84,9 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
 
     ways = quota.Quota(ctx.limit, waiting)
     relay = Relay(ctx.send_piece, ctx.event_id, ctx.attempt) if event.stream else None
-    outcome = await ctx.state.answer(event, Means(ways, relay, partial(ctx.read, limit=IMAGE_LIMIT)))
+    ctx.note(task=event.task, caller=ctx.source)
+    bill = Bill(ctx.settings.known_prices, ctx.earlier, lambda facts: ctx.note(**facts))
+    outcome = await ctx.state.answer(event, Means(ways, relay, partial(ctx.read, limit=IMAGE_LIMIT), bill))
     await ctx.state.tell(ctx.say)
     result = outcome.result
     if isinstance(result, Failure):
@@ -102,14 +105,15 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
 
 
 def _facts(outcome: Outcome, done: LlmDone) -> dict[str, JsonValue]:
-    """What the run record keeps of a request."""
+    """What the run record keeps of a request, beside what its bill notes."""
     return {
-        "task": done.task,
         "provider": done.provider,
         "model": done.model,
         "method": done.method,
-        "tokens": done.usage.total,
-        "cost_usd": None if done.cost_usd is None else str(done.cost_usd),
+        "cached": done.cached,
+        "error": done.error.code if done.error else None,
+        "seconds": done.seconds,
+        "first_token_seconds": done.first_token_seconds,
         "asked": [target.name for target in outcome.asked],
         "not_taken": {
             candidate.target.name: candidate.refusal.message for candidate in outcome.considered if candidate.refusal

@@ -12,10 +12,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
 
-from stenobus_contracts import Capability, TokenUsage
+from stenobus_contracts import Capability
 from stenobus_core import PluginSettings
 
 from .failures import Code
+from .prices import Prices
 
 #: Deliveries of one request, at most: the ceiling of :attr:`Settings.attempts`.
 MAX_ATTEMPTS = 10
@@ -74,8 +75,15 @@ class Target(BaseModel):
     omit: frozenset[str] = Field(
         default=frozenset(), description="fields the model refuses, such as temperature or max_completion_tokens"
     )
-    input_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
-    output_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars; unknown when absent")
+    input_price_per_million: Decimal | None = Field(
+        default=None, ge=0, description="US dollars; both as the price tables have them when either is absent"
+    )
+    output_price_per_million: Decimal | None = Field(default=None, ge=0, description="US dollars")
+    cached_price_per_million: Decimal | None = Field(
+        default=None,
+        ge=0,
+        description="US dollars, of prompt tokens that the provider had read before; as input if absent",
+    )
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:
@@ -130,15 +138,6 @@ class Target(BaseModel):
             return SecretStr(text)
         return None
 
-    def cost(self, usage: TokenUsage) -> Decimal | None:
-        """US dollars for these tokens; None when a price is not known, 0 when no model is asked."""
-        if self.kind == EXTRACTIVE:
-            return Decimal(0)
-        if self.input_price_per_million is None or self.output_price_per_million is None:
-            return None
-        million = Decimal(1_000_000)
-        return (usage.input * self.input_price_per_million + usage.output * self.output_price_per_million) / million
-
 
 class Settings(PluginSettings):
     """Targets are tried in their order: the first one that can take a request answers it; extractive comes last."""
@@ -157,6 +156,9 @@ class Settings(PluginSettings):
     fallback: dict[Code, tuple[str, ...]] = Field(
         default_factory=dict,
         description="targets to ask next, by class of failure, such as {overloaded = ['cloud']}",
+    )
+    prices: Path | None = Field(
+        default=None, description="file of prices that come before those that the plugin brings along"
     )
     attempts: int = Field(
         default=4, ge=1, le=MAX_ATTEMPTS, description="tries of a transient failure before the asker hears of it"
@@ -217,6 +219,16 @@ class Settings(PluginSettings):
         validation_alias=AliasChoices("timeout", "STENOBUS_LLM_TIMEOUT", "LLM_TIMEOUT"),
         description="seconds for one completion at targets that state none of their own; 300 when absent",
     )
+
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        self.known_prices  # noqa: B018 -- read now, so that a wrong file is a wrong setting
+        return self
+
+    @cached_property
+    def known_prices(self) -> Prices:
+        """What the targets cost."""
+        return Prices.load(self.prices)
 
     @model_validator(mode="after")
     def _names(self) -> Self:
