@@ -261,7 +261,7 @@ class Context(Generic[S, State]):
     def note(self, **facts: JsonValue) -> None:
         """Add facts about this step to the run record: engine, method, cost.
 
-        They are written with the step: a moment after it began, with its progress, and when the attempt ends.
+        They are written 50 ms later, or with the end of the attempt.
         """
         self._track.note(facts)
 

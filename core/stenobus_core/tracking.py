@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,7 +17,8 @@ from .runs import Runs, Status, Step, Try, step_key
 
 #: Seconds between two progress writes of one step: a picture for people, not a log.
 _PACE: Final = 0.5
-#: Seconds after which a step is said to be running: one that is done by then is written once.
+#: Seconds after which a step is said to be running, and what it notes is written: one that is done by then is written
+#: once.
 _MOMENT: Final = 0.05
 #: Earlier attempts that a step remembers.
 _TRIES: Final = 20
@@ -42,8 +43,17 @@ class Track:
 class RecordedTrack(Track):
     """One step of the run record, while it runs."""
 
-    def __init__(self, runs: Runs, handler: str, envelope: Envelope, delivery: Delivery, attempt: int) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        handler: str,
+        envelope: Envelope,
+        delivery: Delivery,
+        attempt: int,
+        soon: Callable[[], None] = lambda: None,
+    ) -> None:
         self._runs, self._handler, self._envelope, self._attempt = runs, handler, envelope, attempt
+        self._soon = soon
         self._stored = delivery.timestamp
         self._started = datetime.now(UTC)
         self._progress, self._message = 0.0, ""
@@ -53,9 +63,12 @@ class RecordedTrack(Track):
         self.tries: tuple[Try, ...] = ()
         #: When the step was last written, in the loop's time; 0 is never.
         self.written = 0.0
+        #: There is something to write.
+        self.stale = True
 
     def write(self, status: Status, **more: Any) -> asyncio.Future[bool]:
         """Write the step as it is now."""
+        self.stale = False
         self.written = asyncio.get_running_loop().time()
         envelope = self._envelope
         step = {
@@ -101,8 +114,10 @@ class RecordedTrack(Track):
             await self.write("running")
 
     def note(self, facts: Mapping[str, JsonValue]) -> None:
-        """Add facts."""
+        """Add facts; written soon."""
         self._facts.update(facts)
+        self.stale = True
+        self._soon()
 
     def cached(self, *, hit: bool) -> None:
         """Count a look into the stage cache."""
@@ -143,12 +158,13 @@ class RunTracker(Tracker):
 
     async def before(self, received: Received[Any]) -> None:
         """The step is running; written only if it still does after a moment."""
-        track = RecordedTrack(self._runs, self._handler, received.envelope, received.delivery, received.attempt)
+        track = RecordedTrack(
+            self._runs, self._handler, received.envelope, received.delivery, received.attempt, self._soon
+        )
         self._tracks[received.delivery.sequence] = track
         if received.delivery.count > 1 and (earlier := await self._step(received.envelope)) is not None:
             track.follow(earlier)
-        if self._announcing is None:
-            self._announcing = asyncio.get_running_loop().call_later(_MOMENT, self._announce)
+        self._soon()
 
     async def succeeded(self, received: Received[Any], seconds: float) -> None:
         """The step is done."""
@@ -193,9 +209,14 @@ class RunTracker(Tracker):
         """The step as an earlier delivery left it."""
         return await self._runs.step(step_key(envelope.run, self._handler, envelope.id, envelope.replay))
 
+    def _soon(self) -> None:
+        """Write in a moment what is not written by then."""
+        if self._announcing is None:
+            self._announcing = asyncio.get_running_loop().call_later(_MOMENT, self._announce)
+
     def _announce(self) -> None:
-        """Write which steps are running, of those that nobody heard of yet."""
+        """Write which steps are running, and what they noted, of what nobody heard yet."""
         self._announcing = None
         for track in self._tracks.values():
-            if not track.written:
+            if track.stale:
                 track.write("running")

@@ -328,6 +328,33 @@ async def test_what_was_noted_before_a_process_stopped_is_known_to_the_next_one(
     assert seen == [(1, {}), (1, {"asked": "model"})]
 
 
+async def test_what_is_noted_late_is_in_the_record_while_the_step_still_runs(stage: Stage) -> None:
+    plugin, second, end = Plugin(unique("late")), Gate(), Gate()
+
+    @plugin.handler()
+    async def work(event: Ping, ctx: Context[Any, Any]) -> None:
+        ctx.note(call=1)
+        await second()
+        ctx.note(call=2)
+        await end()
+
+    await stage.run(plugin)
+    envelope = await stage.publish(Ping(number=1))
+
+    async def noted() -> list[Any]:
+        return [(step.status, step.facts) for step in await stage.steps(envelope.run)]
+
+    await eventually(lambda: _is(noted(), [("running", {"call": 1})]))
+    second.open()
+    await eventually(lambda: _is(noted(), [("running", {"call": 2})]))
+    end.open()
+    await stage.run_until_idle()
+
+
+async def _is(found: Awaitable[Any], wanted: Any) -> bool:
+    return bool(await found == wanted)
+
+
 async def test_the_steps_of_one_handler_are_read_without_those_of_others(stage: Stage) -> None:
     one, other = Plugin(unique("one")), Plugin(unique("other"))
 
