@@ -88,7 +88,7 @@ def honest(request: LlmRequest) -> Any:
 
 def item(number: int, segment: Segment) -> dict[str, Any]:
     kind = next((kind for word, kind in KINDS.items() if word in segment.text), "fact")
-    evidence = {"segments": [segment.id], "quote": segment.text, "start": None}
+    evidence = {"segments": [segment.id], "quote": segment.text, "start": None, "speaker": segment.speaker}
     return {"id": f"I{number:03d}", "kind": kind, "text": segment.text, "evidence": evidence}
 
 
