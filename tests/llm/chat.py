@@ -101,6 +101,11 @@ class OpenAIServer:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"
 
+    @property
+    def open(self) -> int:
+        """Connections that stand."""
+        return len(self._writers)
+
     # --- what to answer ----------------------------------------------------------------------------------------------
 
     def completes(

@@ -36,13 +36,16 @@ class Target(BaseModel):
     base_url: str = Field(default=OPENAI_URL, description="OpenAI-compatible URL, such as http://127.0.0.1:8000/v1")
     region: str | None = Field(default=None, description="AWS region of a bedrock target; AWS_REGION when absent")
     stream: bool = Field(
-        default=False, description="fetch a bedrock answer piece by piece, so that a long one keeps its connection busy"
+        default=False, description="fetch answers piece by piece, so that a long one keeps its connection busy"
     )
     model: str | None = Field(default=None, description="model to ask for; the first one the server lists when absent")
     api_key: SecretStr | None = Field(default=None, description="the key itself; better a variable or a file")
     api_key_env: str | None = Field(default=None, description="environment variable that holds the key")
     api_key_file: Path | None = Field(default=None, description="file that holds the key, such as a mounted secret")
     timeout: float = Field(default=300, gt=0, le=1800, description="seconds for one whole completion")
+    silence: float = Field(
+        default=60, gt=0, le=1800, description="seconds between two pieces of an answer that is streamed"
+    )
     connect_timeout: float = Field(default=10, gt=0, description="seconds to reach the server")
     context_window: int | None = Field(default=None, ge=1, description="tokens of prompt and answer together")
     output_limit: int | None = Field(default=None, ge=1, description="most tokens of one answer")
