@@ -38,6 +38,10 @@ class Target(BaseModel):
     stream: bool = Field(
         default=False, description="fetch answers piece by piece, so that a long one keeps its connection busy"
     )
+    cache_point: bool = Field(
+        default=False,
+        description="let a bedrock model keep tools and system prompt, which it then reads for less; some models can",
+    )
     model: str | None = Field(default=None, description="model to ask for; the first one the server lists when absent")
     api_key: SecretStr | None = Field(default=None, description="the key itself; better a variable or a file")
     api_key_env: str | None = Field(default=None, description="environment variable that holds the key")

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-#: Fields of a request. Like the real one, the server refuses any other.
-FIELDS = {"messages", "system", "inferenceConfig", "outputConfig", "additionalModelRequestFields"}
-LIMITS = {"maxTokens", "temperature", "topP", "stopSequences"}
+from .rules import complaint
+
+Counted = tuple[int, int]
 
 
 class ConverseServer:
@@ -25,6 +25,8 @@ class ConverseServer:
         self.released = threading.Event()
         #: Set once a client hung up before the end of its answer.
         self.left = threading.Event()
+        #: Ports that clients came from.
+        self.ports: list[int] = []
         self.replies: deque[tuple[int, dict[str, str], Iterable[bytes | threading.Event], bool]] = deque()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"owner": self}))
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.01})
@@ -42,9 +44,13 @@ class ConverseServer:
 
     # --- what to answer ----------------------------------------------------------------------------------------------
 
-    def completes(self, text: str, stop: str = "end_turn", usage: tuple[int, int] = (12, 5)) -> None:
-        message = {"role": "assistant", "content": [{"text": text}]}
-        counted = {"inputTokens": usage[0], "outputTokens": usage[1], "totalTokens": sum(usage)}
+    def completes(
+        self, text: str, stop: str = "end_turn", usage: Counted = (12, 5), *blocks: dict[str, Any], **cache: int
+    ) -> None:
+        """An answer in one: its text, further blocks, and what was counted of a cache."""
+        content = [*([{"text": text}] if text else []), *blocks]
+        message = {"role": "assistant", "content": content}
+        counted = _counted(usage, cache)
         body = {"output": {"message": message}, "stopReason": stop, "usage": counted, "metrics": {"latencyMs": 7}}
         self._replies(200, json.dumps(body).encode())
 
@@ -52,18 +58,18 @@ class ConverseServer:
         named = {"x-amzn-ErrorType": name, **{key.replace("_", "-"): value for key, value in headers.items()}}
         self._replies(status, json.dumps({"message": message}).encode(), named)
 
-    def sends(self, body: bytes) -> None:
-        self._replies(200, body)
+    def sends(self, body: bytes, status: int = 200) -> None:
+        self._replies(status, body)
 
     def streams(self, *pieces: bytes | threading.Event, ends: bool = True) -> None:
         """Frames as they are given, waiting where an event is; without an end the connection breaks off."""
         headers = {"Content-Type": "application/vnd.amazon.eventstream"}
         self.replies.append((200, headers, list(pieces), ends))
 
-    def drips(self, piece: bytes) -> None:
-        """The same frame now and then, for as long as anybody listens."""
-        pieces = iter(lambda: b"" if self.released.wait(0.01) else piece, b"")
-        self.replies.append((200, {"Content-Type": "application/vnd.amazon.eventstream"}, pieces, False))
+    def drips(self, piece: bytes, seconds: float = 0.01, kind: str = "application/vnd.amazon.eventstream") -> None:
+        """The same bytes now and then, for as long as anybody listens."""
+        pieces = iter(lambda: b"" if self.released.wait(seconds) else piece, b"")
+        self.replies.append((200, {"Content-Type": kind}, pieces, False))
 
     def _replies(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.replies.append((status, {"Content-Type": "application/json", **(headers or {})}, [body], True))
@@ -71,36 +77,60 @@ class ConverseServer:
 
 def event(kind: str, **body: Any) -> bytes:
     """A frame of a stream: an event."""
-    return _frame({":message-type": "event", ":event-type": kind}, body)
+    return frame({":message-type": "event", ":event-type": kind}, json.dumps(body).encode())
 
 
 def exception(kind: str, message: str) -> bytes:
     """A frame of a stream: the exception that ends it."""
-    return _frame({":message-type": "exception", ":exception-type": kind}, {"message": message})
+    return frame({":message-type": "exception", ":exception-type": kind}, json.dumps({"message": message}).encode())
 
 
-def answer(*parts: str, stop: str = "end_turn", usage: tuple[int, int] = (12, 5)) -> list[bytes]:
-    """The frames of a whole answer."""
-    counted = {"inputTokens": usage[0], "outputTokens": usage[1], "totalTokens": sum(usage)}
+def text(part: str, index: int = 0) -> bytes:
+    """A frame of a stream: a piece of text."""
+    return event("contentBlockDelta", contentBlockIndex=index, delta={"text": part})
+
+
+def call(index: int, id: str, name: str, *parts: str) -> list[bytes]:
+    """The frames of a block that asks for a tool."""
     return [
-        event("messageStart", role="assistant"),
-        *(event("contentBlockDelta", contentBlockIndex=0, delta={"text": part}) for part in parts),
-        event("contentBlockStop", contentBlockIndex=0),
-        event("messageStop", stopReason=stop),
-        event("metadata", usage=counted, metrics={"latencyMs": 7}),
+        event("contentBlockStart", contentBlockIndex=index, start={"toolUse": {"toolUseId": id, "name": name}}),
+        *(event("contentBlockDelta", contentBlockIndex=index, delta={"toolUse": {"input": part}}) for part in parts),
+        event("contentBlockStop", contentBlockIndex=index),
     ]
 
 
-def _frame(headers: dict[str, str], body: dict[str, Any]) -> bytes:
+def end(stop: str = "end_turn", usage: Counted = (12, 5), **cache: int) -> list[bytes]:
+    """The frames that end a stream."""
+    return [
+        event("messageStop", stopReason=stop),
+        event("metadata", usage=_counted(usage, cache), metrics={"latencyMs": 7}),
+    ]
+
+
+def answer(*parts: str, stop: str = "end_turn", usage: Counted = (12, 5)) -> list[bytes]:
+    """The frames of a whole answer."""
+    return [
+        event("messageStart", role="assistant"),
+        *(text(part) for part in parts),
+        event("contentBlockStop", contentBlockIndex=0),
+        *end(stop, usage),
+    ]
+
+
+def frame(headers: dict[str, str], payload: bytes) -> bytes:
+    """A frame of a stream, with its checksums."""
     packed = b""
     for name, value in {**headers, ":content-type": "application/json"}.items():
         packed += (
             struct.pack("!B", len(name)) + name.encode() + b"\x07" + struct.pack("!H", len(value)) + value.encode()
         )
-    payload = json.dumps(body).encode()
     prelude = struct.pack("!II", 16 + len(packed) + len(payload), len(packed))
     message = prelude + struct.pack("!I", zlib.crc32(prelude)) + packed + payload
     return message + struct.pack("!I", zlib.crc32(message))
+
+
+def _counted(usage: Counted, cache: dict[str, int]) -> dict[str, int]:
+    return {"inputTokens": usage[0], "outputTokens": usage[1], "totalTokens": sum(usage) + sum(cache.values()), **cache}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -111,17 +141,18 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         _, _, model, way = self.path.split("/")
         self.owner.received.append((urllib.parse.unquote(model), way, body))
-        if complaint := self._complaint(way, body):
-            status, headers, pieces, ends = 400, {"x-amzn-ErrorType": "ValidationException"}, [], True
-            pieces = [json.dumps({"message": complaint}).encode()]
+        self.owner.ports.append(self.client_address[1])
+        if wrong := self._unsigned() or complaint(way, body):
+            status, headers, ends = 400, {"x-amzn-ErrorType": "ValidationException"}, True
+            pieces: Iterable[bytes | threading.Event] = [json.dumps({"message": wrong}).encode()]
         else:
             status, headers, pieces, ends = self.owner.replies.popleft()
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
         try:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
             for piece in pieces:
                 if isinstance(piece, threading.Event):
                     piece.wait()
@@ -135,20 +166,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.owner.left.set()
         self.close_connection = not ends
 
-    def _complaint(self, way: str, body: dict[str, Any]) -> str:
-        if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
-            return "the request is not signed"
-        if way not in {"converse", "converse-stream"} or set(body) - FIELDS:
-            return f"extraneous key in {way}: {sorted(set(body) - FIELDS)}"
-        if set(body.get("inferenceConfig", {})) - LIMITS:
-            return "extraneous key in inferenceConfig"
-        roles = [message["role"] for message in body["messages"]]
-        if roles != [("user", "assistant")[number % 2] for number in range(len(roles))]:
-            return "A conversation must start with a user message and alternate between user and assistant roles."
-        blocks = [block for message in body["messages"] for block in message["content"]] + body.get("system", [])
-        if any(set(block) != {"text"} or not block["text"] for block in blocks):
-            return "The text field in the ContentBlock object is blank."
-        return ""
+    def _unsigned(self) -> str:
+        signed = self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential=")
+        return "" if signed else "the request is not signed"
 
     def log_message(self, format: str, *args: object) -> None:
         """Nobody reads it."""

@@ -1,0 +1,117 @@
+"""A call that blocks, in a thread of its own, and the task that waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from urllib3.response import BaseHTTPResponse
+
+from .. import Piece
+
+#: Texts that a thread reads ahead of the task that takes them.
+AHEAD: Final = 64
+
+Answer = dict[str, Any]
+
+
+class Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    outcome: Answer | BaseException
+
+
+class Call:
+    """From the thread that reads to the task that waits: texts in their order, then the answer, or why there is none.
+
+    The thread stays at most ``AHEAD`` texts before the task. When the task leaves, the reading is cut off; only
+    while it waits for an answer's first byte it cannot be reached, and ends at the socket's timeout. It is a daemon: no
+    process waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._items: asyncio.Queue[str | _End] = asyncio.Queue()
+        self._room = threading.Semaphore(AHEAD)
+        self._lock = threading.Lock()
+        self._left = False
+        self._response: BaseHTTPResponse | None = None
+
+    def start(self, work: Callable[[], Answer], ended: Callable[[], None], name: str) -> None:
+        """Do the work in a thread.
+
+        Args:
+            work: makes the answer.
+            ended: called on the event loop when the thread is at its end.
+            name: of the thread.
+        """
+        threading.Thread(target=self._run, args=(work, ended), name=name, daemon=True).start()
+
+    async def answer(self, piece: Piece | None) -> Answer:
+        """What the work came to, after every text of it was taken.
+
+        Raises:
+            Exception: what the work, or taking a text, raised.
+        """
+        try:
+            while isinstance(item := await self._items.get(), str):
+                self._room.release()
+                if piece is not None:
+                    await piece(item)
+            self._response = None  # its connection may be another call's by now
+        finally:
+            self._leave()
+        if isinstance(item.outcome, BaseException):
+            raise item.outcome
+        return item.outcome
+
+    # --- in the thread -----------------------------------------------------------------------------------------------
+
+    def opened(self, response: BaseHTTPResponse) -> None:
+        """The answer begins; from here on it can be cut off.
+
+        Raises:
+            Gone: nobody waits for it.
+        """
+        with self._lock:
+            self._response = response
+            if self._left:
+                raise Gone
+
+    def text(self, text: str) -> None:
+        """Hand a text over, once there is room for it.
+
+        Raises:
+            Gone: nobody waits for it.
+        """
+        self._room.acquire()
+        if self._left:
+            raise Gone
+        self._loop.call_soon_threadsafe(self._items.put_nowait, text)
+
+    def _run(self, work: Callable[[], Answer], ended: Callable[[], None]) -> None:
+        try:
+            outcome: Answer | BaseException = work()
+        except BaseException as error:
+            outcome = error
+        with suppress(RuntimeError):  # the loop is closed, and so nobody waits
+            self._loop.call_soon_threadsafe(self._items.put_nowait, _End(outcome))
+            self._loop.call_soon_threadsafe(ended)
+
+    # --- on the event loop -------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        with self._lock:
+            self._left = True
+            response = self._response
+        self._room.release()
+        if response is not None:
+            with suppress(ValueError, RuntimeError, OSError):  # it is at its end already
+                response.shutdown()  # close() would not wake a thread that reads
