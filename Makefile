@@ -50,15 +50,17 @@ test-container: setup
 	bash tests/integration/container/build.sh $(BIN)/python $(NATS_IMAGE)
 	TESTCONTAINERS_RYUK_DISABLED=true $(BIN)/pytest tests/integration --nats=container --nats-image $(NATS_IMAGE)
 
-# Every plugin is a process of its own and is killed with SIGKILL at random points of RUNS runs.
+# Processes are killed with SIGKILL at random points of RUNS runs: every plugin by itself; the stages and a paid model's
+# router, which must repeat no paid call.
 RUNS ?= 50
 kill-test: setup
-	STENOBUS_KILL_RUNS=$(RUNS) $(BIN)/pytest -s --timeout 3000 tests/chaos/test_killed_plugins.py
+	STENOBUS_KILL_RUNS=$(RUNS) $(BIN)/pytest -s --timeout 3000 tests/chaos/test_killed_plugins.py tests/chaos/test_killed_models.py
 
 # Publishers, a chain of handlers and their servers, one alone and a cluster of three, under fire for SECONDS each.
 SECONDS ?= 300
 chaos: setup
-	STENOBUS_CHAOS_SECONDS=$(SECONDS) $(BIN)/pytest -s tests/chaos --deselect tests/chaos/test_killed_plugins.py
+	STENOBUS_CHAOS_SECONDS=$(SECONDS) $(BIN)/pytest -s tests/chaos --deselect tests/chaos/test_killed_plugins.py \
+		--deselect tests/chaos/test_killed_models.py
 
 bench: setup
 	$(BIN)/python bench/bus.py

@@ -26,6 +26,8 @@ from stenobus_core import CoreSettings
 from stenobus_core.discovery import discover
 from stenobus_core.services import topology
 
+from ..support.wire import Wire
+
 RUNS = int(os.environ.get("STENOBUS_KILL_RUNS", "2"))
 SEED = int(os.environ.get("STENOBUS_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 RUN_DEADLINE = 120.0
@@ -66,23 +68,6 @@ class Fleet:
                 process.terminate()
         async with asyncio.timeout(30):
             await asyncio.gather(*(process.wait() for process in self._processes.values()))
-
-
-class Wire:
-    """Counts messages, and sets an event at a given one."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._mark, self.reached = -1, asyncio.Event()
-
-    async def see(self, _: object) -> None:
-        self.count += 1
-        if self.count == self._mark:
-            self.reached.set()
-
-    def mark(self, after: int) -> None:
-        self.count, self._mark = 0, after
-        self.reached.clear()
 
 
 @pytest.fixture
@@ -159,9 +144,7 @@ async def test_a_plugin_killed_anywhere_changes_nothing(bus: Bus, fleet: Fleet, 
     dice = random.Random(SEED)
     media = Media(uri=_clip(tmp_path / "talk.wav").as_uri(), name="talk.wav")
     wire = Wire()
-    # Not the inboxes: to the server, whoever listens there would make the requests of dead processes look alive.
-    for subjects in ("$JS.>", "$KV.>", "*.*"):
-        await bus.nc.subscribe(subjects, cb=wire.see, pending_msgs_limit=0, pending_bytes_limit=0)
+    await wire.watch(bus)
 
     wire.mark(-1)
     began = time.monotonic()

@@ -82,6 +82,8 @@ class OpenAIServer:
         self.models = ["first-model", "second-model"]
         #: Connections that were made so far.
         self.connections = 0
+        #: Gives the text of an answer that was not scripted; without it such a request fails.
+        self.author: Callable[[Received], str] | None = None
         self._replies: deque[Reply] = deque()
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -194,6 +196,9 @@ class OpenAIServer:
             await _refuse(writer, 404, f"Invalid URL ({method} {received.path})")
         elif complaint := next(_complaints(received.body), None):
             await _refuse(writer, 400, complaint)
+        elif not self._replies and self.author is not None:
+            self.completes(self.author(received))
+            await self._replies.popleft()(received, writer)
         elif not self._replies:
             await _refuse(writer, 500, "the test scripted no reply")
         else:
