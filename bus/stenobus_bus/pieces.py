@@ -57,6 +57,9 @@ async def listening(bus: Bus, request: Envelope, hear: Hear) -> AsyncIterator[No
     listener = await bus.nc.subscribe(subject(request), cb=heard)
     try:
         yield
-    finally:
+    except BaseException:
         with contextlib.suppress(NatsError):  # the connection may be gone with whoever listened
             await listener.unsubscribe()
+        raise
+    with contextlib.suppress(NatsError):
+        await listener.drain()  # what came before the answer is heard before it is returned

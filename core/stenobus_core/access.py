@@ -81,6 +81,7 @@ def operator_permissions(bucket: str) -> Permissions:
         )
         | _blobs(bucket)
         | _asking("process")
+        | _asking("ask")
     )
 
 

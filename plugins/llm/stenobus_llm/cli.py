@@ -2,59 +2,106 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 
 if TYPE_CHECKING:
     from .selection import Candidate
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 @click.group()
 def llm() -> None:
-    """Language models: see who would answer a prompt."""
+    """Language models: ask one, see who would answer a prompt."""
+
+
+def asking(command: F) -> F:
+    """The arguments and options that say what is asked."""
+    for option in reversed(
+        [
+            click.argument("prompt", type=click.File(encoding="utf-8"), default="-"),
+            click.option("--target", metavar="NAME", help="Ask for this target."),
+            click.option("--max-output-tokens", type=click.IntRange(1), help="Limit of the answer."),
+            click.option("--needs", multiple=True, type=click.Choice(["json_schema", "tools", "vision", "streaming"])),
+            click.option("--local-only", is_flag=True, help="The prompt must not leave."),
+            click.option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        ]
+    ):
+        command = option(command)
+    return command
 
 
 @llm.command()
-@click.argument("prompt", type=click.File(encoding="utf-8"), default="-")
-@click.option("--task", default="explain", show_default=True, help="What the answer is for.")
-@click.option("--target", metavar="NAME", help="Ask for this target.")
-@click.option("--max-output-tokens", type=click.IntRange(1), help="Limit of the answer.")
-@click.option("--needs", multiple=True, type=click.Choice(["json_schema", "tools", "vision", "streaming"]))
-@click.option("--local-only", is_flag=True, help="The prompt must not leave.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def explain(
+@asking
+@click.option("--task", default="ask", show_default=True, help="What the answer is for; accounting goes by it.")
+@click.option("--system", metavar="TEXT", help="What the model is told before the prompt.")
+@click.option(
+    "--image", "images", multiple=True, type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Show this."
+)
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="JSON Schema that the answer must be valid against.",
+)
+@click.option("--temperature", type=click.FloatRange(0, 2), default=0.0, show_default=True)
+@click.option(
+    "--cache/--no-cache", default=None, help="Whether an earlier answer will do; by default at temperature 0 only."
+)
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=600.0, show_default=True, help="Seconds to wait for the answer."
+)
+def ask(
     prompt: TextIO,
-    task: str,
-    target: str | None,
-    max_output_tokens: int | None,
-    needs: tuple[str, ...],
-    local_only: bool,
+    system: str | None,
+    images: tuple[Path, ...],
+    schema: Path | None,
+    timeout: float,
     as_json: bool,
+    **fields: Any,
 ) -> None:
+    """Send PROMPT (a file, or standard input) and print the answer as it is written.
+
+    The embedded server's requests are answered by this process, those of STENOBUS_NATS_URL by the plugin llm there.
+    Exits with 1 when there is no answer, and says why.
+    """
+    from . import ask as asked
+
+    request = asked.request(
+        messages=[
+            *([{"role": "system", "content": system}] if system else []),
+            {"role": "user", "content": prompt.read()},
+        ],
+        response_schema=asked.schema(schema) if schema else None,
+        stream=not as_json,
+        priority="interactive",
+        **fields,
+    )
+    asked.ask(request, images, timeout, as_json=as_json)
+
+
+@llm.command()
+@asking
+@click.option("--task", default="explain", show_default=True, help="What the answer is for.")
+def explain(prompt: TextIO, as_json: bool, **fields: Any) -> None:
     """Show which target would get PROMPT (a file, or standard input), and why, without sending it.
 
     It goes by the settings alone: targets that are left alone for now are shown by the facts of llm.request. Exits with
     1 when no target can take it.
     """
-    from stenobus_contracts import LlmRequest
     from stenobus_core.errors import SettingsError
 
+    from . import ask as asked
     from . import tokens
     from .failures import Failure
     from .selection import candidates
     from .settings import Settings
 
-    request = LlmRequest.model_validate(
-        {
-            "task": task,
-            "messages": [{"role": "user", "content": prompt.read()}],
-            "target": target,
-            "max_output_tokens": max_output_tokens,
-            "needs": needs,
-            "local_only": local_only,
-        }
-    )
+    request = asked.request(messages=[{"role": "user", "content": prompt.read()}], **fields)
     try:
         settings = Settings.load("llm")
         considered = candidates(settings, request)
