@@ -70,7 +70,8 @@ def limits(settings: Settings) -> dict[str, RateLimit]:
     return quota.limits(settings)
 
 
-@plugin.handler(concurrency=16, timeout=3600, attempts=MAX_ATTEMPTS)
+# Most of a request's time is waiting, for a model or for quota: those who wait for one target leave hands for others.
+@plugin.handler(concurrency=64, timeout=3600, attempts=MAX_ATTEMPTS)
 async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone:
     """Answer a request. The asker always hears back: with a completion, or with the reason there is none.
 
