@@ -14,7 +14,7 @@ import time
 
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it would be fetched at the import
 
-import litellm  # noqa: E402
+import litellm
 
 litellm.telemetry = False
 litellm.suppress_debug_info = True
