@@ -297,6 +297,9 @@ async def test_a_plugin_writes_only_its_own_keys(secured: Secured, admin: Bus) -
             await denied(bus, f"$KV.stenobus_{key}", b"{}")
         assert await hears(bus, "$KV.stenobus_answers.left.*")
         assert not await hears(bus, "$KV.stenobus_answers.right.*")
+        assert await hears(bus, "stenobus.pieces.left.*")
+        assert not await hears(bus, "stenobus.pieces.right.*")
+        await denied(bus, "stenobus.pieces.right.x", b"{}")
         await denied(bus, "$JS.API.DIRECT.GET.KV_stenobus_answers.$KV.stenobus_answers.right.x")
 
 
