@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from stenobus_bus import advisories, cell, dead_letters, ledger, shadow
+from stenobus_bus import advisories, budget, cell, dead_letters, ledger, shadow
 from stenobus_bus import answers as bus_answers
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_core import CoreSettings
@@ -47,5 +47,6 @@ def bus_topology() -> list[Spec]:
         key_value(ledger.BUCKET),
         key_value(bus_answers.BUCKET),
         key_value(cell.BUCKET),
+        key_value(budget.BUCKET, ttl=budget.TTL),
         object_bucket("stenobus"),
     ]

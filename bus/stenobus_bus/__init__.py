@@ -1,6 +1,7 @@
 """Stenobus on NATS JetStream: nothing lost, nothing twice, everything replayable."""
 
 from .access import Access
+from .budget import Budget, Held, Shortfall
 from .connection import Bus
 from .envelope import Delivery, Envelope
 from .errors import (
@@ -38,6 +39,7 @@ __all__ = [
     "AccessDenied",
     "AnswerRefused",
     "BlobNotFound",
+    "Budget",
     "Bus",
     "BusError",
     "Change",
@@ -47,6 +49,7 @@ __all__ = [
     "EmbeddedServer",
     "Envelope",
     "HandlerError",
+    "Held",
     "LetterRefused",
     "Limits",
     "Observer",
@@ -66,6 +69,7 @@ __all__ = [
     "ScheduleRefused",
     "ScheduleSpec",
     "ServerUnavailable",
+    "Shortfall",
     "Stats",
     "Stored",
     "StreamFull",

@@ -20,7 +20,6 @@ Value = dict[str, Any]
 
 BUCKET: Final = "stenobus_limits"
 
-_STREAM: Final = f"KV_{BUCKET}"
 _WRONG_LAST_SEQUENCE: Final = 10071
 #: Most seconds between two tries of one change, while others change the value as well.
 _CROWD: Final = 0.05
@@ -31,11 +30,12 @@ class Cell:
 
     Args:
         key: of the bucket; its words are joined by dots.
+        bucket: a key-value bucket.
     """
 
-    def __init__(self, bus: Bus, key: str) -> None:
-        self._bus = bus
-        self.subject = f"$KV.{BUCKET}.{key}"
+    def __init__(self, bus: Bus, key: str, bucket: str = BUCKET) -> None:
+        self._bus, self._key, self._bucket = bus, key, bucket
+        self.subject = f"$KV.{bucket}.{key}"
         self._known: tuple[Value, int] | None = None
 
     async def change(self, step: Callable[[Value], tuple[Value, T]]) -> T:
@@ -67,19 +67,20 @@ class Cell:
                 pause = min(2 * pause, _CROWD)
         except (NatsError, OSError) as error:
             self._known = None
-            raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
+            raise ServerUnavailable(f"The bucket {self._bucket} does not answer ({type(error).__name__}).") from error
 
     async def _read(self) -> tuple[Value, int]:
         try:
-            message = await self._bus.js.get_last_msg(_STREAM, self.subject)  # the leader's word, not a replica's
+            message = await self._bus.js.get_last_msg(
+                f"KV_{self._bucket}", self.subject
+            )  # the leader's word, not a replica's
         except NotFoundError:
             return {}, 0
         try:
             return json.loads(message.data or b"{}"), message.seq or 0
         except ValueError as error:
-            key = self.subject.removeprefix(f"$KV.{BUCKET}.")
             raise ServerUnavailable(
-                f"The record {key} is damaged; remove it by `nats kv del {BUCKET} {key}`."
+                f"The record {self._key} is damaged; remove it by `nats kv del {self._bucket} {self._key}`."
             ) from error
 
     async def _write(self, value: Value, revision: int) -> int | None:
@@ -87,7 +88,7 @@ class Cell:
         headers = {Header.EXPECTED_LAST_SUBJECT_SEQUENCE.value: str(revision)}
         try:
             stored = await self._bus.js.publish(
-                self.subject, json.dumps(value).encode(), stream=_STREAM, headers=headers
+                self.subject, json.dumps(value).encode(), stream=f"KV_{self._bucket}", headers=headers
             )
         except APIError as error:
             if error.err_code == _WRONG_LAST_SEQUENCE:

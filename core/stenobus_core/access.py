@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import or_
 
-from stenobus_bus import advisories, answers, cell, dead_letters, ledger, pieces, schedules, shadow
+from stenobus_bus import advisories, answers, budget, cell, dead_letters, ledger, pieces, schedules, shadow
 from stenobus_bus.topology import ConsumerSpec, Spec, StreamSpec, domain_stream
 
 from . import cache, facts, mirror, runs
@@ -51,8 +51,14 @@ def plugin_permissions(plugin: Plugin, specs: Sequence[Spec], bucket: str, *, me
             found |= Permissions((f"{_API}.DIRECT.GET.{handler.stream}",))
     if plugin.schedules:
         found |= _schedules(plugin)
-    # The names of its limits follow from its settings, which others may set; they all begin with its own.
-    return found | Permissions((f"$KV.{cell.BUCKET}.rate.{plugin.name}.>",))
+    # The names of its limits and budgets follow from its settings, which others may set; all begin with its own.
+    return found | Permissions(
+        (
+            f"$KV.{cell.BUCKET}.rate.{plugin.name}.>",
+            f"$KV.{budget.BUCKET}.{plugin.name}.>",
+            f"{_API}.STREAM.MSG.GET.KV_{budget.BUCKET}",  # what it looks for stands in the body
+        )
+    )
 
 
 def publisher_permissions(subjects: Iterable[str]) -> Permissions:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -33,7 +34,7 @@ from .settings import PluginSettings
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
-    from stenobus_bus import TokenBucket
+    from stenobus_bus import Budget, TokenBucket
 
     from .services import Services
     from .tracking import Track
@@ -57,7 +58,9 @@ class Context(Generic[S, State]):
         limits: Mapping[str, TokenBucket] = MappingProxyType({}),
         outputs: Sequence[type[Event]] = (),
         requests: Sequence[type[Event]] = (),
+        plugin: str = "",
     ) -> None:
+        self._plugin = plugin or handler
         self._limits, self._outputs, self._requests = limits, outputs, requests
         self._handler, self._received, self._services, self._track = handler, received, services, track
         self._extra = 0
@@ -136,6 +139,23 @@ class Context(Generic[S, State]):
         except KeyError:
             known = ", ".join(sorted(self._limits)) or "none"
             raise PluginError(f"There is no limit {name!r}; declared by @plugin.limits are: {known}.") from None
+
+    def budget(self, name: str, limits: Mapping[str, Decimal]) -> Budget:
+        """A budget that all processes of the plugin share: an estimate is held before, and settled with what it was.
+
+        ::
+
+            budget = ctx.budget("chars.2026-11", {"chars": Decimal(1_000_000)})
+            held = await budget.reserve(ctx.event_id, {"chars": estimate})
+            if isinstance(held, Shortfall): ...   # held.left is what there is
+            await held.settle({"chars": used})
+
+        Args:
+            name: words of letters, digits, ``-`` and ``_``, joined by dots. Put the period in: a budget has no end,
+                and is forgotten 40 days after its last change.
+            limits: most of each unit.
+        """
+        return self._services.budgets.get(f"{self._plugin}.{name}", limits)
 
     # --- content -----------------------------------------------------------------------------------------------------
 

@@ -234,7 +234,16 @@ class Host:
             received.envelope.shadow = received.envelope.shadow or self.settings.shadow
             track = tracker.track(received)
             ctx = Context(
-                handler.name, received, services, track, settings, state, limits, handler.outputs, handler.requests
+                handler.name,
+                received,
+                services,
+                track,
+                settings,
+                state,
+                limits,
+                handler.outputs,
+                handler.requests,
+                handler.plugin,
             )
             return await call(received, ctx)
 

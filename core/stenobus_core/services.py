@@ -15,6 +15,7 @@ from stenobus_bus import (
     HandlerError,
     PermanentError,
     advisories,
+    budget,
     cell,
     dead_letters,
     ledger,
@@ -22,6 +23,7 @@ from stenobus_bus import (
     shadow,
 )
 from stenobus_bus import answers as bus_answers
+from stenobus_bus.budget import Budgets
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_contracts import BlobRef, Media, registry
 
@@ -49,6 +51,7 @@ class Services:
     #: Where the run record is copied to, by name.
     copies: Mapping[str, Copies]
     facts: Facts
+    budgets: Budgets
     cache: StageCache | None
 
     @classmethod
@@ -61,7 +64,9 @@ class Services:
         """
         blobs = Blobs(settings, bus)
         cache = await StageCache.open(bus, blobs) if settings.cache else None
-        return cls(settings, bus, blobs, await Runs.open(bus), copies(settings), await Facts.open(bus), cache)
+        return cls(
+            settings, bus, blobs, await Runs.open(bus), copies(settings), await Facts.open(bus), Budgets(bus), cache
+        )
 
     async def close(self) -> None:
         """Close all stores; the bus is left open."""
@@ -124,6 +129,7 @@ def topology(bucket: str, replicas: int = 1) -> list[Spec]:
         key_value(ledger.BUCKET, ttl=ledger.TTL),
         key_value(bus_answers.BUCKET, ttl=bus_answers.TTL),
         key_value(cell.BUCKET),
+        key_value(budget.BUCKET, ttl=budget.TTL),
         key_value(run_store.BUCKET, ttl=run_store.TTL),
         key_value(stage_cache.BUCKET, ttl=stage_cache.TTL),
         key_value(subject_facts.BUCKET),
