@@ -135,7 +135,14 @@ def _counted(usage: Counted, cache: dict[str, int]) -> dict[str, int]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     owner: ConverseServer
+
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except ConnectionError:
+            self.owner.left.set()
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))

@@ -14,7 +14,7 @@ from stenobus_llm.providers.bedrock import stream as stream_module
 from stenobus_testing.waiting import Gate, eventually, still
 
 from .conftest import Asking
-from .converse import ConverseServer, answer, end, event, exception, frame, text
+from .converse import ConverseServer, answer, call, end, event, exception, frame, text
 
 
 def threads() -> int:
@@ -172,12 +172,12 @@ async def test_a_stream_that_is_broken_is_no_answer(
     assert failure.text == "".join(ask.pieces)
 
 
-async def test_a_stream_without_its_last_event_is_an_answer_of_estimated_size(
-    ask: Asking, service: ConverseServer
-) -> None:
-    service.streams(*answer("Because")[:-1])
+@pytest.mark.parametrize("rest", ["", "cut", "spoilt", "silence"])
+async def test_an_answer_is_whole_without_what_it_took(ask: Asking, service: ConverseServer, rest: str) -> None:
+    after = {"": [], "cut": [], "spoilt": [b"\xff" * 20], "silence": [service.released]}[rest]
+    service.streams(*answer("Because")[:-1], *after, ends=rest != "cut")
 
-    done = await ask(stream=True)
+    done = await ask(stream=True, target={"silence": 0.3})
 
     assert (done.text, done.usage.estimated) == ("Because", True)
 
@@ -202,6 +202,40 @@ async def test_silence_ends_at_the_timeout_and_the_thread_with_it(ask: Asking, s
     assert (failure.code, failure.message) == ("transport", "The target claude did not answer within 0.5 s")
     assert (failure.text, failure.usage.estimated) == ("Be", True)
     await eventually(lambda: threads() == 0)
+
+
+@pytest.mark.parametrize("begins", [[text("Be")], call(0, "1", "find", "{")])
+async def test_silence_in_the_middle_ends_sooner(ask: Asking, service: ConverseServer, begins: list[bytes]) -> None:
+    service.streams(*begins, service.released)
+
+    failure = await ask.fails(stream=True, timeout=60, target={"silence": 0.3})
+
+    assert (failure.code, failure.retryable) == ("transport", True)
+    assert failure.message == "The target claude fell silent for 0.3 s in the middle of its answer"
+
+
+async def test_who_thinks_is_not_silent(ask: Asking, service: ConverseServer) -> None:
+    thinks = event("contentBlockDelta", contentBlockIndex=0, delta={"reasoningContent": {"text": "Hm."}})
+    service.drips(thinks, 0.05)
+
+    asking = asyncio.create_task(ask(stream=True, timeout=1, target={"silence": 0.3}))
+    with pytest.raises(Failure, match="did not answer within 1 s"):
+        await asking
+
+
+async def test_the_time_of_who_takes_the_pieces_does_not_count(ask: Asking, service: ConverseServer) -> None:
+    service.streams(*answer("Be", "cause"))
+    gate = Gate()
+
+    async def slowly(piece: str) -> None:
+        await gate()
+
+    asking = asyncio.create_task(ask(piece=slowly, timeout=0.3, target={"silence": 0.1}))
+    await eventually(lambda: gate.waiting)
+    await still(lambda: not asking.done(), 0.5)
+    gate.open()
+
+    assert (await asking).text == "Because"
 
 
 async def test_who_gives_up_is_not_waited_for_and_the_connection_is_given_back(

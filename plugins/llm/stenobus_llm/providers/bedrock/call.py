@@ -12,6 +12,7 @@ from typing import Any, Final
 from urllib3.response import BaseHTTPResponse
 
 from .. import Piece
+from ..patience import Patience
 
 #: Texts that a thread reads ahead of the task that takes them.
 AHEAD: Final = 64
@@ -54,8 +55,12 @@ class Call:
         """
         threading.Thread(target=self._run, args=(work, ended), name=name, daemon=True).start()
 
-    async def answer(self, piece: Piece | None) -> Answer:
+    async def answer(self, piece: Piece | None, patience: Patience) -> Answer:
         """What the work came to, after every text of it was taken.
+
+        Args:
+            piece: takes the texts.
+            patience: is told of every sign of life.
 
         Raises:
             Exception: what the work, or taking a text, raised.
@@ -63,8 +68,10 @@ class Call:
         try:
             while isinstance(item := await self._items.get(), str):
                 self._room.release()
-                if piece is not None:
-                    await piece(item)
+                if item and piece is not None:
+                    await patience.during(piece(item))
+                else:
+                    patience.heard()
             self._response = None  # its connection may be another call's by now
         finally:
             self._leave()
@@ -86,7 +93,7 @@ class Call:
                 raise Gone
 
     def text(self, text: str) -> None:
-        """Hand a text over, once there is room for it.
+        """Hand a text over, once there is room for it. An empty one is a sign of life.
 
         Raises:
             Gone: nobody waits for it.

@@ -19,6 +19,7 @@ from ... import structured
 from ...failures import Failure
 from ...settings import Target
 from .. import NO_IMAGES, Completion, Piece
+from ..patience import Patience
 from .answer import completion, usage
 from .body import body
 from .call import Answer, Call, Gone
@@ -57,10 +58,14 @@ class Bedrock:
     async def complete(
         self, request: LlmRequest, piece: Piece | None = None, images: Mapping[str, bytes] = NO_IMAGES
     ) -> Completion:
-        """Ask once, within the target's timeout for the whole completion.
+        """Ask once, within the target's timeouts.
+
+        With ``piece`` the answer is streamed; it ends up the same. While ``piece`` takes its time, at most a few texts
+        more are read, and no timeout runs. Its own errors go through as they are.
 
         Raises:
-            Failure: in the class that the service's answer, or its absence, belongs to.
+            Failure: in the class that the service's answer, or its absence, belongs to. Of an answer that broke off it
+                has the text so far, and an estimate of what that took.
         """
         if request.response_schema is not None:
             structured.check_schema(request.response_schema)
@@ -76,8 +81,9 @@ class Bedrock:
         return completion(self._target, request, answer)
 
     async def _ask(self, asked: dict[str, Any], piece: Piece | None, gathering: Gathering) -> Answer:
+        patience = Patience(self._target.timeout, self._target.silence)
         try:
-            async with asyncio.timeout(self._target.timeout) as limit:
+            async with patience:
                 await self._threads.acquire()
                 call = Call()
                 work = partial(self._work, asked, call, None if piece is None else gathering)
@@ -86,11 +92,15 @@ class Bedrock:
                 except RuntimeError:  # no thread is to be had
                     self._threads.release()
                     raise
-                return await call.answer(piece)
+                return await call.answer(piece, patience)
         except TimeoutError as error:
-            if not limit.expired():  # it is the piece's
-                raise
+            if not patience.over:
+                raise  # of who takes the pieces
+            if gathering.whole:
+                return gathering.answer()
             what = f"did not answer within {self._target.timeout:g} s"
+            if patience.silent:
+                what = f"fell silent for {self._target.silence:g} s in the middle of its answer"
             raise failed(self._target, "transport", what) from error
 
     # --- in a call's thread ------------------------------------------------------------------------------------------
@@ -109,7 +119,8 @@ class Bedrock:
             stream = client.converse_stream(**asked)["stream"]
             try:
                 for event in stream:
-                    if text := gathering.take(event):
+                    text = gathering.take(event)
+                    if gathering.begun:
                         call.text(text)
             finally:
                 stream.close()
@@ -117,6 +128,8 @@ class Bedrock:
         except (Failure, Gone):
             raise
         except Exception as error:
+            if gathering is not None and gathering.whole:
+                return gathering.answer()
             raise classed(self._target, error) from error
 
     def _client(self) -> Any:

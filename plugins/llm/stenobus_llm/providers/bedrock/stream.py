@@ -23,6 +23,13 @@ class Gathering:
         self._stop: str | None = None
         self._usage: Any = None
         self._size = 0
+        #: The model has begun to answer, be it to think.
+        self.begun = False
+
+    @property
+    def whole(self) -> bool:
+        """The answer is complete; nothing follows it but what it took."""
+        return self._stop is not None
 
     @property
     def text(self) -> str:
@@ -41,6 +48,7 @@ class Gathering:
             if kind == "contentBlockStart":
                 self._start(body)
             elif kind == "contentBlockDelta":
+                self.begun = True
                 return self._delta(body)
             elif kind == "messageStop":
                 self._stop = member(self._target, body, "stopReason", str)

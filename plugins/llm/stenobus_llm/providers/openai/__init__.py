@@ -15,12 +15,13 @@ from ... import structured, tokens
 from ...failures import Failure
 from ...settings import Target
 from .. import NO_IMAGES, Completion, Piece
+from ..patience import Patience
 from . import wire
 from .answer import LONGEST, Answer, Endless
 from .body import body
 from .events import Events
 from .failures import Failures, Refusal
-from .http import Broken, Patience, bounded, leftovers, parts, whole
+from .http import Broken, bounded, leftovers, parts, whole
 from .wire import LARGEST, Malformed
 
 _DONE: Final = b"[DONE]"
