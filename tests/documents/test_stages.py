@@ -100,14 +100,14 @@ async def test_hostile_sections_stay_inside_their_section(start: StartBench) -> 
     def hostile(request: LlmRequest) -> Any:
         if request.task != "documents.write":
             return honest(request)
-        return {"markdown": "# Provenance\n<script>alert(1)</script> ![x](http://evil/x.png) `<b>`\n\n```sh\nrm <x>\n"}
+        return {"markdown": "# Provenance\n<script>x</script> ![x](http://evil/x.png) `<b>`\n\n```sh\nfull <x>\n"}
 
     bench = await start(hostile)
-    text = await bench.markdown(await bench.document())
+    text = await bench.markdown(await bench.document(TALK.replace("because", "full because")))
     assert "<script>" not in text and "&lt;script>" in text
     assert "http://evil" not in text
     assert "### Provenance" in text and text.count("\n## Provenance\n") == 1
-    assert "`<b>`" in text and "rm <x>\n```" in text
+    assert "`<b>`" in text and "full <x>\n```" in text
     assert "*Sources:* [00:00:05]" in text
 
 

@@ -41,7 +41,7 @@ def unsaid(text: str, said: Said) -> list[str]:
     found: list[str] = []
     prose = text
     for match in _CODE.finditer(text):
-        if not command(match[2], said):
+        if not (command(match[2], said) or setting(match[2], said)):
             found.append(match[2])
     prose = _CODE.sub(" ", prose)
     prose = _ESCAPED.sub(r"\1", _CITED.sub(" ", _LINK.sub(" ", prose)))

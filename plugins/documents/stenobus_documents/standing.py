@@ -34,9 +34,13 @@ class Standing:
         """Who speaks in the recording, but not here."""
         return self.everybody - self.own
 
+    def named(self, text: str) -> frozenset[str]:
+        """The speakers whose labels stand in a text."""
+        return frozenset(label for label in self.everybody if _names(text, label))
+
     def complaint(self, text: str) -> str | None:
         """Why a text, a sentence or several, does not stand on these words; None when it does."""
-        named = {label for label in self.everybody if _names(text, label)}
+        named = self.named(text)
         if any(not self.said.mentions(label) for label in named & self.others):
             return MISATTRIBUTED
         for label in named:  # "spk_0" is a label here and no identifier

@@ -23,7 +23,8 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The printable text with every run of whitespace folded into one space."""
-    return printable(" ".join(text.split()))
+    # Some of what separates words is forbidden, and some of what is forbidden stands between spaces.
+    return " ".join(printable(" ".join(text.split())).split())
 
 
 def joined(words: Iterable[str]) -> str:

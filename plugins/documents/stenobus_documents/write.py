@@ -32,8 +32,10 @@ from .concurrency import bounded
 from .draft import assemble
 from .handing import advance, item_line, row_line
 from .markdown import code, escape, outside_code
+from .phrases import phrases
 from .tally import Tally
 from .text import printable
+from .vetting import Vetting
 
 QUESTION = Question("write", version=2, task=WRITE, output=SectionText)
 
@@ -69,7 +71,9 @@ async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
     texts = await bounded(
         ctx.settings.parallel_requests, [partial(writing.section, section) for section in outline.sections]
     )
-    usage = tally.usage(writing.warnings)
+    vetting = Vetting(transcript.segments, items, event.source.title)
+    outline, texts = vetted(vetting, outline, items, texts, phrases(event.source).other)
+    usage = tally.usage([*writing.warnings, *vetting.warnings])
     draft, warnings = assemble(event, transcript, outline, matrix, items, texts, usage)
     ctx.note(sections=len(outline.sections), characters=len(draft))
     return advance(
@@ -147,6 +151,17 @@ class _Writing:
             self._told["items stand as they were extracted: the text about them was empty"] += len(own)
             return told(own)
         return text
+
+
+def vetted(
+    vetting: Vetting, outline: Outline, items: Sequence[Item], texts: Sequence[str], other: str
+) -> tuple[Outline, list[str]]:
+    """Outline and sections with nothing in them that was not said; an item whose text went is told as it stands."""
+    kept: list[str] = []
+    for section, text in zip(outline.sections, texts, strict=True):
+        text, lost = vetting.section(text, [item for item in items if item.id in section.items])
+        kept.append("\n\n".join(filter(None, (text.strip("\n"), told(lost)))))
+    return vetting.outline(outline, other), kept
 
 
 def parted(items: Sequence[Item], budget: int) -> list[list[Item]]:

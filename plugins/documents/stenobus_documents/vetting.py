@@ -1,0 +1,174 @@
+"""What a model wrote is held to the recording, sentence by sentence, before it becomes part of a document."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+
+from stenobus_contracts import Item, Outline, Segment
+
+from .claims import command, setting, unsaid
+from .markdown import parser
+from .said import Said
+from .standing import Standing, speakers
+
+_IDS = re.compile(r"I\d{3,}")
+_CITED = re.compile(r"\[(I\d{3,}(?:\s*[,;]\s*I\d{3,})*)\](?!\()")
+#: Between two sentences. Citations belong to the sentence they stand behind.
+_BETWEEN = re.compile(
+    r"(?:[.!?][\"'”’)*_`]*(?:\s*\[[^\]]*\](?!\())*(?P<gap>\s+)|[。！？](?:\s*\[[^\]]*\](?!\())*(?P<none>\s*))(?=[^\s\[])"
+)
+_MARKER = re.compile(r"\s*(?:>\s*)*(?:[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,9}[.)]\s+|#{1,6}\s+)?")
+_PROMPT = re.compile(r"^\s*(?:[$>]\s+)?")
+_COMMENT = re.compile(r"^\s*(?:#|//|--\s|;)")
+#: Claims that a warning names.
+_NAMED = 10
+
+
+class Vetting:
+    """Checks the sections of one document, and remembers what it took out.
+
+    Args:
+        segments: the cleaned transcript.
+        items: all items, grounded.
+        title: of the recording, as it was given; its words may be used.
+    """
+
+    def __init__(self, segments: Sequence[Segment], items: Iterable[Item], title: str) -> None:
+        self._segments = segments
+        self._place = {segment.id: number for number, segment in enumerate(segments)}
+        self._items = {item.id: item for item in items}
+        self._title = title
+        self._everybody = speakers(segments)
+        self.taken: list[str] = []
+        self._claims: list[str] = []
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was taken out, in one sentence; nothing when nothing was."""
+        if not self.taken:
+            return []
+        names = list(dict.fromkeys(self._claims))
+        shown = ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+        what = "1 sentence" if len(self.taken) == 1 else f"{len(self.taken)} sentences"
+        return [f"{what} taken out of the text, what they claim was not said there: {shown}"]
+
+    def outline(self, outline: Outline, other: str) -> Outline:
+        """The outline with other words where a title or a heading claims what nobody said."""
+        sections = tuple(
+            section if self._stands(section.heading, self._recording) else section.model_copy(update={"heading": other})
+            for section in outline.sections
+        )
+        title = outline.title if self._stands(outline.title, self._recording) else self._title
+        return outline.model_copy(update={"title": title, "sections": sections})
+
+    def section(self, text: str, own: Sequence[Item]) -> tuple[str, list[Item]]:
+        """The text without the sentences that do not stand, and the items that nothing is left of.
+
+        Args:
+            text: Markdown with citations such as ``[I012]``.
+            own: the items of the section; what their segments say, and one segment on either side, is what it may say.
+        """
+        footing = self._footing(own)
+        lines = text.split("\n")
+        code = _code(text)
+        kept: list[str | None] = []
+        for number, line in enumerate(lines):
+            if number not in code:
+                kept.append(self._line(line, footing, own))
+            else:
+                kept.append(line if self._code_line(line, footing) else None)
+        for fence, body in _fences(text):
+            if not any(kept[number] and not _COMMENT.match(lines[number]) for number in body):
+                for number in (*fence, *body):
+                    kept[number] = None
+        vetted = "\n".join(line for line in kept if line is not None)
+        left = set(_cited(vetted))
+        return vetted, [item for item in own if item.id in set(_cited(text)) - left]
+
+    def _line(self, line: str, footing: Said, own: Sequence[Item]) -> str | None:
+        marker = _MARKER.match(line)
+        head = marker[0] if marker else ""
+        body = line[len(head) :]
+        if body.startswith("|"):
+            return line if self._sentence(body, footing, own) else None
+        sentences = list(_sentences(body))
+        kept = [sentence for sentence in sentences if self._sentence(sentence, footing, own)]
+        if len(kept) == len(sentences):
+            return line
+        return head + " ".join(kept) if kept else None
+
+    def _sentence(self, sentence: str, footing: Said, own: Sequence[Item]) -> bool:
+        cited = [self._items[each] for each in _cited(sentence) if each in self._items] or own
+        who = frozenset(item.evidence.speaker for item in cited if item.evidence.speaker)
+        standing = Standing(footing, who, self._everybody)
+        if standing.complaint(sentence) is None:
+            return True
+        self._take(sentence, unsaid(sentence, footing) or sorted(standing.others & standing.named(sentence)))
+        return False
+
+    def _code_line(self, line: str, footing: Said) -> bool:
+        bare = _PROMPT.sub("", line, count=1).rstrip("\\ ")
+        if _COMMENT.match(line) and not unsaid(line, footing):
+            return True
+        if command(bare, footing) or setting(bare, footing):
+            return True
+        self._take(line, [bare.strip()])
+        return False
+
+    def _stands(self, text: str, said: Said) -> bool:
+        claims = unsaid(text, said)
+        if claims:
+            self._take(text, claims)
+        return not claims
+
+    def _take(self, text: str, claims: Iterable[str]) -> None:
+        self.taken.append(text.strip())
+        self._claims += claims
+
+    def _footing(self, own: Sequence[Item]) -> Said:
+        """What the items' segments say, one more on either side, and what the items themselves were found to say."""
+        places = {self._place[each] for item in own for each in item.evidence.segments if each in self._place}
+        near = sorted({near for place in places for near in (place - 1, place, place + 1)})
+        spoken = [self._segments[each].text for each in near if 0 <= each < len(self._segments)]
+        return Said([*spoken, *(item.text for item in own), self._title])
+
+    @cached_property
+    def _recording(self) -> Said:
+        return Said([*(segment.text for segment in self._segments), self._title])
+
+
+def _cited(text: str) -> list[str]:
+    return [each for match in _CITED.finditer(text) for each in _IDS.findall(match[1])]
+
+
+def _sentences(text: str) -> Iterator[str]:
+    first = 0
+    for match in _BETWEEN.finditer(text):
+        last = match.start("gap") if match["gap"] else match.end()
+        yield text[first:last].rstrip()
+        first = match.end()
+    yield text[first:]
+
+
+def _fences(text: str) -> list[tuple[list[int], range]]:
+    """The lines that open and close each code block, and those between them."""
+    found: list[tuple[list[int], range]] = []
+    for token in parser().parse(text):
+        if token.map is None or token.type not in {"fence", "code_block"}:
+            continue
+        first, last = token.map
+        if token.type == "code_block":
+            found.append(([], range(first, last)))
+            continue
+        length = len(token.content.splitlines())
+        body = range(first + 1, first + 1 + length)
+        found.append(([first, *range(body.stop, last)], body))
+    return found
+
+
+def _code(text: str) -> frozenset[int]:
+    """Numbers of the lines inside code blocks, without the fences around them."""
+    fences = _fences(text)
+    return frozenset(number for _, body in fences for number in body)
