@@ -139,6 +139,7 @@ def _handler(handler: Handler) -> Permissions:
             f"$KV.{facts.BUCKET}.{handler.contract.subject}",
             _get(facts.BUCKET, ">"),
             *([f"$KV.{runs.BUCKET}.*.{name}.>"] if handler.track else []),
+            *([f"{_API}.DIRECT.GET.KV_{runs.BUCKET}"] if handler.delivers else []),
             *([f"$KV.{answers.BUCKET}.>", f"{pieces.ROOT}.>"] if _answers(handler) else []),
             *(subject for request in handler.requests for subject in request.subjects()),
         ),

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from stenobus_bus import Budget, TokenBucket
 
+    from .runs import Step
     from .services import Services
     from .tracking import Track
 
@@ -277,6 +278,14 @@ class Context(Generic[S, State]):
     async def progress(self, fraction: float, message: str = "") -> None:
         """Say how far it is, from 0 to 1; never goes back."""
         await self._track.progress(fraction, message)
+
+    async def steps(self) -> list[Step]:
+        """What the run record knows of this run. On a server with users, only handlers that deliver may ask.
+
+        Raises:
+            ServerUnavailable: the bus does not answer.
+        """
+        return await self._services.runs.steps(self.run)
 
     def note(self, **facts: JsonValue) -> None:
         """Add facts about this step to the run record: engine, method, cost.

@@ -21,7 +21,7 @@ class Discovered:
     plugins: dict[str, Plugin] = field(default_factory=dict)
     #: Name → why it cannot be used.
     broken: dict[str, str] = field(default_factory=dict)
-    #: Left out by the settings.
+    #: Left out by the settings, their own among them.
     off: tuple[str, ...] = ()
 
 
@@ -50,7 +50,11 @@ def discover(settings: CoreSettings, only: Collection[str] = ()) -> Discovered:
         try:
             if name in twice:
                 raise PluginError(twice[name])
-            found[name] = _load(point)
+            plugin = _load(point)
+            if plugin.is_enabled:
+                found[name] = plugin
+            else:
+                off.append(name)
         except (Exception, SystemExit) as error:  # a stranger's module can raise anything at import
             broken[name] = f"{type(error).__name__}: {error}"
     return Discovered(found, broken, tuple(off))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,6 +18,7 @@ from stenobus_contracts import DocReady, Event, LlmRequest
 
 from .job import Job, JobError, slug
 from .plugin import Handler
+from .response import response, saved
 from .runs import Step
 from .services import Services
 
@@ -47,40 +48,33 @@ class Outcome:
 
     @property
     def saved(self) -> tuple[int, Decimal | None]:
-        """Tokens and US dollars that answers from the cache took when they were asked for; None: a price is not known.
+        """Tokens and US dollars that cached answers took when they were asked for, see :func:`.response.saved`."""
+        return saved(self.steps)
 
-        They are part of what the document took, and no part of what this run spent.
+    @property
+    def outputs(self) -> dict[str, str]:
+        """Where handlers that deliver have put the document, by kind."""
+        found: dict[str, str] = {}
+        for step in self.steps:
+            noted = step.facts.get("outputs")
+            if step.subject == DocReady.subject and isinstance(noted, dict):
+                found |= {str(kind): str(uri) for kind, uri in noted.items()}
+        return found
+
+    def response(self, uris: Mapping[str, str]) -> dict[str, Any]:
+        """The classic response.
+
+        Args:
+            uris: where the results are, by kind; they come before :attr:`outputs`.
         """
-        facts = [step.facts for step in self.document_steps if step.facts.get("saved_tokens")]
-        tokens = sum(count for each in facts if isinstance(count := each["saved_tokens"], int))
-        amounts = [each.get("saved_usd") for each in facts]
-        known = [Decimal(amount) for amount in amounts if isinstance(amount, str)]
-        return tokens, sum(known, Decimal(0)) if len(known) == len(amounts) else None
-
-    def body(self, markdown_uri: str, docx_uri: str) -> dict[str, Any]:
-        """The classic response's body."""
-        ready = self.ready
-        tokens, cost = ready.tokens_used, ready.cost_usd
-        recognition = ready.source.recognition
-        saved_tokens, saved_usd = self.saved
-        return {
-            "execution_id": self.job.execution_id,
-            "run": self.run,
-            "markdown_uri": markdown_uri,
-            "docx_uri": docx_uri,
-            "tokens_used": {"input": tokens.input, "output": tokens.output, "total": tokens.total},
-            "cost_usd": None if cost is None else float(cost),
-            "saved": {"tokens": saved_tokens, "cost_usd": None if saved_usd is None else float(saved_usd)},
-            "duration_seconds": round(self.seconds, 3),
-            "chunks_processed": ready.chunks_processed,
-            "stages_completed": len(ready.stages),
-            "asr": recognition.model_dump(mode="json", exclude_none=True) if recognition else None,
-            "method": ready.method,
-            "title": ready.title,
-            "stages": [stage.model_dump(mode="json", exclude_none=True) for stage in ready.stages],
-            "stages_cached": sorted({step.handler for step in self.steps if step.cached}),
-            "warnings": list(ready.warnings),
-        }
+        return response(
+            self.ready,
+            execution_id=self.job.execution_id,
+            run=self.run,
+            steps=self.steps,
+            seconds=self.seconds,
+            uris={**self.outputs, **uris},
+        )
 
 
 def check_chain(handlers: Iterable[Handler], start: type[Event]) -> None:
@@ -173,12 +167,14 @@ class _Follower:
                 self._watching.result()  # raises what ended it
             self._changed.clear()
             ready = ready or await self._look()
+            if ready is not None:
+                self._raise_undelivered()
             if ready is not None and self._read(ready):
                 return ready
             if ready is None:
                 self._raise_failure()
             quiet = loop.time() - changed
-            if ready is not None and quiet > _AFTERWARDS:
+            if ready is not None and quiet > _AFTERWARDS and self._delivered():
                 return ready
             if ready is None and quiet > _QUIET and await self._ended():
                 raise JobError(
@@ -210,6 +206,22 @@ class _Follower:
         """Every reader of the document is done with it."""
         readers = {handler.name for handler in self._handlers if handler.contract is type(ready)}
         return readers <= {step.handler for step in self.steps.values() if step.status in {"done", "failed"}}
+
+    def _delivered(self) -> bool:
+        """The readers whose work belongs to the job are done with it."""
+        wanted = {handler.name for handler in self._handlers if handler.delivers}
+        return wanted <= {step.handler for step in self.steps.values() if step.status == "done"}
+
+    def _raise_undelivered(self) -> None:
+        wanted = {handler.name for handler in self._handlers if handler.delivers}
+        for step in self.steps.values():
+            if step.handler in wanted and step.status == "failed":
+                raise JobError(
+                    f"The document is made, but not delivered: {step.message} (handler {step.handler}, run "
+                    f"{self._run}; mend it, then `stenobus dlq retry`)",
+                    status=500,
+                    error="DeliveryFailed",
+                )
 
     async def _ended(self) -> bool:
         """Every event of the run has been through every handler that listens to it."""

@@ -6,7 +6,7 @@ import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
@@ -32,6 +32,11 @@ class JobError(StenobusError):
     def __init__(self, message: str, *, status: Literal[400, 500] = 400, error: str = "InvalidInput") -> None:
         super().__init__(message)
         self.status, self.error = status, error
+
+    @property
+    def response(self) -> dict[str, Any]:
+        """The classic response."""
+        return {"statusCode": self.status, "body": {"error": self.error, "message": str(self)}}
 
 
 class _VideoMetadata(BaseModel):

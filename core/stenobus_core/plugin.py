@@ -87,6 +87,8 @@ class Handler:
     retry: RetryPolicy
     ledger: bool
     track: bool
+    #: Its end belongs to the job: `stenobus process` waits for it, and fails when it fails.
+    delivers: bool
     #: Takes nothing but the event and the context, so that nothing needs FastStream's dependency solver.
     plain: bool
     #: Name of the context's parameter, None when the function does not want it.
@@ -149,6 +151,7 @@ class Plugin:
         self._lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
         self._doctor: Callable[[Any], list[Check]] | None = None
         self._limits: Callable[[Any], Mapping[str, RateLimit]] | None = None
+        self._enabled: Callable[[Any], bool] | None = None
         self._facts: Callable[[Any], Mapping[str, JsonValue]] | None = None
         self._metrics: Callable[[Any], Iterable[Figure]] | None = None
 
@@ -165,6 +168,7 @@ class Plugin:
         retry: RetryPolicy | None = None,
         ledger: bool = True,
         track: bool = True,
+        delivers: bool = False,
         publishes: Sequence[type[Event]] = (),
         requests: Sequence[type[Event]] = (),
     ) -> Callable[[F], F]:
@@ -185,6 +189,8 @@ class Plugin:
             ledger: remember completed events beyond the server's window for duplicates. Switch it off only for a
                 handler whose every effect may safely happen twice.
             track: show each event in the run record. Switch it off for handlers of thousands of events a second.
+            delivers: a handler of finished documents whose work belongs to the job: `stenobus process` waits for it,
+                and fails when it fails. Where it put things, it notes as ``outputs``: a mapping of kind to address.
             publishes: contracts it publishes by ``ctx.publish`` beside those it returns. What is declared nowhere is
                 refused: the rights of the plugin's user on the server follow from the declarations.
             requests: contracts it asks by ``ctx.request``.
@@ -233,6 +239,7 @@ class Plugin:
                     retry=policy,
                     ledger=ledger,
                     track=track,
+                    delivers=delivers,
                     plain=plain and not self.middlewares,
                     context_parameter=context_parameter,
                 )
@@ -294,6 +301,11 @@ class Plugin:
         self._lifespan = asynccontextmanager(function)
         return function
 
+    def enabled(self, function: Callable[[S], bool]) -> Callable[[S], bool]:
+        """Declare whether the settings call for the plugin at all. One that they do not call for is off."""
+        self._enabled = function
+        return function
+
     def doctor(self, function: Callable[[S], list[Check]]) -> Callable[[S], list[Check]]:
         """Declare the checks of ``stenobus plugins doctor``."""
         self._doctor = function
@@ -329,6 +341,11 @@ class Plugin:
     def known_facts(self, settings: PluginSettings) -> Mapping[str, JsonValue]:
         """What the plugin says about itself."""
         return self._facts(settings) if self._facts else {}
+
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the settings call for it. Raises SettingsError."""
+        return self._enabled is None or self._enabled(self.load_settings())
 
     def load_settings(self) -> PluginSettings:
         """The settings as environment and file have them now."""

@@ -7,10 +7,8 @@ import signal
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import boto3
 import pytest
 from docx import Document
-from moto.server import ThreadedMotoServer
 
 from stenobus_bus import Bus
 from stenobus_bus.history import read
@@ -69,31 +67,6 @@ def test_the_classic_job_event_with_an_aws_transcript_gives_the_classic_answer(
     markdown = _path(body["markdown_uri"]).read_text()
     assert "root cause" in markdown.lower()
     assert "No language model was used" in markdown
-
-
-def test_a_job_event_may_name_objects_in_s3(
-    stenobus: Stenobus, aws_transcript: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "eu-west-1"}
-    for name, value in {"AWS_ENDPOINT_URL": f"http://{host}:{port}", **credentials}.items():
-        monkeypatch.setenv(name, value)
-    s3 = boto3.client("s3")
-    s3.create_bucket(Bucket="talks", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    s3.upload_file(str(aws_transcript), "talks", "2026/disk full.json")
-    event = {"execution_id": "exec-s3", "transcription_s3_uri": "s3://talks/2026/disk full.json"}
-    gone = {"execution_id": "exec-gone", "transcription_s3_uri": "s3://talks/nothing.json"}
-    try:
-        for name, content in {"event.json": event, "gone.json": gone}.items():
-            (stenobus.folder / name).write_text(json.dumps(content))
-        body = stenobus.json("process", "--event", "event.json", "--out", "out")["body"]
-        missing = stenobus.json("process", "--event", "gone.json", expect=2)["body"]
-    finally:
-        server.stop()
-    assert _path(body["docx_uri"]).name == "disk-full.docx"
-    assert "s3://talks/nothing.json" in missing["message"]
 
 
 def test_a_person_sees_stages_engine_costs_and_places(stenobus: Stenobus, aws_transcript: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http.server
-import os
 import socket
 import threading
 import time
@@ -14,43 +13,27 @@ from typing import Any, NamedTuple
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from stenobus_core import BlobNotFound, BlobStore, CoreSettings, PermanentError, RetryableError
 from stenobus_s3 import blob_store
 from stenobus_s3.store import CHUNK_BYTES
 from stenobus_testing.blob_store_contract import LARGE, BlobStoreContract
 
+from ..support import aws
+
 BUCKET = "recordings"
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
-    """An S3 server on loopback."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with aws.endpoint() as url:
+        yield url
 
 
 @pytest.fixture(scope="module", autouse=True)
-def aws(endpoint: str) -> Iterator[None]:
-    """An environment as an operator sets it, and nothing of this machine's own."""
+def environment(endpoint: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
-        for name in [name for name in os.environ if name.startswith(("AWS_", "STENOBUS_"))]:
-            environment.delenv(name)
-        for name, value in {
-            "AWS_ENDPOINT_URL": endpoint,
-            "AWS_REGION": "us-east-1",
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "test",
-            "AWS_CONFIG_FILE": os.devnull,
-            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "STENOBUS_S3_BUCKET": BUCKET,
-        }.items():
-            environment.setenv(name, value)
+        aws.enter(environment, endpoint, STENOBUS_S3_BUCKET=BUCKET)
         yield
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, TypedDict, get_args
 
@@ -13,15 +13,13 @@ import click
 from stenobus_contracts import DocumentLanguage
 
 from ..discovery import discover
-from ..errors import PluginError
-from ..follow import Outcome, check_chain, deliver, run_job
-from ..host import Host
+from ..follow import Outcome, deliver
 from ..job import Job, JobError
+from ..once import processed
 from ..plugin import Handler
 from ..services import Services
-from ..session import connect
+from ..session import Session
 from ..settings import CoreSettings
-from ..tracing import tracing
 from .progress import Progress
 from .running import print_json, run, settings
 
@@ -77,7 +75,7 @@ def process(
     except (JobError, click.ClickException, click.Abort) as error:
         failure, code = _failure(error)
         if as_json:
-            print_json({"statusCode": failure.status, "body": {"error": failure.error, "message": str(failure)}})
+            print_json(failure.response)
         else:
             click.echo(f"Error: {failure}", err=True)
         raise SystemExit(code) from error
@@ -110,45 +108,35 @@ async def _process(found: CoreSettings, job: Job, out: Path | None, *, quiet: bo
         click.echo(f"Warning: the plugin {name} is left out: {why}", err=True)
     plugins = list(discovered.plugins.values())
     handlers = [handler for plugin in plugins for handler in plugin.handlers]
-    check_chain(handlers, type(job.event))
-    async with connect(found) as session, tracing() as observe:
-        if not quiet:
-            where = "embedded nats-server" if session.server else "nats-server"
-            click.echo(f"{where} at {session.url}", err=True)
-        host = Host(found, session.bus, plugins, observe=observe)
-        await host.start()
-        services = await Services.open(found, session.bus)
-        try:
-            if host.failed:
-                raise PluginError(next(iter(host.failed.values())))
-            if session.server is None:
-                job = await job.uploaded(services)  # workers elsewhere cannot read this machine's files
-            with Progress(_expected(handlers, type(job.event)), enabled=not quiet) as progress:
-                outcome = await run_job(job, services, handlers, progress.update)
+    with ExitStack() as shown:
+        progress = Progress(_expected(handlers, type(job.event)), enabled=not quiet)
+
+        def begin(session: Session) -> None:
+            if not quiet:
+                where = "embedded nats-server" if session.server else "nats-server"
+                click.echo(f"{where} at {session.url}", err=True)
+            shown.enter_context(progress)
+
+        async with processed(found, plugins, job, on_open=begin, on_step=progress.update) as (outcome, services):
+            shown.close()
             return await _report(outcome, services, out, quiet=quiet)
-        except asyncio.CancelledError:
-            await host.stop(grace=1)
-            raise
-        finally:
-            await host.stop()
-            await services.close()
 
 
 async def _report(outcome: Outcome, services: Services, out: Path | None, *, quiet: bool) -> dict[str, Any]:
-    ready = outcome.ready
-    uris = {"markdown": ready.markdown.uri, "docx": ready.docx.uri}
+    uris: dict[str, str] = {}
     record: Path | None = None
     if out is not None:
         written = await deliver(outcome, services, out)
         uris = {kind: path.resolve().as_uri() for kind, path in written.items()}
         record = out / f"{written['markdown'].stem}.result.json"
-    result = {"statusCode": 200, "body": outcome.body(uris["markdown"], uris["docx"])}
+    result = outcome.response(uris)
     if record is not None:
         record.write_text(json.dumps(result, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
     if not quiet:
         from .summary import summary
 
-        summary(outcome, uris, record)
+        blobs = {"markdown": outcome.ready.markdown.uri, "docx": outcome.ready.docx.uri}
+        summary(outcome, {**blobs, **outcome.outputs, **uris}, record)
     return result
 
 

@@ -48,7 +48,9 @@ def _answered(uri: str, error: aws.ClientError) -> Exception:
     if code in _MISSING:
         return BlobNotFound(uri)
     if code == "NoSuchBucket":
-        return PermanentError(f"{uri}: the bucket does not exist: create it, or correct the URI or STENOBUS_S3_BUCKET.")
+        return PermanentError(
+            f"{uri}: the bucket does not exist: create it, or correct the URI or the setting that names it."
+        )
     if code in _CREDENTIALS:
         return PermanentError(f"{uri}: S3 refuses the AWS credentials ({code}): renew them.")
     if status == 403:

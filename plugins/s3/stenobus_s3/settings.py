@@ -19,5 +19,10 @@ class Settings(PluginSettings):
     @field_validator("prefix")
     @classmethod
     def _is_a_folder(cls, prefix: str) -> str:
-        folder = prefix.strip("/")
-        return f"{folder}/" if folder else ""
+        return folder(prefix)
+
+
+def folder(prefix: str) -> str:
+    """A prefix as the beginning of keys: empty, or without a slash at its beginning and with one at its end."""
+    name = prefix.strip("/")
+    return f"{name}/" if name else ""

@@ -46,6 +46,10 @@ class S3Store:
         """Store bytes or a file under their SHA-256; what is there already is not sent again."""
         return await asyncio.to_thread(self._put, data, content_type)
 
+    async def write(self, path: Path, uri: str, content_type: str) -> None:
+        """Store a file at an address of one's choice, in place of what is there."""
+        await asyncio.to_thread(self._write, path, uri, content_type)
+
     async def open(self, uri: str) -> AsyncIterator[bytes]:
         """Stream an object in chunks of at most 1 MiB."""
         body = await asyncio.to_thread(self._get, uri)
@@ -89,6 +93,14 @@ class S3Store:
                     self._send(file, bucket, key, sha256, content_type)
         return BlobRef(uri=uri, sha256=sha256, size=size, content_type=content_type)
 
+    def _write(self, path: Path, uri: str, content_type: str) -> None:
+        bucket, key = _place(uri)
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            file.seek(0)
+            with explained(uri):
+                self._send(file, bucket, key, sha256, content_type)
+
     def _holds(self, bucket: str, key: str, sha256: str, size: int) -> bool:
         try:
             head = self._client().head_object(Bucket=bucket, Key=key)
@@ -108,9 +120,7 @@ class S3Store:
         )
 
     def _get(self, uri: str) -> Any:
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        if not uri.startswith("s3://") or not bucket or not key:
-            raise PermanentError(f"{uri} is no S3 address: it should read s3://bucket/key.")
+        bucket, key = _place(uri)
         with explained(uri):
             return self._client().get_object(Bucket=bucket, Key=key)["Body"]
 
@@ -118,3 +128,11 @@ class S3Store:
         with explained(uri):
             chunk: bytes = body.read(CHUNK_BYTES)
             return chunk
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """Bucket and key of an address."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not uri.startswith("s3://") or not bucket or not key:
+        raise PermanentError(f"{uri} is no S3 address: it should read s3://bucket/key.")
+    return bucket, key
