@@ -28,9 +28,21 @@ TALK = "\n".join(
 
 def answer(body: dict[str, Any]) -> str:
     """The text of the completion for the body of a chat request."""
-    prompt = body["messages"][-1]["content"]
-    task = body["response_format"]["json_schema"]["name"]
-    return json.dumps(_ANSWERS[task](prompt))
+    prompt = next(message["content"] for message in body["messages"] if message["role"] == "user")
+    wanted = body["response_format"]["json_schema"]
+    return json.dumps(_whole(_ANSWERS[wanted["name"]](prompt), wanted["schema"], wanted["schema"].get("$defs", {})))
+
+
+def _whole(value: Any, schema: Any, known: dict[str, Any]) -> Any:
+    """The value with null for whatever the schema requires and it does not have."""
+    schema = known[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if isinstance(value, list):
+        return [_whole(each, schema.get("items", {}), known) for each in value]
+    if not isinstance(value, dict):
+        return value
+    parts = schema.get("properties", {})
+    found = {name: _whole(part, parts.get(name, {}), known) for name, part in value.items()}
+    return {**dict.fromkeys(schema.get("required", [])), **found}
 
 
 def _extraction(prompt: str) -> Any:
@@ -40,7 +52,7 @@ def _extraction(prompt: str) -> Any:
                 "id": f"I{number:03d}",
                 "kind": next((kind for word, kind in _KINDS.items() if word in text), "fact"),
                 "text": text,
-                "evidence": {"segments": [segment], "quote": text, "start": None},
+                "evidence": {"segments": [segment], "quote": text},
             }
             for number, (segment, text) in enumerate(_SEGMENT.findall(prompt), start=1)
         ]
