@@ -52,12 +52,12 @@ async def test_a_run_says_what_it_spent_and_the_next_one_what_it_saved(
     assert facts(second["documents-extract"]) == ["chunk", chunks, chunks, 0, "0", 110 * chunks, spent]
     assert f"saved {110 * chunks:,} tokens" in (second["documents-extract"].message or "")
     outcome = Outcome(Job("x", honest), "run", again, list(second.values()))  # type: ignore[arg-type]
-    assert outcome.body("", "")["saved"] == {
+    assert outcome.response({})["body"]["saved"] == {
         "tokens": again.tokens_used.total,
         "cost_usd": float(again.cost_usd or 0),
     }
     outcome = Outcome(Job("x", honest), "run", ready, list(first.values()))  # type: ignore[arg-type]
-    assert outcome.body("", "")["saved"] == {"tokens": 0, "cost_usd": 0.0}
+    assert outcome.response({})["body"]["saved"] == {"tokens": 0, "cost_usd": 0.0}
 
 
 async def test_a_price_that_is_not_known_makes_what_was_saved_unknown(start: StartBench) -> None:
