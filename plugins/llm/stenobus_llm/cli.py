@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from .redaction import Hidden
     from .selection import Candidate
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -87,7 +88,8 @@ def ask(
 @llm.command()
 @asking
 @click.option("--task", default="explain", show_default=True, help="What the answer is for.")
-def explain(prompt: TextIO, as_json: bool, **fields: Any) -> None:
+@click.option("--redacted", is_flag=True, help="Show what would be sent, too: what is hidden has a word in its place.")
+def explain(prompt: TextIO, redacted: bool, as_json: bool, **fields: Any) -> None:
     """Show which target would get PROMPT (a file, or standard input), and why, without sending it.
 
     It goes by the settings alone: targets that are left alone for now are shown by the facts of llm.request. Exits with
@@ -98,6 +100,7 @@ def explain(prompt: TextIO, as_json: bool, **fields: Any) -> None:
     from . import ask as asked
     from . import tokens
     from .failures import Failure
+    from .redaction import hide
     from .selection import candidates
     from .settings import Settings
 
@@ -105,25 +108,46 @@ def explain(prompt: TextIO, as_json: bool, **fields: Any) -> None:
     try:
         settings = Settings.load("llm")
         considered = candidates(settings, request)
+        taken = next((candidate for candidate in considered if candidate.refusal is None), None)
+        hidden = hide(request, taken.target, settings) if taken and redacted else None
     except (SettingsError, Failure) as error:
         raise click.ClickException(str(error)) from error
-    taken = next((candidate for candidate in considered if candidate.refusal is None), None)
-    _print(tokens.estimate(request), settings.strategy, considered, taken, as_json)
+    _print(tokens.estimate(request), settings.strategy, considered, taken, hidden, as_json)
     if taken is None:
         raise click.ClickException("No target can take this prompt.")
 
 
-def _print(size: int, strategy: str, considered: list[Candidate], taken: Candidate | None, as_json: bool) -> None:
+def _print(
+    size: int,
+    strategy: str,
+    considered: list[Candidate],
+    taken: Candidate | None,
+    hidden: Hidden | None,
+    as_json: bool,
+) -> None:
     import json
 
     told = [candidate.told([taken.target] if taken else []) for candidate in considered]
     if as_json:
-        found = {"tokens": size, "estimated": True, "strategy": strategy, "target": taken and taken.target.name}
-        candidates = [each.model_dump() for each in told]
-        click.echo(json.dumps(found | {"candidates": candidates}, ensure_ascii=False, indent=2))
+        found: dict[str, Any] = {
+            "tokens": size,
+            "estimated": True,
+            "strategy": strategy,
+            "target": taken and taken.target.name,
+        }
+        found["candidates"] = [each.model_dump() for each in told]
+        if hidden:
+            found["redacted"] = hidden.counts
+            found["messages"] = [message.model_dump(exclude_defaults=True) for message in hidden.request.messages]
+        click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
     click.echo(f"About {size} tokens (estimated), strategy {strategy}")
     width = max(len(each.target) for each in told)
     for each in told:
         reason = each.reason.replace("asked: ", "would be asked: ", 1) if each.asked else each.reason
         click.echo(f"{'→' if each.asked else ' '} {each.target:<{width}}  {reason}")
+    if hidden:
+        counted = ", ".join(f"{count} of kind {kind}" for kind, count in hidden.counts.items()) or "nothing"
+        click.echo(f"\nHidden: {counted}. This would be sent:")
+        for message in hidden.request.messages:
+            click.echo(f"\n[{message.role}]\n{message.content}")

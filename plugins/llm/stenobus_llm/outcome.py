@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from stenobus_contracts import LlmDone, LlmRequest
 
@@ -25,6 +25,8 @@ class Outcome:
     seconds: float = 0.0
     #: Seconds to the answer's first piece, where it came in pieces.
     first: float | None = None
+    #: How many values were hidden from who was asked, by kind.
+    redacted: Mapping[str, int] = field(default_factory=dict)
 
     def done(self, request: LlmRequest, request_id: str, caller: str | None = None) -> LlmDone:
         """The outcome as the asker hears of it."""

@@ -21,6 +21,7 @@ from .failures import Failure
 from .outcome import Outcome
 from .providers import NO_IMAGES, Completion, Piece, Provider, build
 from .quota import Hold, Quota
+from .redaction import Hidden, Redaction
 from .relay import Relay
 from .selection import Candidate, Latencies, candidates, expected, expected_usage, refusal
 from .settings import EXTRACTIVE, Settings, Target
@@ -98,6 +99,7 @@ class Router:
         self._slots = {
             target.name: asyncio.Semaphore(target.concurrency) for target in settings.all_targets if target.concurrency
         }
+        self._redaction = Redaction(settings.redact_kinds, settings.redact_patterns)
         self._telling = asyncio.Lock()
         self._told = self._health
 
@@ -131,7 +133,7 @@ class Router:
             images = await _images(request, means)
         except Failure as failure:
             return Outcome(failure, bill)
-        call = _Call(request, means, images, started, bill)
+        call = _Call(request, means, images, started, bill, Hidden(request))
         target = next((candidate.target for candidate in considered if candidate.refusal is None), None)
         if target is None:
             result: Completion | Failure = _reason(considered)
@@ -146,7 +148,8 @@ class Router:
             target = self._next(request, result, call.asked) if isinstance(result, Failure) and not call.begun else None
         if isinstance(result, Failure) and call.begun:
             result.retryable = False  # whoever heard the beginning must not hear another one
-        return Outcome(result, bill, considered, call.asked, self._clock() - started, call.first)
+        seconds = self._clock() - started
+        return Outcome(result, bill, considered, call.asked, seconds, call.first, call.redacted)
 
     def _healthy(self, considered: list[Candidate]) -> list[Candidate]:
         """The candidates, without those that are left alone for now.
@@ -168,6 +171,10 @@ class Router:
 
     async def _ask(self, target: Target, request: LlmRequest, call: _Call) -> Completion | Failure:
         """Ask a target once it may be sent the request."""
+        try:
+            call.hide(request, self._redaction if self._settings.redacts(target) else None)
+        except Failure as failure:
+            return failure
         quota = call.means.quota
         async with self._slots.get(target.name, nullcontext()):
             size = expected(request, tokens.estimate(request))
@@ -176,28 +183,37 @@ class Router:
                 await hold.release()
                 return refused
             call.bill.begin(target, expected_usage(request, tokens.estimate(request)))
-            result = await self._send(target, request, call)
+            result = await self._send(target, call)
             call.bill.add(target, result)
             await hold.settle(result)
             return result
 
-    async def _send(self, target: Target, request: LlmRequest, call: _Call) -> Completion | Failure:
+    async def _send(self, target: Target, call: _Call) -> Completion | Failure:
+        """Ask a target now, with what it may see."""
         breaker = self._breakers[target.name]
         probe, started = breaker.begin(), self._clock()
         call.first = None
-        piece = call.piece(self._clock) if request.stream or target.stream else None
+        request = call.hidden.request
+        pieces = call.hidden.pieces(call.piece(self._clock)) if request.stream or target.stream else None
         try:
             if target.name not in self._providers:
                 self._providers[target.name] = build(target)
-            result = await self._providers[target.name].complete(request, piece, call.images)
+            provider = self._providers[target.name]
+            answer = await provider.complete(request, pieces.take if pieces else None, call.images)
+            result: Completion | Failure = call.hidden.restored(answer)
         except Failure as failure:
-            breaker.end(failure, probe=probe)
-            return failure
+            call.hidden.failed(failure)
+            result = failure
         except BaseException:
             breaker.abandon(probe=probe)
             raise
-        breaker.end(None, probe=probe)
-        self._latencies.add(target.name, self._clock() - started)
+        if isinstance(result, Failure):
+            breaker.end(result, probe=probe)
+        else:
+            breaker.end(None, probe=probe)
+            self._latencies.add(target.name, self._clock() - started)
+        if pieces:
+            await pieces.end()
         return result
 
     def _repair(self, target: Target, request: LlmRequest, failure: Failure, call: _Call) -> LlmRequest | None:
@@ -206,7 +222,8 @@ class Router:
             return None
         if call.repairs >= REPAIRS:
             return None
-        mending = structured.repair(request, failure)
+        said = Failure(failure.code, call.hidden.restore(failure.message), text=failure.text)
+        mending = structured.repair(request, said)
         return mending if refusal(self._settings, target, mending, tokens.estimate(mending)) is None else None
 
     def _next(self, request: LlmRequest, failure: Failure, asked: list[Target]) -> Target | None:
@@ -232,6 +249,9 @@ class _Call:
     images: Mapping[str, bytes]
     started: float
     bill: Bill
+    #: What is sent, and what is put back into the answer.
+    hidden: Hidden
+    redacted: dict[str, int] = field(default_factory=dict)
     asked: list[Target] = field(default_factory=list)
     #: Of this attempt.
     repairs: int = 0
@@ -241,6 +261,12 @@ class _Call:
     def begun(self) -> bool:
         """The asker has heard a part of the answer."""
         return self.means.relay is not None and self.means.relay.begun
+
+    def hide(self, request: LlmRequest, redaction: Redaction | None) -> None:
+        """Hide what the next target must not see of a request. Raises as :meth:`Redaction.hide` does."""
+        self.hidden = redaction.hide(request) if redaction else Hidden(request)
+        for kind, count in self.hidden.counts.items():
+            self.redacted[kind] = max(count, self.redacted.get(kind, 0))
 
     def piece(self, clock: Callable[[], float]) -> Piece:
         """What takes the pieces of an answer."""

@@ -100,6 +100,8 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
             await relay.text(result.text)  # who answered does not stream
         await relay.end(done.error)
     ctx.note(**_facts(outcome, done))
+    if outcome.redacted:
+        ctx.note(redacted=dict(outcome.redacted))
     if ways.waited > quota.NOTICED:
         ctx.note(waited_for_quota=round(ways.waited, 1))
     return done

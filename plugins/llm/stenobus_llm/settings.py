@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any, Final, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, SecretStr, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator, model_validator
 
 from stenobus_contracts import Capability
 from stenobus_core import PluginSettings
 
 from .failures import Code
+from .patterns import Patterns
 from .prices import Prices
+from .sensitive import FINDERS, Kind
 
 #: Deliveries of one request, at most: the ceiling of :attr:`Settings.attempts`.
 MAX_ATTEMPTS = 10
@@ -68,6 +70,9 @@ class Target(BaseModel):
     )
     local: bool | None = Field(
         default=None, description="whether prompts stay with you; when absent, at addresses of this host only"
+    )
+    redact: bool | None = Field(
+        default=None, description="hide from it what redact_kinds names; when absent, where the target is not local"
     )
     quality: float = Field(default=0, description="rank for the strategy quality; the highest is asked first")
     structured: Literal["json_schema", "json_object", "prompt"] = Field(
@@ -160,6 +165,14 @@ class Settings(PluginSettings):
     )
     max_prompt_tokens: int | None = Field(default=None, ge=1, description="longer prompts are refused")
     local_only: bool = Field(default=False, description="send no prompt to a target that is not local")
+    redact: bool = Field(
+        default=True, description="hide secrets, addresses and account numbers from targets that are not local"
+    )
+    redact_kinds: frozenset[Kind] = Field(default=frozenset(FINDERS), description="what is hidden")
+    redact_patterns: dict[str, str] = Field(
+        default_factory=dict,
+        description="regular expressions of what is hidden as well, by name, such as {ticket = 'ACME-\\d+'}",
+    )
     fallback: dict[Code, tuple[str, ...]] = Field(
         default_factory=dict,
         description="targets to ask next, by class of failure, such as {overloaded = ['cloud']}",
@@ -249,6 +262,16 @@ class Settings(PluginSettings):
         if unknown := sorted(asked - set(names)):
             raise ValueError(f"there is no target {unknown[0]}; known are {', '.join(names)}")
         return self
+
+    @field_validator("redact_patterns")
+    @classmethod
+    def _patterns(cls, value: dict[str, str]) -> dict[str, str]:
+        Patterns(value)
+        return value
+
+    def redacts(self, target: Target) -> bool:
+        """Whether something is hidden from a target."""
+        return self.redact and not target.stays if target.redact is None else target.redact
 
     @cached_property
     def all_targets(self) -> tuple[Target, ...]:
