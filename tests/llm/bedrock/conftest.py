@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import NoRegionError
 
 from stenobus_contracts import LlmRequest, Message
 from stenobus_llm.failures import Failure
@@ -50,7 +52,10 @@ class Asking:
     def client(self, timeout: float = 5, target: Any = None) -> Bedrock:
         known = {"kind": "bedrock", "model": "anthropic.claude:0", "base_url": self._service.url, "timeout": timeout}
         wanted = Target.model_validate({"name": "claude", **known, **(target or {})})
-        return self._clients.setdefault(repr(wanted), Bedrock(wanted))
+        client = self._clients.setdefault(repr(wanted), Bedrock(wanted))
+        with contextlib.suppress(NoRegionError):
+            client._client()  # boto3 takes its time, which is not what the timeouts here are about
+        return client
 
     async def __call__(
         self,

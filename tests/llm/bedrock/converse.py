@@ -66,6 +66,10 @@ class ConverseServer:
         headers = {"Content-Type": "application/vnd.amazon.eventstream"}
         self.replies.append((200, headers, list(pieces), ends))
 
+    def holds(self) -> None:
+        """Not a byte, until the server is released."""
+        self.replies.append((0, {}, [], False))
+
     def drips(self, piece: bytes, seconds: float = 0.01, kind: str = "application/vnd.amazon.eventstream") -> None:
         """The same bytes now and then, for as long as anybody listens."""
         pieces = iter(lambda: b"" if self.released.wait(seconds) else piece, b"")
@@ -154,6 +158,10 @@ class _Handler(BaseHTTPRequestHandler):
             pieces: Iterable[bytes | threading.Event] = [json.dumps({"message": wrong}).encode()]
         else:
             status, headers, pieces, ends = self.owner.replies.popleft()
+        if not status:
+            self.owner.released.wait()
+            self.close_connection = True
+            return
         try:
             self.send_response(status)
             for name, value in headers.items():

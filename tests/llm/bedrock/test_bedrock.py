@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from stenobus_contracts import Message
-from stenobus_llm.providers.bedrock import client as client_module
+from stenobus_llm.providers.bedrock import wire as wire_module
 from stenobus_llm.settings import Settings
 from stenobus_testing.waiting import eventually, still
 
@@ -197,7 +198,7 @@ async def test_blank_texts_are_not_sent(ask: Asking, service: ConverseServer) ->
 async def test_an_endless_answer_in_one_is_left(
     ask: Asking, service: ConverseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "_LARGEST_BODY", 1 << 20)
+    monkeypatch.setattr(wire_module, "LARGEST_BODY", 1 << 20)
     service.drips(b" " * (1 << 18), 0.001, "application/json")
 
     failure = await ask.fails()
@@ -206,13 +207,28 @@ async def test_an_endless_answer_in_one_is_left(
     await eventually(service.left.is_set)
 
 
-async def test_who_gives_up_an_answer_in_one_hangs_up_once_it_has_begun(ask: Asking, service: ConverseServer) -> None:
+async def test_who_gives_up_an_answer_in_one_hangs_up(ask: Asking, service: ConverseServer) -> None:
     service.drips(b" ", 0.001, "application/json")
 
     failure = await ask.fails(timeout=0.3)
 
     assert failure.code == "transport"
     await eventually(service.left.is_set)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_gives_up_before_the_first_byte_hangs_up(ask: Asking, service: ConverseServer, stream: bool) -> None:
+    service.holds()
+    target = {"concurrency": 1}
+
+    asking = asyncio.create_task(ask(timeout=100, stream=stream, target=target))
+    await eventually(lambda: service.received)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    service.completes("So.")
+
+    assert (await ask(timeout=100, target=target)).text == "So."  # in the same thread's place
 
 
 async def test_a_call_at_a_time_where_the_target_says_so(ask: Asking, service: ConverseServer) -> None:
@@ -229,28 +245,36 @@ async def test_a_call_at_a_time_where_the_target_says_so(ask: Asking, service: C
     assert len(set(service.ports)) == 1  # and the connection is used again
 
 
-def test_a_process_does_not_wait_for_a_call_that_nobody_waits_for(service: ConverseServer) -> None:
-    script = f"""
-import asyncio
+def test_a_process_does_not_wait_for_a_call_that_nobody_waits_for() -> None:
+    script = """
+import asyncio, sys
 from stenobus_contracts import LlmRequest, Message
 from stenobus_llm.providers.bedrock import Bedrock
 from stenobus_llm.settings import Target
 
-target = Target(name="claude", kind="bedrock", model="m", base_url="{service.url}", timeout=60)
+target = Target(name="claude", kind="bedrock", model="m", base_url=sys.argv[1], connect_timeout=60)
 request = LlmRequest(task="acme.ask", messages=(Message(role="user", content="Why?"),))
 
 async def main():
     try:
-        async with asyncio.timeout(0.5):
+        async with asyncio.timeout(1):
             await Bedrock(target).complete(request)
     except TimeoutError:
         print("left")
 
 asyncio.run(main())
 """
-    service.streams(service.released)
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # who comes next has to wait for its connection
+            early = stack.enter_context(socket.socket())
+            early.setblocking(False)
+            early.connect_ex(full.getsockname())
+        url = "http://{}:{}".format(*full.getsockname())
 
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=20, env=os.environ)
+        ended = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, timeout=20)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "left\n", "")
 

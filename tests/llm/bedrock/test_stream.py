@@ -174,8 +174,8 @@ async def test_a_stream_that_is_broken_is_no_answer(
 
 @pytest.mark.parametrize("rest", ["", "cut", "spoilt", "silence"])
 async def test_an_answer_is_whole_without_what_it_took(ask: Asking, service: ConverseServer, rest: str) -> None:
-    after = {"": [], "cut": [], "spoilt": [b"\xff" * 20], "silence": [service.released]}[rest]
-    service.streams(*answer("Because")[:-1], *after, ends=rest != "cut")
+    afterwards: dict[str, list[Any]] = {"spoilt": [b"\xff" * 20], "silence": [service.released]}
+    service.streams(*answer("Because")[:-1], *afterwards.get(rest, []), ends=rest != "cut")
 
     done = await ask(stream=True, target={"silence": 0.3})
 
@@ -262,19 +262,33 @@ async def test_the_thread_of_a_stream_that_nobody_waits_for_hangs_up(ask: Asking
     await eventually(lambda: threads() == 0)
 
 
-@pytest.mark.parametrize("piece", [text("x" * 1000), event("contentBlockStop", contentBlockIndex=0)])
-async def test_an_endless_answer_is_left(
-    ask: Asking, service: ConverseServer, monkeypatch: pytest.MonkeyPatch, piece: bytes
-) -> None:
+async def test_an_endless_answer_is_left(ask: Asking, service: ConverseServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_module, "LARGEST", 100_000)
-    service.drips(piece, 0.0001)
+    service.drips(text("x" * 1000), 0.0001)
 
-    failure = await ask.fails(stream=True, timeout=1)
+    failure = await ask.fails(stream=True, timeout=30)
 
-    size = len("".join(ask.pieces))
-    assert (failure.code, size) == (("truncated", 100_000) if size else ("transport", 0))
-    assert failure.usage.estimated == bool(size) and not failure.text
+    assert (failure.code, failure.retryable, len("".join(ask.pieces))) == ("truncated", False, 100_000)
+    assert failure.usage.estimated and not failure.text
     await eventually(service.left.is_set)
+
+
+async def test_endless_events_end_at_the_timeout(ask: Asking, service: ConverseServer) -> None:
+    service.drips(event("contentBlockStop", contentBlockIndex=0), 0.0001)
+
+    failure = await ask.fails(stream=True, timeout=0.5)
+
+    assert (failure.code, ask.pieces) == ("transport", [])
+    await eventually(service.left.is_set)
+
+
+async def test_endless_tools_are_an_endless_answer(
+    ask: Asking, service: ConverseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "LARGEST", 1000)
+    service.streams(*(frame for index in range(100) for frame in call(index, f"id_{index}", "find", "x")), *end())
+
+    assert (await ask.fails(stream=True)).code == "truncated"
 
 
 async def test_a_connection_is_used_again_after_a_stream(ask: Asking, service: ConverseServer) -> None:

@@ -9,8 +9,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from urllib3.response import BaseHTTPResponse
-
 from .. import Piece
 from ..patience import Patience
 
@@ -32,8 +30,8 @@ class _End:
 class Call:
     """From the thread that reads to the task that waits: texts in their order, then the answer, or why there is none.
 
-    The thread stays at most ``AHEAD`` texts before the task. When the task leaves, the reading is cut off; only
-    while it waits for an answer's first byte it cannot be reached, and ends at the socket's timeout. It is a daemon: no
+    The thread stays at most ``AHEAD`` texts before the task. When the task leaves, what the thread waits
+    for is cut off; only while it connects it cannot be reached, and ends at the timeout for that. It is a daemon: no
     process waits for it.
     """
 
@@ -43,7 +41,7 @@ class Call:
         self._room = threading.Semaphore(AHEAD)
         self._lock = threading.Lock()
         self._left = False
-        self._response: BaseHTTPResponse | None = None
+        self._cut: Callable[[], object] | None = None
 
     def start(self, work: Callable[[], Answer], ended: Callable[[], None], name: str) -> None:
         """Do the work in a thread.
@@ -72,7 +70,7 @@ class Call:
                     await patience.during(piece(item))
                 else:
                     patience.heard()
-            self._response = None  # its connection may be another call's by now
+            self._cut = None  # the connection may be another call's by now
         finally:
             self._leave()
         if isinstance(item.outcome, BaseException):
@@ -81,14 +79,14 @@ class Call:
 
     # --- in the thread -----------------------------------------------------------------------------------------------
 
-    def opened(self, response: BaseHTTPResponse) -> None:
-        """The answer begins; from here on it can be cut off.
+    def reached(self, cut: Callable[[], object]) -> None:
+        """What the thread waits for from here on, can be cut off by this, from another thread.
 
         Raises:
             Gone: nobody waits for it.
         """
         with self._lock:
-            self._response = response
+            self._cut = cut
             if self._left:
                 raise Gone
 
@@ -117,8 +115,8 @@ class Call:
     def _leave(self) -> None:
         with self._lock:
             self._left = True
-            response = self._response
+            cut = self._cut
         self._room.release()
-        if response is not None:
+        if cut is not None:
             with suppress(ValueError, RuntimeError, OSError):  # it is at its end already
-                response.shutdown()  # close() would not wake a thread that reads
+                cut()

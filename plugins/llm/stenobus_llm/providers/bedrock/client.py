@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Final
 
 import boto3.session
-from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.config import Config
 
 from stenobus_contracts import LlmRequest
@@ -24,12 +23,11 @@ from .answer import completion, usage
 from .body import body
 from .call import Answer, Call, Gone
 from .failures import classed, failed, unable
-from .stream import Gathering, endless
+from .stream import Gathering
+from .wire import Wire
 
 #: Calls at once of a target that states no concurrency.
 _THREADS: Final = 16
-#: Bytes of an answer in one, or of an error: what the largest answer takes as JSON, and room to spare.
-_LARGEST_BODY: Final = 32 << 20
 
 
 class Bedrock:
@@ -41,8 +39,6 @@ class Bedrock:
         self._threads = asyncio.Semaphore(threads)
         self._making = threading.Lock()
         self._made: Any = None
-        self._http: Any = None
-        self._here = threading.local()
         self._config = Config(
             retries={"total_max_attempts": 1, "mode": "standard"},
             connect_timeout=target.connect_timeout,
@@ -111,7 +107,7 @@ class Bedrock:
             client = self._client()
         except Exception as error:
             raise unable(self._target, error) from error
-        self._here.call = call
+        self._wire.carry(call)
         try:
             if gathering is None:
                 whole: Answer = client.converse(**asked)
@@ -143,28 +139,5 @@ class Bedrock:
                     endpoint_url=target.base_url if "base_url" in target.model_fields_set else None,
                     config=self._config,
                 )
-                made.meta.events.register("before-send.bedrock-runtime", self._send)
-                self._made, self._http = made, made._endpoint.http_session
+                self._wire, self._made = Wire(target, made), made
             return self._made
-
-    def _send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
-        """Send as botocore would, but so that the answer can be cut off, and is read only as far as it is sensible."""
-        in_one, request.stream_output = not request.stream_output, True
-        answer: AWSResponse = self._http.send(request)
-        try:
-            self._here.call.opened(answer.raw)
-            if in_one or answer.status_code >= 300:
-                answer._content = self._read(answer)
-        except BaseException:
-            answer.raw.close()
-            raise
-        return answer
-
-    def _read(self, answer: AWSResponse) -> bytes:
-        parts, size = [], 0
-        for part in answer.raw.stream():
-            parts.append(part)
-            size += len(part)
-            if size > _LARGEST_BODY:
-                raise endless(self._target)
-        return b"".join(parts)
