@@ -108,6 +108,7 @@ class DocReady(Event, subject="doc.ready"):
     pdf: BlobRef | None = Field(default=None, description="when it was asked for and could be made")
     not_carried: tuple[NotCarried, ...] = Field(default=(), description="what outputs could not take over")
     transcript: BlobRef
+    quality: BlobRef | None = Field(default=None, description="checks, coverage and what was left out, as JSON")
     method: Method = Field(description="model when any stage used a language model, else extractive")
     stages: tuple[StageUsage, ...] = ()
     chunks_processed: int = Field(default=0, ge=0)

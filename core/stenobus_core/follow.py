@@ -260,7 +260,7 @@ async def deliver(outcome: Outcome, services: Services, folder: Path) -> dict[st
     """Write a finished document into a folder.
 
     Returns:
-        Paths by kind: markdown, docx, transcript.
+        Paths by kind: markdown, docx, transcript, and quality where the document comes with it.
 
     Raises:
         JobError: the folder cannot be written.
@@ -271,6 +271,8 @@ async def deliver(outcome: Outcome, services: Services, folder: Path) -> dict[st
         "docx": (outcome.ready.docx, f"{stem}.docx"),
         "transcript": (outcome.ready.transcript, f"{stem}.transcript.json"),
     }
+    if outcome.ready.quality is not None:
+        wanted["quality"] = (outcome.ready.quality, f"{stem}.quality.json")
     contents = {name: await services.blobs.read(ref) for ref, name in wanted.values()}
     try:
         await asyncio.to_thread(_write, folder, contents)

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from ..follow import Outcome
 
+_FILES = {"markdown": "Markdown", "docx": "DOCX", "transcript": "Transcript", "quality": "Quality"}
+
 
 def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> None:
     """Print stages, costs and where everything is."""
@@ -32,7 +34,12 @@ def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> N
         console.print(f"Saved      {saved_tokens} of these tokens, {_money(saved_usd)}: answered from the cache")
     for warning in ready.warnings:
         console.print(f"Warning    {warning}", soft_wrap=True)
-    for label, kind in (("Markdown", "markdown"), ("DOCX", "docx"), ("Transcript", "transcript")):
+    for label, kind in (
+        ("Markdown", "markdown"),
+        ("DOCX", "docx"),
+        ("Transcript", "transcript"),
+        ("Quality", "quality"),
+    ):
         if kind in uris:
             console.print(f"{label:<10} {_place(uris[kind])}", soft_wrap=True)
     if record is not None:

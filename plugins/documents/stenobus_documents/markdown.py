@@ -107,13 +107,22 @@ def read_front_matter(content: str) -> dict[str, str]:
 def outside_code(text: str, change: Callable[[str], str]) -> str:
     """The text with ``change`` made to every line that is not in a code block."""
     lines = text.split("\n")
-    code = {
-        number
-        for token in parser().parse(text)
-        if token.type in {"fence", "code_block"} and token.map
-        for number in range(*token.map)
-    }
+    code = {number for fence, body in code_blocks(text) for number in (*fence, *body)}
     return "\n".join(line if number in code else change(line) for number, line in enumerate(lines))
+
+
+def code_blocks(text: str) -> list[tuple[tuple[int, ...], range]]:
+    """Numbers of the lines that open and close each code block, and of those between them."""
+    found: list[tuple[tuple[int, ...], range]] = []
+    for token in parser().parse(text):
+        if token.map is None or token.type not in {"fence", "code_block"}:
+            continue
+        first, last = token.map
+        body = range(first, last)
+        if token.type == "fence":
+            body = range(first + 1, first + 1 + len(token.content.splitlines()))
+        found.append((tuple(number for number in range(first, last) if number not in body), body))
+    return found
 
 
 def tame(text: str, level: int) -> str:

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
 from pydantic import Field
 
-from stenobus_contracts import BlobRef, DocDrafted, DocReady, Model, NotCarried, StageUsage
+from stenobus_contracts import (
+    BlobRef,
+    DocDrafted,
+    DocReady,
+    Model,
+    NotCarried,
+    Outline,
+    ProblemMatrix,
+    StageUsage,
+    Transcript,
+)
 from stenobus_core import Context, PermanentError, Plugin, PluginSettings
 
 from .draft import method_of
+from .dropped import Sifted
+from .quality import Quality, assess
 
 DOCX_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
@@ -62,16 +75,33 @@ async def output(event: DocDrafted, ctx: Context[Settings, None]) -> DocReady:
 
     result = await ctx.cached(_Rendered, rendered, VERSION, event.draft, ctx.settings.page, ctx.settings.author)
     stages = (*event.stages, StageUsage(stage="output", method="local", cost_usd=Decimal(0), warnings=result.warnings))
-    ctx.note(docx_bytes=result.docx.size)
+    quality = await _assess(event, ctx, stages)
+    ctx.note(docx_bytes=result.docx.size, sound=quality.sound)
     return DocReady(
         title=result.title or event.source.title,
         source=event.source,
         markdown=event.draft,
         docx=result.docx,
+        quality=await ctx.store(quality.model_dump_json(indent=2, exclude_none=True).encode(), "application/json"),
         not_carried=result.not_carried,
         transcript=event.transcript,
         method=method_of(stages),
         stages=stages,
         chunks_processed=event.chunks_processed,
         warnings=tuple(f"{stage.stage}: {warning}" for stage in stages for warning in stage.warnings),
+    )
+
+
+async def _assess(event: DocDrafted, ctx: Context[Settings, None], stages: Sequence[StageUsage]) -> Quality:
+    draft = (await ctx.read(event.draft)).decode(errors="replace")
+    return await asyncio.to_thread(
+        assess,
+        draft,
+        await ctx.read_model(event.transcript, Transcript),
+        await ctx.read_model(event.extraction, Sifted),
+        await ctx.read_model(event.matrix, ProblemMatrix),
+        await ctx.read_model(event.outline, Outline),
+        stages,
+        method_of(stages),
+        event.source.title,
     )

@@ -9,7 +9,7 @@ from functools import cached_property
 from stenobus_contracts import Item, Outline, Segment
 
 from .claims import command, setting, unsaid
-from .markdown import parser
+from .markdown import code_blocks
 from .said import Said
 from .standing import Standing, speakers
 
@@ -30,7 +30,7 @@ class Vetting:
     """Checks the sections of one document, and remembers what it took out.
 
     Args:
-        segments: the cleaned transcript.
+        segments: the speech of the cleaned transcript.
         items: all items, grounded.
         title: of the recording, as it was given; its words may be used.
     """
@@ -72,14 +72,15 @@ class Vetting:
         """
         footing = self._footing(own)
         lines = text.split("\n")
-        code = _code(text)
+        blocks = code_blocks(text)
+        code = {number for _, body in blocks for number in body}
         kept: list[str | None] = []
         for number, line in enumerate(lines):
             if number not in code:
                 kept.append(self._line(line, footing, own))
             else:
                 kept.append(line if self._code_line(line, footing) else None)
-        for fence, body in _fences(text):
+        for fence, body in blocks:
             if not any(kept[number] and not _COMMENT.match(lines[number]) for number in body):
                 for number in (*fence, *body):
                     kept[number] = None
@@ -150,25 +151,3 @@ def _sentences(text: str) -> Iterator[str]:
         yield text[first:last].rstrip()
         first = match.end()
     yield text[first:]
-
-
-def _fences(text: str) -> list[tuple[list[int], range]]:
-    """The lines that open and close each code block, and those between them."""
-    found: list[tuple[list[int], range]] = []
-    for token in parser().parse(text):
-        if token.map is None or token.type not in {"fence", "code_block"}:
-            continue
-        first, last = token.map
-        if token.type == "code_block":
-            found.append(([], range(first, last)))
-            continue
-        length = len(token.content.splitlines())
-        body = range(first + 1, first + 1 + length)
-        found.append(([first, *range(body.stop, last)], body))
-    return found
-
-
-def _code(text: str) -> frozenset[int]:
-    """Numbers of the lines inside code blocks, without the fences around them."""
-    fences = _fences(text)
-    return frozenset(number for _, body in fences for number in body)

@@ -71,7 +71,8 @@ async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
     texts = await bounded(
         ctx.settings.parallel_requests, [partial(writing.section, section) for section in outline.sections]
     )
-    vetting = Vetting(transcript.segments, items, event.source.title)
+    speech = [segment for segment in transcript.segments if segment.kind == "speech"]
+    vetting = Vetting(speech, items, event.source.title)
     outline, texts = vetted(vetting, outline, items, texts, phrases(event.source).other)
     usage = tally.usage([*writing.warnings, *vetting.warnings])
     draft, warnings = assemble(event, transcript, outline, matrix, items, texts, usage)
