@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from stenobus_kb.cli import search
+from stenobus_kb.search_command import search
 
 from .conftest import Put
 
@@ -85,7 +85,7 @@ def test_a_document_cannot_write_to_the_terminal(run: Run, put: Put) -> None:
 def test_the_command_loads_in_a_blink() -> None:
     """Beyond click, which the command line has loaded anyway."""
     code = (
-        "import click, time; start = time.perf_counter(); import stenobus_kb.cli; import sys;"
+        "import click, time; start = time.perf_counter(); import stenobus_kb.search_command; import sys;"
         "print(time.perf_counter() - start, *({'apsw', 'pydantic', 'rich', 'markdown_it'} & set(sys.modules)))"
     )
     seconds, *heavy = subprocess.run(
