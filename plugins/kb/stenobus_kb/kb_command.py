@@ -96,7 +96,9 @@ def _print(report: Report, *, as_json: bool) -> None:
         found = {
             "queries": len(report.scores),
             "measures": {name: asdict(value) for name, value in report.measures.items()},
-            "changes": report.changes and {name: asdict(value) for name, value in report.changes.items()},
+            "changes": report.changes
+            if report.changes is None
+            else {name: asdict(value) for name, value in report.changes.items()},
         }
         click.echo(json.dumps(found, indent=2))
         return
