@@ -286,7 +286,7 @@ async def test_endless_tools_are_an_endless_answer(
     ask: Asking, service: ConverseServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream_module, "LARGEST", 1000)
-    service.streams(*(frame for index in range(100) for frame in call(index, f"id_{index}", "find", "x")), *end())
+    service.streams(*call(0, "1", "find", *["x" * 100] * 10), *end())
 
     assert (await ask.fails(stream=True)).code == "truncated"
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from stenobus_contracts import BlobRef, Message, Tool, ToolCall
+from stenobus_llm.failures import Failure
 
 from .conftest import Asking
 from .converse import ConverseServer, call, end, event, text
@@ -85,6 +86,32 @@ async def test_a_stream_gathers_what_is_asked_of_tools(ask: Asking, service: Con
     )
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_more_calls_than_any_model_makes_are_no_answer(
+    ask: Asking, service: ConverseServer, stream: bool
+) -> None:
+    if stream:
+        service.streams(*(frame for number in range(129) for frame in call(number, f"id_{number}", "find")), *end())
+    else:
+        service.completes("", "tool_use", (12, 5), *[ASKED] * 129)
+
+    assert (await ask.fails(USER, tools=(FIND,), stream=stream)).code == "transport"
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 9))
+async def test_arguments_may_be_nested_or_are_no_answer(ask: Asking, service: ConverseServer, depth: int) -> None:
+    deep = '{"a":' * depth + "1" + "}" * depth
+    block = '{"toolUse": {"toolUseId": "1", "name": "find", "input": ' + deep + "}}"
+    service.sends(('{"stopReason": "tool_use", "output": {"message": {"content": [' + block + "]}}}").encode())
+
+    try:
+        [found] = (await ask(USER, tools=(FIND,))).tool_calls
+    except Failure as failure:
+        assert failure.code == "transport"
+    else:
+        assert found.arguments.count("{") == depth
+
+
 async def test_parts_of_calls_that_are_written_at_once_stay_apart(ask: Asking, service: ConverseServer) -> None:
     first, second = call(0, "a", "find", '{"word":', '"x"}'), call(1, "b", "find", '{"word":', '"y"}')
     service.streams(*(frame for both in zip(second, first, strict=True) for frame in both), *end("tool_use"))
@@ -114,7 +141,7 @@ async def test_what_tools_answered_goes_back(ask: Asking, service: ConverseServe
     assert (done.text, done.finish_reason, done.tool_calls) == ("Three.", "stop", ())
 
 
-@pytest.mark.parametrize("arguments", ['{"word": ', "[1]", "[" * 100_000])
+@pytest.mark.parametrize("arguments", ['{"word": ', "[1]", "null", '{"word": NaN}', "[" * 100_000])
 async def test_a_mistake_of_the_assistant_can_be_told_to_it(
     ask: Asking, service: ConverseServer, arguments: str
 ) -> None:

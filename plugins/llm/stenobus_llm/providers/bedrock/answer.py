@@ -12,8 +12,8 @@ from ...failures import Failure
 from ...settings import Target
 from .. import Completion
 from .call import Answer
-from .failures import failed, member
-from .stream import LARGEST, endless
+from .failures import failed, member, strange
+from .stream import LARGEST, MOST_CALLS, endless
 
 _FILTERED: Final = frozenset({"guardrail_intervened", "content_filtered"})
 _SPOILT: Final = frozenset({"malformed_model_output", "malformed_tool_use"})
@@ -33,8 +33,11 @@ def completion(target: Target, request: LlmRequest, answer: Answer) -> Completio
     # A lone surrogate, which JSON can spell, would fail in everything that is written as UTF-8.
     text = "".join(member(target, block, "text", str) for block in blocks if "text" in block)
     text = text.encode(errors="replace").decode()
-    calls = tuple(_call(target, member(target, block, "toolUse", dict)) for block in blocks if "toolUse" in block)
-    if len(text) + sum(len(call.arguments) for call in calls) > LARGEST:
+    asked = [member(target, block, "toolUse", dict) for block in blocks if "toolUse" in block]
+    if len(asked) > MOST_CALLS:
+        raise strange(target, f"more than {MOST_CALLS} calls of tools")
+    calls = tuple(_call(target, tool) for tool in asked)
+    if len(text) + sum(len(call.id) + len(call.name) + len(call.arguments) for call in calls) > LARGEST:
         raise endless(target)
     used = usage(request, answer.get("usage"), text)
     known: dict[str, Any] = {"usage": used, "text": text, "model": target.model}
@@ -55,7 +58,7 @@ def completion(target: Target, request: LlmRequest, answer: Answer) -> Completio
             data = structured.parse(text, request.response_schema)
         except Failure as failure:
             raise Failure(failure.code, failure.message, **known) from failure
-    finish = "tool_calls" if calls else _FINISHED.get(stop, stop)
+    finish = "tool_calls" if calls else _FINISHED.get(stop, stop[:64])
     return Completion(text=text, data=data, tool_calls=calls, model=target.model, finish_reason=finish, usage=used)
 
 
@@ -75,7 +78,10 @@ def usage(request: LlmRequest, counted: Any, text: str) -> TokenUsage:
 def _call(target: Target, tool: dict[str, Any]) -> ToolCall:
     """What the model asks of a tool. From a stream its input is the text that the model wrote."""
     written = tool.get("input")
-    arguments = written if isinstance(written, str) else json.dumps(written or {}, ensure_ascii=False)
+    try:
+        arguments = written if isinstance(written, str) else json.dumps(written or {}, ensure_ascii=False)
+    except RecursionError as error:
+        raise strange(target, "arguments of a tool that are nested too deep") from error
     return ToolCall(
         id=member(target, tool, "toolUseId", str),
         name=member(target, tool, "name", str),

@@ -91,10 +91,14 @@ def _blocks(target: Target, message: Message, images: Mapping[str, bytes]) -> li
 def _input(arguments: str) -> dict[str, Any]:
     """What an assistant asked of a tool: an object, whatever it wrote, so that it can be told of its mistake."""
     try:
-        written = json.loads(arguments or "{}")
+        written = json.loads(arguments.strip() or "{}", parse_constant=_refuse)
     except (ValueError, RecursionError):
-        written = arguments
+        written = None
     return written if isinstance(written, dict) else {"invalid": arguments}
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _may_call(request: LlmRequest) -> bool:

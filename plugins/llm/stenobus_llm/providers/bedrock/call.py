@@ -30,9 +30,9 @@ class _End:
 class Call:
     """From the thread that reads to the task that waits: texts in their order, then the answer, or why there is none.
 
-    The thread stays at most ``AHEAD`` texts before the task. When the task leaves, what the thread waits
-    for is cut off; only while it connects it cannot be reached, and ends at the timeout for that. It is a daemon: no
-    process waits for it.
+    The thread stays at most ``AHEAD`` texts before the task. When the task leaves, what the thread waits for is cut
+    off; only while it connects it cannot be reached, and ends at the timeout for that. It is a daemon: no process waits
+    for it.
     """
 
     def __init__(self) -> None:

@@ -47,7 +47,7 @@ class Bedrock:
         )
 
     async def close(self) -> None:
-        """Close the connections. Nobody waits for calls that nobody waits for any more."""
+        """Close the connections that no call uses."""
         if self._made is not None:
             self._made.close()
 

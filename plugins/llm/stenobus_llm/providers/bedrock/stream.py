@@ -11,6 +11,8 @@ from .failures import failed, member, strange
 
 #: Characters of an answer, its text and what it asks of tools: no model writes as much.
 LARGEST: Final = 4 << 20
+#: Times that an answer asks for a tool, at most.
+MOST_CALLS: Final = 128
 
 
 class Gathering:
@@ -72,9 +74,11 @@ class Gathering:
         start = body.get("start") or {}
         if "toolUse" not in start:
             return  # a text needs none
+        if len(self._tools) >= MOST_CALLS:
+            raise strange(self._target, f"more than {MOST_CALLS} calls of tools")
         tool = member(self._target, start, "toolUse", dict)
         name, call = member(self._target, tool, "name", str), member(self._target, tool, "toolUseId", str)
-        self._grow(len(name) + len(call) + 1)
+        self._grow(len(name) + len(call))
         self._tools[member(self._target, body, "contentBlockIndex", int)] = {
             "toolUseId": call,
             "name": name,
