@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any, Final, Protocol, TypeVar
 
 from .cell import Cell, Value
@@ -89,19 +90,20 @@ class Budget:
         self._orders: list[tuple[Callable[[_Book], Any], asyncio.Future[Any]]] = []
         self._clerk: asyncio.Task[None] | None = None
 
-    async def reserve(self, who: str, amounts: Amounts) -> Held | Shortfall:
+    async def reserve(self, who: str, amounts: Amounts, lost: Amounts = MappingProxyType({})) -> Held | Shortfall:
         """Hold an estimate, or say which unit it does not fit into.
 
         Args:
             who: name of the request; what is held under it already is taken over.
             amounts: by unit.
+            lost: what was used by whoever held that and did not live to settle it; counted if it is still held.
 
         Raises:
             ServerUnavailable: the record does not answer; what was held all the same is free once its lease ends.
         """
         held = Held(self, who, uuid.uuid4().hex[:8])
         try:
-            return await self._order(lambda book: book.reserve(held, amounts))
+            return await self._order(lambda book: book.reserve(held, amounts, lost))
         except asyncio.CancelledError:
             # Behind the reservation in the queue. What the server does not hear of ends with its lease.
             self._submit(lambda book: book.settle(held, {})).add_done_callback(_look)
@@ -165,14 +167,13 @@ class _Book:
         """The record as it is stored."""
         return {"used": {unit: str(amount) for unit, amount in self.used.items()}, "held": self._held}
 
-    def reserve(self, held: Held, amounts: Amounts) -> Held | Shortfall:
+    def reserve(self, held: Held, amounts: Amounts, lost: Amounts) -> Held | Shortfall:
         """Hold something, if it fits."""
-        mine = self._held.pop(held.who, None)
+        if self._held.pop(held.who, None) is not None:
+            self._count(lost)
         for unit, limit in self._limits.items():
             wanted, left = amounts.get(unit, Decimal(0)), limit - self.used.get(unit, Decimal(0)) - self._taken(unit)
             if wanted > max(left, Decimal(0)):  # what costs nothing always fits
-                if mine is not None:
-                    self._held[held.who] = mine
                 return Shortfall(unit, wanted, left, limit)
         self._held[held.who] = held.mark, self._now, {unit: str(amount) for unit, amount in amounts.items()}
         return held
@@ -181,6 +182,9 @@ class _Book:
         """Count what was used, and hold no more, unless somebody took over."""
         if held.who in self._held and self._held[held.who][0] == held.mark:
             del self._held[held.who]
+        self._count(used)
+
+    def _count(self, used: Amounts) -> None:
         for unit, amount in used.items():
             self.used[unit] = self.used.get(unit, Decimal(0)) + amount
 

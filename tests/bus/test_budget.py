@@ -133,10 +133,20 @@ async def test_a_request_takes_over_what_was_held_for_it(budget: Budget) -> None
     assert await budget.used() == {"tokens": 10}
 
 
-async def test_a_request_that_does_not_fit_any_more_keeps_what_was_held_for_it(budget: Budget) -> None:
+async def test_a_request_that_does_not_fit_any_more_holds_nothing(budget: Budget) -> None:
     await budget.reserve("a", {"tokens": Decimal(80)})
     assert isinstance(await budget.reserve("a", {"tokens": Decimal(101)}), Shortfall)
-    assert isinstance(await budget.reserve("b", {"tokens": Decimal(21)}), Shortfall)
+    assert isinstance(await budget.reserve("b", {"tokens": Decimal(100)}), Held)
+
+
+async def test_what_the_dead_used_counts_once(budget: Budget) -> None:
+    lost = {"tokens": Decimal(30)}
+    await budget.reserve("a", {"tokens": Decimal(80)})
+    again = await budget.reserve("a", {"tokens": Decimal(70)}, lost)
+    assert isinstance(again, Held)
+    await again.settle({"tokens": Decimal(1)})
+    await budget.reserve("a", {"tokens": Decimal(1)}, lost)  # nobody died since
+    assert await budget.used() == {"tokens": 31}
 
 
 async def test_who_gives_up_asking_holds_nothing(budget: Budget) -> None:

@@ -19,6 +19,7 @@ Code = Literal[
     "invalid_answer",
     "context_too_long",
     "over_limit",
+    "over_budget",
     "content_filter",
     "auth",
     "bad_request",

@@ -11,13 +11,14 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from stenobus_contracts import BlobRef, LlmRequest
+from stenobus_contracts import BlobRef, LlmRequest, TokenUsage
 from stenobus_core import PermanentError
 
 from . import structured, tokens
 from .bill import Bill
 from .breaker import SICK, Breaker
-from .failures import Failure
+from .budgets import Purse
+from .failures import Code, Failure
 from .outcome import Outcome
 from .providers import NO_IMAGES, Completion, Piece, Provider, build
 from .quota import Hold, Quota
@@ -64,25 +65,30 @@ class Means:
         relay: sends the answer on while it is written; None when nobody wants it in pieces.
         read: fetches an image.
         bill: what earlier attempts at the request took; None where there were none.
+        purse: what the request may spend; None where there is no budget.
     """
 
     quota: Quota | None = None
     relay: Relay | None = None
     read: Callable[[BlobRef], Awaitable[bytes]] | None = None
     bill: Bill | None = None
+    purse: Purse | None = None
 
 
 _NO_MEANS: Final = Means()
+_NOTHING: Final = TokenUsage()
 
 
 def _reason(considered: Sequence[Candidate]) -> Failure:
     """The refusal to act upon, of candidates that all refuse.
 
-    Who is only down would have taken the request; who is too small could be replaced; who was never meant for it, or
-    cannot do it, comes last. Among equals it is the first choice's, and so extractive's only where there is no model.
+    Who is only down would have taken the request, and so would who cannot be paid; who is too small could be replaced;
+    who was never meant for it, or cannot do it, comes last. Among equals it is the first choice's, and so extractive's
+    only where there is no model.
     """
     refusals = [candidate.refusal for candidate in considered if candidate.refusal is not None]
-    return min(refusals, key=lambda refusal: 0 if refusal.code in SICK else 2 if refusal.code == "unsupported" else 1)
+    weights: dict[Code, int] = {**dict.fromkeys(SICK, 0), "over_budget": 1, "unsupported": 3}
+    return min(refusals, key=lambda refusal: weights.get(refusal.code, 2))
 
 
 class Router:
@@ -134,18 +140,23 @@ class Router:
         except Failure as failure:
             return Outcome(failure, bill)
         call = _Call(request, means, images, started, bill, Hidden(request))
-        target = next((candidate.target for candidate in considered if candidate.refusal is None), None)
+        able = [candidate.target for candidate in considered if candidate.refusal is None]
+        # Extractive stands in where no model can take a request, not where none can be paid: see _healthy.
+        target = await self._paid([each for each in able if each.kind != EXTRACTIVE] or able, request, call)
+        considered = call.seen(considered, target)
         if target is None:
             result: Completion | Failure = _reason(considered)
             assert isinstance(result, Failure)
-            target = self._next(request, result, call.asked)
+            target = await self._next(request, result, call)
         while target is not None:
             call.asked.append(target)
             result = await self._ask(target, request, call)
-            while isinstance(result, Failure) and (mending := self._repair(target, request, result, call)) is not None:
+            while isinstance(result, Failure) and (mending := await self._repair(target, request, result, call)):
                 call.repairs, bill.repairs = call.repairs + 1, bill.repairs + 1
                 result = await self._ask(target, mending, call)
-            target = self._next(request, result, call.asked) if isinstance(result, Failure) and not call.begun else None
+            target = None
+            if isinstance(result, Failure) and not call.begun:
+                target = await self._next(request, result, call)
         if isinstance(result, Failure) and call.begun:
             result.retryable = False  # whoever heard the beginning must not hear another one
         seconds = self._clock() - started
@@ -169,11 +180,23 @@ class Router:
             result.append(candidate)
         return result
 
+    async def _paid(self, targets: Sequence[Target], request: LlmRequest, call: _Call) -> Target | None:
+        """The first target that the budgets can pay; what it is expected to take is held until it is asked."""
+        for target in targets:
+            if call.means.purse is None or target.kind == EXTRACTIVE:
+                return target
+            refused = await call.means.purse.reserve(target, expected_usage(request, tokens.estimate(request)))
+            if refused is None:
+                return target
+            call.unpaid[target.name] = refused
+        return None
+
     async def _ask(self, target: Target, request: LlmRequest, call: _Call) -> Completion | Failure:
         """Ask a target once it may be sent the request."""
         try:
             call.hide(request, self._redaction if self._settings.redacts(target) else None)
         except Failure as failure:
+            await call.settle(None)
             return failure
         quota = call.means.quota
         async with self._slots.get(target.name, nullcontext()):
@@ -181,10 +204,12 @@ class Router:
             hold = await quota.reserve(target, size) if quota else Hold()
             if refused := self._breakers[target.name].refusal:  # much may have happened while it waited
                 await hold.release()
+                await call.settle(None)
                 return refused
             call.bill.begin(target, expected_usage(request, tokens.estimate(request)))
             result = await self._send(target, call)
             call.bill.add(target, result)
+            await call.settle(target, result.usage)
             await hold.settle(result)
             return result
 
@@ -216,7 +241,7 @@ class Router:
             await pieces.end()
         return result
 
-    def _repair(self, target: Target, request: LlmRequest, failure: Failure, call: _Call) -> LlmRequest | None:
+    async def _repair(self, target: Target, request: LlmRequest, failure: Failure, call: _Call) -> LlmRequest | None:
         """What to ask the target to mend its invalid answer; None when that cannot be, or was done often enough."""
         if failure.code != "invalid_answer" or request.response_schema is None or call.begun:
             return None
@@ -224,10 +249,12 @@ class Router:
             return None
         said = Failure(failure.code, call.hidden.restore(failure.message), text=failure.text)
         mending = structured.repair(request, said)
-        return mending if refusal(self._settings, target, mending, tokens.estimate(mending)) is None else None
+        if refusal(self._settings, target, mending, tokens.estimate(mending)) is not None:
+            return None
+        return mending if await self._paid([target], mending, call) else None
 
-    def _next(self, request: LlmRequest, failure: Failure, asked: list[Target]) -> Target | None:
-        """The first fallback for this class of failure that can take the request and was not asked yet."""
+    async def _next(self, request: LlmRequest, failure: Failure, call: _Call) -> Target | None:
+        """The first fallback for this class of failure that can take the request, is paid, and was not asked yet."""
         if request.target not in {None, "auto"}:
             return None  # who names a target wants that one
         by_name = {target.name: target for target in self._settings.all_targets}
@@ -235,7 +262,7 @@ class Router:
         for name in self._settings.fallback.get(failure.code, ()):
             target = by_name[name]
             able = refusal(self._settings, target, request, size) is None and self._breakers[name].refusal is None
-            if target not in asked and able:
+            if target not in call.asked and able and await self._paid([target], request, call):
                 return target
         return None
 
@@ -253,6 +280,8 @@ class _Call:
     hidden: Hidden
     redacted: dict[str, int] = field(default_factory=dict)
     asked: list[Target] = field(default_factory=list)
+    #: Targets that the budgets cannot pay, and why.
+    unpaid: dict[str, Failure] = field(default_factory=dict)
     #: Of this attempt.
     repairs: int = 0
     first: float | None = None
@@ -267,6 +296,22 @@ class _Call:
         self.hidden = redaction.hide(request) if redaction else Hidden(request)
         for kind, count in self.hidden.counts.items():
             self.redacted[kind] = max(count, self.redacted.get(kind, 0))
+
+    def seen(self, considered: Sequence[Candidate], taken: Target | None) -> list[Candidate]:
+        """The candidates, with what the budgets say to them."""
+        spare = Failure("unsupported", "A model could take the request, but no budget can pay it.")
+        seen = []
+        for candidate in considered:
+            refused = self.unpaid.get(candidate.target.name, candidate.refusal)
+            if refused is None and taken is None:
+                refused = spare
+            seen.append(replace(candidate, refusal=refused))
+        return seen
+
+    async def settle(self, target: Target | None, used: TokenUsage = _NOTHING) -> None:
+        """Tell the budgets what a call took; nothing when none was made."""
+        if self.means.purse is not None:
+            await self.means.purse.settle(target, used)
 
     def piece(self, clock: Callable[[], float]) -> Piece:
         """What takes the pieces of an answer."""

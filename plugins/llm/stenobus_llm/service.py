@@ -15,6 +15,7 @@ from stenobus_core import Check, Context, Plugin, RetryableError
 
 from . import quota
 from .bill import Bill
+from .budgets import Purse, Request
 from .failures import Failure, pause
 from .outcome import Outcome
 from .providers import Completion
@@ -87,7 +88,8 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
     relay = Relay(ctx.send_piece, ctx.event_id, ctx.attempt) if event.stream else None
     ctx.note(task=event.task, caller=ctx.source)
     bill = Bill(ctx.settings.known_prices, ctx.earlier, lambda facts: ctx.note(**facts))
-    outcome = await ctx.state.answer(event, Means(ways, relay, partial(ctx.read, limit=IMAGE_LIMIT), bill))
+    means = Means(ways, relay, partial(ctx.read, limit=IMAGE_LIMIT), bill, _purse(ctx, bill))
+    outcome = await ctx.state.answer(event, means)
     await ctx.state.tell(ctx.say)
     result = outcome.result
     if isinstance(result, Failure):
@@ -105,6 +107,14 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
     if ways.waited > quota.NOTICED:
         ctx.note(waited_for_quota=round(ways.waited, 1))
     return done
+
+
+def _purse(ctx: Context[Settings, Router], bill: Bill) -> Purse | None:
+    """What the request may spend."""
+    if not ctx.settings.budgets:
+        return None
+    request = Request(f"{ctx.event_id}/{ctx.replay or ''}", ctx.source, ctx.run)
+    return Purse(ctx.settings.budgets, request, ctx.settings.known_prices, ctx.budget, bill.lost)
 
 
 def _facts(outcome: Outcome, done: LlmDone) -> dict[str, JsonValue]:

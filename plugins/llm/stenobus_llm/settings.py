@@ -151,6 +151,37 @@ class Target(BaseModel):
         return None
 
 
+class Rule(BaseModel):
+    """A budget: what some callers may spend in a period."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="what refusals call it")
+    callers: tuple[str, ...] = Field(
+        default=("*",), min_length=1, description="sources of the requests, such as stenobus/documents-* or acme/*"
+    )
+    each_caller: bool = Field(default=False, description="each of them has this budget, instead of all together")
+    per: Literal["run", "hour", "day", "month"] = Field(description="each run, or a period in UTC")
+    tokens: int | None = Field(default=None, ge=1, description="of prompts and answers")
+    usd: Decimal | None = Field(default=None, gt=0, description="US dollars")
+    unknown_price: Literal["refuse", "allow"] = Field(
+        default="refuse",
+        description="what becomes of a target whose price is unknown, where the budget is in US dollars",
+    )
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Self:
+        if self.tokens is None and self.usd is None:
+            raise ValueError(f"the budget {self.name} limits nothing: give it tokens, usd, or both")
+        return self
+
+    @property
+    def limits(self) -> dict[str, Decimal]:
+        """Most of each unit."""
+        tokens = {} if self.tokens is None else {"tokens": Decimal(self.tokens)}
+        return tokens if self.usd is None else {**tokens, "usd": self.usd}
+
+
 class Settings(PluginSettings):
     """Targets are tried in their order: the first one that can take a request answers it; extractive comes last."""
 
@@ -180,6 +211,7 @@ class Settings(PluginSettings):
     prices: Path | None = Field(
         default=None, description="file of prices that come before those that the plugin brings along"
     )
+    budgets: tuple[Rule, ...] = Field(default=(), description="what callers and runs may spend")
     attempts: int = Field(
         default=4, ge=1, le=MAX_ATTEMPTS, description="tries of a transient failure before the asker hears of it"
     )
@@ -252,6 +284,9 @@ class Settings(PluginSettings):
 
     @model_validator(mode="after")
     def _names(self) -> Self:
+        budgets = [rule.name for rule in self.budgets]
+        if twice := sorted({name for name in budgets if budgets.count(name) > 1}):
+            raise ValueError(f"two budgets are called {twice[0]}; every budget needs a name of its own")
         listed = [target.name for target in self.targets]
         if twice := sorted({name for name in listed if listed.count(name) > 1}):
             raise ValueError(f"two targets are called {twice[0]}; every target needs a name of its own")
