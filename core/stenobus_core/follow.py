@@ -11,7 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
-from stenobus_bus import Envelope
+from stenobus_bus import Bus, Envelope
 from stenobus_bus.history import Remembered
 from stenobus_bus.history import events as stored
 from stenobus_contracts import DocReady, Event, LlmRequest
@@ -22,6 +22,8 @@ from .response import response, saved
 from .runs import Step
 from .services import Services
 
+#: Who publishes the events of jobs.
+_SOURCE: Final = "stenobus/process"
 #: Seconds without any change after which a run is looked at whether it has ended.
 _QUIET: Final = 1.5
 #: Seconds the readers of the finished document get.
@@ -110,22 +112,28 @@ async def run_job(
     services: Services,
     handlers: Iterable[Handler],
     on_step: Callable[[Step], None] = lambda step: None,
+    since: datetime | None = None,
 ) -> Outcome:
     """Publish a job's event and follow its run to the end.
+
+    A run of the same job that was broken off on this bus goes on: nothing is published, and what is done stays done.
 
     Args:
         handlers: those that work on the run. The ones that read the finished document are awaited too.
         on_step: called with every change of a step.
+        since: when the handlers began to work, if that was earlier: the run may have gone on, and ended, since then.
 
     Raises:
         JobError: a step failed for good, or the run ended without a document.
         BusError: the event could not be published.
     """
     started = datetime.now(UTC)
-    run = await _free_run(services, job.execution_id)
-    follower = _Follower(services, job, run, [handler for handler in handlers if handler.track], on_step)
+    tracked = [handler for handler in handlers if handler.track]
+    run, began = await _run_of(services, job, tracked, since or started)
+    follower = _Follower(services, job, run, tracked, on_step, began or started)
     async with follower.listening():
-        await services.bus.publish(job.event, Envelope.new(job.event, "stenobus/process", run=run))
+        if began is None:
+            await services.bus.publish(job.event, Envelope.new(job.event, _SOURCE, run=run))
         ready = await follower.finish()
     seconds = (datetime.now(UTC) - started).total_seconds()
     steps = sorted(follower.steps.values(), key=lambda step: step.started)
@@ -136,11 +144,17 @@ class _Follower:
     """Watches one run from two sides: its steps, and the event that ends it."""
 
     def __init__(
-        self, services: Services, job: Job, run: str, handlers: list[Handler], on_step: Callable[[Step], None]
+        self,
+        services: Services,
+        job: Job,
+        run: str,
+        handlers: list[Handler],
+        on_step: Callable[[Step], None],
+        began: datetime,
     ) -> None:
         self._services, self._bus, self._job, self._run = services, services.bus, job, run
         self._handlers, self._on_step = handlers, on_step
-        self._since = datetime.now(UTC) - _SKEW
+        self._since = began - _SKEW
         self.steps: dict[str, Step] = {}
         self._changed = asyncio.Event()
 
@@ -246,14 +260,43 @@ class _Follower:
         )
 
 
-async def _free_run(services: Services, wanted: str) -> str:
-    """The wanted run id, numbered when an earlier run has it."""
-    base = slug(wanted)
+async def _run_of(
+    services: Services, job: Job, handlers: Iterable[Handler], since: datetime
+) -> tuple[str, datetime | None]:
+    """The run for a job: one that was broken off, and when it began, or a new one, numbered when its name is taken."""
+    base = slug(job.execution_id)
     number, name = 1, base
     while await services.steps(name):
+        if (began := await _broken_off(services, job, name, handlers, since)) is not None:
+            return name, began
         number += 1
         name = f"{base}-{number}"
-    return name
+    return name, None
+
+
+async def _broken_off(
+    services: Services, job: Job, run: str, handlers: Iterable[Handler], since: datetime
+) -> datetime | None:
+    """When a run of this very job began that had not ended by a time; None when it is no such run."""
+    steps = await services.runs.steps(run)
+    ended = [step for step in steps if step.finished is not None and step.finished < since]
+    if not steps or any(step.status == "failed" for step in ended):
+        return None
+    bus, began = services.bus, min(step.stored or step.started for step in steps)
+    first = began - _SKEW
+    if not any([await _is_of(bus, job, event) async for event in stored(bus, type(job.event), since=first, run=run)]):
+        return None
+    ready = any([event.time < since async for event in stored(bus, DocReady, since=first, run=run)])
+    delivered = {handler.name for handler in handlers if handler.delivers} <= {step.handler for step in ended}
+    return None if ready and delivered else began
+
+
+async def _is_of(bus: Bus, job: Job, event: Remembered) -> bool:
+    """Whether an event is the job's own."""
+    if event.attributes.get("source") != _SOURCE:
+        return False
+    body = await bus.claims.whole(event.data, event.headers)
+    return type(job.event).model_validate_json(body) == job.event
 
 
 async def deliver(outcome: Outcome, services: Services, folder: Path) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 from .errors import PluginError
 from .follow import Outcome, check_chain, run_job
@@ -45,6 +46,7 @@ async def processed(
     """
     handlers = [handler for plugin in plugins for handler in plugin.handlers]
     check_chain(handlers, type(job.event))
+    since = datetime.now(UTC)
     async with connect(found) as session, tracing() as observe:
         on_open(session)
         host = Host(found, session.bus, plugins, observe=observe)
@@ -55,7 +57,7 @@ async def processed(
                 raise PluginError(next(iter(host.failed.values())))
             if session.server is None:
                 job = await job.uploaded(services)  # workers elsewhere cannot read this machine's files
-            yield await run_job(job, services, handlers, on_step), services
+            yield await run_job(job, services, handlers, on_step, since), services
         except asyncio.CancelledError:
             await host.stop(grace=_HURRY)
             raise
