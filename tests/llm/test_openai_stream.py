@@ -271,7 +271,8 @@ async def test_a_complete_answer_stands_even_if_its_server_then_falls_silent(
     never = asyncio.Event()
     server.streams_steps(delta("Because."), finish(), never)
 
-    completion = await listener.ask(silence=0.2)
+    async with asyncio.timeout(5):
+        completion = await listener.ask(silence=0.2, timeout=100)
 
     assert (completion.text, completion.usage.estimated) == ("Because.", True)
 
@@ -280,7 +281,8 @@ async def test_silence_in_the_middle_is_a_transport_failure(server: OpenAIServer
     never = asyncio.Event()
     server.streams_steps(delta("x" * 35), never)
 
-    failed = await listener.failure(silence=0.2)
+    async with asyncio.timeout(5):
+        failed = await listener.failure(silence=0.2, timeout=100)
 
     assert (failed.code, failed.text) == ("transport", "x" * 35)
     assert "silent for 0.2 s" in failed.message

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import urllib.request
 from collections.abc import AsyncIterator, Callable
@@ -11,13 +12,31 @@ from typing import Any
 import pytest
 from jsonschema import validate
 
-from stenobus_contracts import EXTRACT, MAP, OUTLINE, WRITE, LlmRequest, Message, Task
+from stenobus_contracts import (
+    EXTRACT,
+    MAP,
+    OUTLINE,
+    WRITE,
+    BlobRef,
+    LlmRequest,
+    Message,
+    Task,
+    TokenUsage,
+    Tool,
+    ToolCall,
+)  # fmt: skip
+from stenobus_llm import tokens
 from stenobus_llm.failures import Failure
+from stenobus_llm.providers import Piece
 from stenobus_llm.providers.openai import OpenAI
 from stenobus_llm.router import Router
 from stenobus_llm.settings import Settings, Target
 
 Build = Callable[..., OpenAI]
+WEATHER = Tool(name="weather", parameters={"type": "object", "properties": {"city": {"enum": ["Bonn", "Rome"]}}})
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
 CHOICE = {"structured_outputs": {"choice": ["restart it", "leave it"]}}
 
 
@@ -38,9 +57,25 @@ async def build(vllm: Any) -> AsyncIterator[Build]:
         await provider.close()
 
 
-async def failure(provider: OpenAI, asked: LlmRequest) -> Failure:
+class Listener:
+    """Keeps the pieces of an answer, and says when the first one came."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self.begun = asyncio.Event()
+
+    async def hear(self, text: str) -> None:
+        self.pieces.append(text)
+        self.begun.set()
+
+    @property
+    def text(self) -> str:
+        return "".join(self.pieces)
+
+
+async def failure(provider: OpenAI, asked: LlmRequest, piece: Piece | None = None) -> Failure:
     with pytest.raises(Failure) as caught:
-        await provider.complete(asked)
+        await provider.complete(asked, piece)
     return caught.value
 
 
@@ -79,21 +114,28 @@ async def test_an_answer_at_its_limit_is_truncated(build: Build) -> None:
     assert (failed.code, failed.retryable, failed.usage.output) == ("truncated", False, 20)
 
 
-async def test_json_follows_its_schema(build: Build) -> None:
-    schema = {
-        "type": "object",
-        "properties": {
-            "kind": {"enum": ["symptom", "cause"]},
-            "count": {"type": "integer", "minimum": 0, "maximum": 99},
-            "notes": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "string", "maxLength": 20}},
-        },
-        "required": ["kind", "count", "notes"],
-        "additionalProperties": False,
-    }
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["symptom", "cause"]},
+        "count": {"type": "integer", "minimum": 0, "maximum": 99},
+        "notes": {"type": "array", "minItems": 1, "maxItems": 2, "items": {"type": "string", "maxLength": 20}},
+    },
+    "required": ["kind", "count", "notes"],
+    "additionalProperties": False,
+}
 
-    completion = await build().complete(request(response_schema=schema, max_output_tokens=500))
 
-    validate(completion.data, schema)
+@pytest.mark.parametrize("stream", [False, True], ids=["in one", "streamed"])
+async def test_json_follows_its_schema(build: Build, stream: bool) -> None:
+    listener = Listener()
+
+    completion = await build().complete(
+        request(response_schema=SCHEMA, max_output_tokens=500), listener.hear if stream else None
+    )
+
+    validate(completion.data, SCHEMA)
+    assert listener.text == (completion.text if stream else "")
 
 
 @pytest.mark.parametrize("task", [EXTRACT, MAP, OUTLINE, WRITE], ids=lambda task: task.name)
@@ -127,6 +169,96 @@ async def test_a_prompt_beyond_the_known_context_is_not_even_sent(vllm: Any) -> 
     assert "8192" in done.error.message and done.provider == "router"
 
 
+# --- streams ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_is_the_same_answer_in_pieces_and_counts_its_tokens(build: Build) -> None:
+    provider, listener = build(), Listener()
+    asked = request(max_output_tokens=20)
+
+    whole, streamed = await failure(provider, asked), await failure(provider, asked, listener.hear)
+
+    assert (streamed.code, streamed.usage, streamed.model) == ("truncated", whole.usage, "tiny")
+    assert streamed.text == whole.text == listener.text
+    assert streamed.usage.output == 20 and not streamed.usage.estimated
+    assert len(listener.pieces) > 5
+
+
+async def test_the_first_piece_comes_long_before_the_answer_ends(build: Build) -> None:
+    listener = Listener()
+    answer = asyncio.create_task(build().complete(request(max_output_tokens=3000), listener.hear))
+
+    await listener.begun.wait()
+
+    assert not answer.done() and len(listener.pieces) < 100
+    answer.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await answer
+
+
+async def test_a_stream_beyond_the_context_is_refused_before_its_first_piece(build: Build) -> None:
+    listener = Listener()
+
+    failed = await failure(build(), request("systemctl restart " * 9000), listener.hear)
+
+    assert (failed.code, listener.pieces, failed.usage) == ("context_too_long", [], TokenUsage())
+
+
+# --- tools -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["in one", "streamed"])
+async def test_a_tool_that_must_be_called_is_called(build: Build, stream: bool) -> None:
+    listener = Listener()
+
+    completion = await build().complete(
+        request("Is it raining?", tools=(WEATHER,), tool_choice="weather", max_output_tokens=500),
+        listener.hear if stream else None,
+    )
+
+    [call] = completion.tool_calls
+    assert call.name == "weather" and call.id
+    json.loads(call.arguments)  # a model of noise keeps to JSON, and to no more
+    assert (completion.text, listener.pieces, completion.usage.estimated) == ("", [], False)
+
+
+async def test_several_calls_are_told_apart(build: Build) -> None:
+    provider = build()
+    asked = request("Is it raining?", tools=(WEATHER,), tool_choice="required", max_output_tokens=100)
+
+    failed = await failure(provider, asked, Listener().hear)
+
+    assert (failed.code, failed.text, failed.usage.output) == ("truncated", "", 100)
+
+
+async def test_calls_and_what_they_brought_are_taken_back(build: Build) -> None:
+    call = ToolCall(id="call_1", name="weather", arguments='{"city": "Bonn"}')
+    messages = (
+        Message(role="user", content="Is it raining?"),
+        Message(role="assistant", content="", tool_calls=(call,)),
+        Message(role="tool", content="rain", tool_call_id="call_1"),
+    )
+    asked = LlmRequest(task="acme.ask", messages=messages, tools=(WEATHER,), tool_choice="none")
+
+    completion = await build(extra=CHOICE).complete(asked)
+
+    assert completion.text in {"restart it", "leave it"}
+
+
+async def test_an_image_for_a_model_without_eyes_is_a_bad_request(build: Build) -> None:
+    image = BlobRef(uri="file:///a.png", sha256="0" * 64, size=70)
+    asked = LlmRequest(task="acme.ask", messages=(Message(role="user", content="What is it?", images=(image,)),))
+
+    with pytest.raises(Failure) as caught:
+        await build().complete(asked, images={"file:///a.png": PIXEL})
+
+    assert caught.value.code == "bad_request"
+    assert "not a multimodal model" in caught.value.message
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
 async def test_a_model_that_is_not_served_is_a_bad_request(build: Build) -> None:
     failed = await failure(build(model="gpt-9"), request())
 
@@ -147,3 +279,17 @@ async def test_a_server_that_dies_while_it_answers_is_a_transport_failure(build:
         await answer
     dead = await failure(provider, request())
     assert [(each.code, each.retryable) for each in (dying.value, dead)] == [("transport", True)] * 2
+
+
+async def test_a_server_that_dies_in_a_stream_leaves_what_it_said(build: Build, vllm: Any) -> None:
+    listener = Listener()
+    answer = asyncio.create_task(build().complete(request(max_output_tokens=8000), listener.hear))
+    await listener.begun.wait()
+
+    vllm.kill()
+
+    with pytest.raises(Failure) as dying:
+        await answer
+    failed = dying.value
+    assert (failed.code, failed.retryable, failed.text) == ("transport", True, listener.text)
+    assert failed.usage.estimated and failed.usage.output == tokens.of_text(listener.text) > 0
