@@ -53,7 +53,7 @@ class VllmServer:
             "--dtype", "bfloat16", "--max-model-len", str(CONTEXT), "--enforce-eager",
             # A model of noise would fill JSON's whitespace until its limit.
             "--structured-outputs-config", '{"backend": "xgrammar", "disable_any_whitespace": true}',
-            "--enable-auto-tool-choice", "--tool-call-parser", "hermes",
+            "--enable-auto-tool-choice", "--tool-call-parser", "xlam",
         ]  # fmt: skip
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
         with self._log.open("wb") as log:
