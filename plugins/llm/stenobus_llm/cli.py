@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
@@ -11,13 +12,14 @@ import click
 if TYPE_CHECKING:
     from .redaction import Hidden
     from .selection import Candidate
+    from .usage import By
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.group()
 def llm() -> None:
-    """Language models: ask one, see who would answer a prompt."""
+    """Language models: ask one, see who would answer a prompt, and what was spent."""
 
 
 def asking(command: F) -> F:
@@ -151,3 +153,27 @@ def _print(
         click.echo(f"\nHidden: {counted}. This would be sent:")
         for message in hidden.request.messages:
             click.echo(f"\n[{message.role}]\n{message.content}")
+
+
+def _since(context: click.Context, parameter: click.Parameter, text: str | None) -> datetime | None:
+    from stenobus_core.cli.times import ago
+
+    return ago(text) if text else None
+
+
+@llm.command()
+@click.option("--by", type=click.Choice(["run", "task", "target", "day", "caller"]), default="day", show_default=True)
+@click.option(
+    "--since", metavar="TIME", callback=_since, help="Begun since: 90s, 15m, 2h, 7d ago, or an ISO 8601 time."
+)
+@click.option("--run", "run_id", metavar="RUN", help="Of this run alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def usage(by: By, since: datetime | None, run_id: str | None, as_json: bool) -> None:
+    """Show tokens and cost from the run record, which remembers 30 days.
+
+    Every attempt counts, failed ones and repairs too. A price that is not known is shown as unknown, never as 0;
+    ~ marks tokens that a provider did not report.
+    """
+    from .usage import usage as show
+
+    show(by, since, run_id, as_json)
