@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import struct
 import threading
@@ -70,10 +71,11 @@ class ConverseServer:
         """Not a byte, until the server is released."""
         self.replies.append((0, {}, [], False))
 
-    def drips(self, piece: bytes, seconds: float = 0.01, kind: str = "application/vnd.amazon.eventstream") -> None:
+    def drips(self, piece: bytes, seconds: float = 0.01, *before: bytes, status: int = 200) -> None:
         """The same bytes now and then, for as long as anybody listens."""
         pieces = iter(lambda: b"" if self.released.wait(seconds) else piece, b"")
-        self.replies.append((200, {"Content-Type": kind}, pieces, False))
+        headers = {"Content-Type": "application/vnd.amazon.eventstream"}
+        self.replies.append((status, headers, itertools.chain(before, pieces), False))
 
     def _replies(self, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
         self.replies.append((status, {"Content-Type": "application/json", **(headers or {})}, [body], True))

@@ -195,20 +195,21 @@ async def test_blank_texts_are_not_sent(ask: Asking, service: ConverseServer) ->
     assert (failure.code, len(service.received)) == ("bad_request", 1)
 
 
+@pytest.mark.parametrize(("status", "stream"), [(200, False), (500, False), (500, True)])
 async def test_an_endless_answer_in_one_is_left(
-    ask: Asking, service: ConverseServer, monkeypatch: pytest.MonkeyPatch
+    ask: Asking, service: ConverseServer, monkeypatch: pytest.MonkeyPatch, status: int, stream: bool
 ) -> None:
     monkeypatch.setattr(wire_module, "LARGEST_BODY", 1 << 20)
-    service.drips(b" " * (1 << 18), 0.001, "application/json")
+    service.drips(b" " * (1 << 18), 0.001, status=status)
 
-    failure = await ask.fails()
+    failure = await ask.fails(stream=stream)
 
     assert (failure.code, failure.retryable) == ("truncated", False)
     await eventually(service.left.is_set)
 
 
 async def test_who_gives_up_an_answer_in_one_hangs_up(ask: Asking, service: ConverseServer) -> None:
-    service.drips(b" ", 0.001, "application/json")
+    service.drips(b" ", 0.001)
 
     failure = await ask.fails(timeout=0.3)
 

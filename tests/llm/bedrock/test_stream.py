@@ -76,6 +76,23 @@ async def test_who_takes_the_pieces_slowly_slows_the_reading_down(
     assert (await asking).text == "".join(heard) == "".join(f"{number} " for number in range(300))
 
 
+async def test_a_thread_that_waits_for_room_ends_with_who_takes_the_pieces(
+    ask: Asking, service: ConverseServer
+) -> None:
+    service.streams(*answer(*["x"] * 300))
+    gate = Gate()
+
+    async def slowly(piece: str) -> None:
+        await gate()
+
+    asking = asyncio.create_task(ask(piece=slowly))
+    await eventually(lambda: gate.waiting)
+    await still(lambda: threads() == 1, 0.2)
+    asking.cancel()
+
+    await eventually(lambda: threads() == 0)
+
+
 async def test_the_event_loop_runs_on_while_a_thread_reads(ask: Asking, service: ConverseServer) -> None:
     service.streams(text("Be"), service.released, *end())
     turns = 0
@@ -216,7 +233,7 @@ async def test_silence_in_the_middle_ends_sooner(ask: Asking, service: ConverseS
 
 async def test_who_thinks_is_not_silent(ask: Asking, service: ConverseServer) -> None:
     thinks = event("contentBlockDelta", contentBlockIndex=0, delta={"reasoningContent": {"text": "Hm."}})
-    service.drips(thinks, 0.05)
+    service.drips(thinks, 0.05, text("Be"))
 
     asking = asyncio.create_task(ask(stream=True, timeout=1, target={"silence": 0.3}))
     with pytest.raises(Failure, match="did not answer within 1 s"):
