@@ -18,7 +18,7 @@ from stenobus_contracts import DocReady, Event, LlmRequest
 
 from .job import Job, JobError, slug
 from .plugin import Handler
-from .response import response, saved
+from .response import documents, response, saved
 from .runs import Step
 from .services import Services
 
@@ -29,6 +29,8 @@ _QUIET: Final = 1.5
 #: Seconds the readers of the finished document get.
 _AFTERWARDS: Final = 60.0
 _LOOK: Final = 1.0
+#: File name endings of the kinds that are not called as they are.
+_ENDINGS: Final = {"markdown": "md"}
 #: How far the clock of the server may be behind ours.
 _SKEW: Final = timedelta(hours=1)
 
@@ -303,15 +305,14 @@ async def deliver(outcome: Outcome, services: Services, folder: Path) -> dict[st
     """Write a finished document into a folder.
 
     Returns:
-        Paths by kind: markdown, docx, transcript, and quality where the document comes with it.
+        Paths by kind: markdown, docx, transcript, and html, pdf and quality where they were made.
 
     Raises:
         JobError: the folder cannot be written.
     """
     stem = outcome.job.stem
     wanted = {
-        "markdown": (outcome.ready.markdown, f"{stem}.md"),
-        "docx": (outcome.ready.docx, f"{stem}.docx"),
+        **{kind: (ref, f"{stem}.{_ENDINGS.get(kind, kind)}") for kind, ref in documents(outcome.ready).items()},
         "transcript": (outcome.ready.transcript, f"{stem}.transcript.json"),
     }
     if outcome.ready.quality is not None:

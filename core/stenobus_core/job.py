@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -11,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from stenobus_contracts import AsrDone, DocumentLanguage, Event, Media, MediaUploaded
+from stenobus_contracts import AsrDone, DocumentLanguage, Event, ExtraFormat, Media, MediaUploaded, OutputOptions
 
 from .blobs import file_uri
 from .errors import StenobusError
@@ -56,6 +57,7 @@ class _ClassicEvent(BaseModel):
     transcription_s3_uri: str | None = None
     video_metadata: _VideoMetadata = _VideoMetadata()
     document_language: DocumentLanguage | None = None
+    output: OutputOptions | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Job:
         title: str | None = None,
         language: str | None = None,
         document_language: DocumentLanguage | None = None,
+        output: OutputOptions | None = None,
     ) -> Job:
         """A job for a local file.
 
@@ -105,9 +108,13 @@ class Job:
         media = Media(uri=file_uri(path), name=path.name, size=path.stat().st_size)
         event: Event
         if path.suffix.lower() in TRANSCRIPTS:
-            event = AsrDone(transcript=media, title=title, language=language, document_language=document_language)
+            event = AsrDone(
+                transcript=media, title=title, language=language, document_language=document_language, output=output
+            )
         else:
-            event = MediaUploaded(media=media, title=title, language=language, document_language=document_language)
+            event = MediaUploaded(
+                media=media, title=title, language=language, document_language=document_language, output=output
+            )
         return cls(f"{slug(path.stem)}-{uuid.uuid4().hex[:8]}", event)
 
     @classmethod
@@ -118,6 +125,7 @@ class Job:
         title: str | None = None,
         language: str | None = None,
         document_language: DocumentLanguage | None = None,
+        output: OutputOptions | None = None,
     ) -> Job:
         """A job for a classic job event. What it names itself stands, the arguments fill what it leaves out.
 
@@ -134,7 +142,7 @@ class Job:
             raise JobError(f"The job event is invalid: {where}: {first['msg']}.", error="InvalidEvent") from error
         metadata: dict[str, JsonValue] = {"execution_id": classic.execution_id, **(classic.model_extra or {})}
         event: Event
-        wanted = classic.document_language or document_language
+        wanted, output = classic.document_language or document_language, classic.output or output
         if transcript is not None:
             event = AsrDone(
                 transcript=transcript,
@@ -142,11 +150,17 @@ class Job:
                 title=title,
                 language=language,
                 document_language=wanted,
+                output=output,
                 metadata=metadata,
             )
         elif video is not None:
             event = MediaUploaded(
-                media=video, title=title, language=language, document_language=wanted, metadata=metadata
+                media=video,
+                title=title,
+                language=language,
+                document_language=wanted,
+                output=output,
+                metadata=metadata,
             )
         else:
             raise JobError("The job event needs video_s3_uri or transcription_s3_uri.", error="InvalidEvent")
@@ -158,20 +172,42 @@ class Job:
         Raises:
             BusError: a file cannot be read or stored.
         """
-        changes = {}
+        changes: dict[str, object] = {}
         for name in ("media", "transcript"):
             media = getattr(self.event, name, None)
             if isinstance(media, Media) and media.uri.startswith("file:"):
-                async with services.fetch(media) as path:
-                    ref = await services.blobs.put(path, media.content_type or "application/octet-stream")
-                stored = {"uri": ref.uri, "sha256": ref.sha256, "size": ref.size, "name": media.title}
-                changes[name] = media.model_copy(update=stored)
+                changes[name] = await _uploaded(media, services)
+        output = getattr(self.event, "output", None)
+        if isinstance(output, OutputOptions) and output.template and output.template.uri.startswith("file:"):
+            changes["output"] = output.model_copy(update={"template": await _uploaded(output.template, services)})
         return Job(self.execution_id, self.event.model_copy(update=changes))
+
+
+def output_options(template: Path | None, formats: Sequence[ExtraFormat]) -> OutputOptions | None:
+    """How the document is wanted, None when nothing is said of it.
+
+    Raises:
+        JobError: there is no such template.
+    """
+    if template is not None and not template.is_file():
+        raise JobError(f"The template {template} does not exist.", error="FileNotFound")
+    if template is None and not formats:
+        return None
+    return OutputOptions(
+        formats=tuple(formats) or None,
+        template=Media(uri=file_uri(template), name=template.name) if template else None,
+    )
 
 
 def slug(text: str) -> str:
     """A text as a run id: letters, digits and hyphens, at most 80."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-")[:80] or "run"
+
+
+async def _uploaded(media: Media, services: Services) -> Media:
+    async with services.fetch(media) as path:
+        ref = await services.blobs.put(path, media.content_type or "application/octet-stream")
+    return media.model_copy(update={"uri": ref.uri, "sha256": ref.sha256, "size": ref.size, "name": media.title})
 
 
 def _media(uri: str, metadata: _VideoMetadata | None) -> Media:

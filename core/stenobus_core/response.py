@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
-from stenobus_contracts import DocReady, LlmRequest
+from stenobus_contracts import BlobRef, DocReady, LlmRequest
 
 from .runs import Step
 
@@ -25,8 +25,8 @@ def response(
     Args:
         steps: those of the run, as far as they are known.
         seconds: from the job's beginning to its end.
-        uris: where the results are, by kind; ``markdown`` and ``docx`` are where the document says, when they are not
-            among them.
+        uris: where the results are, by kind; those of :func:`documents` are where the document says, when they are
+            not among them.
     """
     tokens, cost = ready.tokens_used, ready.cost_usd
     recognition = ready.source.recognition
@@ -36,8 +36,7 @@ def response(
         "body": {
             "execution_id": execution_id,
             "run": run,
-            "markdown_uri": ready.markdown.uri,
-            "docx_uri": ready.docx.uri,
+            **{f"{kind}_uri": ref.uri for kind, ref in documents(ready).items()},
             **{f"{kind}_uri": uri for kind, uri in uris.items()},
             "tokens_used": {"input": tokens.input, "output": tokens.output, "total": tokens.total},
             "cost_usd": None if cost is None else float(cost),
@@ -51,8 +50,15 @@ def response(
             "stages": [stage.model_dump(mode="json", exclude_none=True) for stage in ready.stages],
             "stages_cached": sorted({step.handler for step in steps if step.cached}),
             "warnings": list(ready.warnings),
+            "not_carried": [loss.model_dump(mode="json") for loss in ready.not_carried],
         },
     }
+
+
+def documents(ready: DocReady) -> dict[str, BlobRef]:
+    """The finished document by kind: markdown, docx, and html and pdf where they were made."""
+    found = {"markdown": ready.markdown, "docx": ready.docx, "html": ready.html, "pdf": ready.pdf}
+    return {kind: ref for kind, ref in found.items() if ref is not None}
 
 
 def saved(steps: Sequence[Step]) -> tuple[int, Decimal | None]:

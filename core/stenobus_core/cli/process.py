@@ -10,13 +10,14 @@ from typing import Any, TypedDict, get_args
 
 import click
 
-from stenobus_contracts import DocumentLanguage
+from stenobus_contracts import DocumentLanguage, ExtraFormat, OutputOptions
 
 from ..discovery import discover
 from ..follow import Outcome, deliver
-from ..job import Job, JobError
+from ..job import Job, JobError, output_options
 from ..once import processed
 from ..plugin import Handler
+from ..response import documents
 from ..services import Services
 from ..session import Session
 from ..settings import CoreSettings
@@ -30,6 +31,7 @@ class _Named(TypedDict):
     title: str | None
     language: str | None
     document_language: DocumentLanguage | None
+    output: OutputOptions | None
 
 
 @click.command()
@@ -47,6 +49,18 @@ class _Named(TypedDict):
     type=click.Choice(get_args(DocumentLanguage)),
     help="Language of the document; that of the recording by default.",
 )
+@click.option(
+    "--template",
+    type=click.Path(path_type=Path),
+    help="DOCX or DOTX whose styles, page, header and footer the document takes.",
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    type=click.Choice(get_args(ExtraFormat)),
+    help="What to make beside Markdown and DOCX; may be given twice. PDF needs LibreOffice.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print exactly one JSON document on stdout.")
 def process(
     file: Path | None,
@@ -55,6 +69,8 @@ def process(
     title: str | None,
     language: str | None,
     document_language: DocumentLanguage | None,
+    template: Path | None,
+    formats: tuple[ExtraFormat, ...],
     as_json: bool,
 ) -> None:
     """Turn FILE into a technical document.
@@ -68,8 +84,13 @@ def process(
     if (file is None) == (event_file is None):
         raise click.UsageError("Name a FILE, or --event EVENT.json.")
     found = settings("error")
-    named: _Named = {"title": title, "language": language, "document_language": document_language}
     try:
+        named: _Named = {
+            "title": title,
+            "language": language,
+            "document_language": document_language,
+            "output": output_options(template, formats),
+        }
         job = Job.from_file(file, **named) if file else _classic(event_file, named)
         result = run(_process(found, job, out, quiet=as_json))
     except (JobError, click.ClickException, click.Abort) as error:
@@ -135,7 +156,7 @@ async def _report(outcome: Outcome, services: Services, out: Path | None, *, qui
     if not quiet:
         from .summary import summary
 
-        blobs = {"markdown": outcome.ready.markdown.uri, "docx": outcome.ready.docx.uri}
+        blobs = {kind: ref.uri for kind, ref in documents(outcome.ready).items()}
         summary(outcome, {**blobs, **outcome.outputs, **uris}, record)
     return result
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from ..follow import Outcome
 
-_FILES = {"markdown": "Markdown", "docx": "DOCX", "transcript": "Transcript", "quality": "Quality"}
+_KINDS: Final = (
+    ("Markdown", "markdown"),
+    ("DOCX", "docx"),
+    ("HTML", "html"),
+    ("PDF", "pdf"),
+    ("Transcript", "transcript"),
+    ("Quality", "quality"),
+)
 
 
 def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> None:
@@ -34,12 +42,7 @@ def summary(outcome: Outcome, uris: Mapping[str, str], record: Path | None) -> N
         console.print(f"Saved      {saved_tokens} of these tokens, {_money(saved_usd)}: answered from the cache")
     for warning in ready.warnings:
         console.print(f"Warning    {warning}", soft_wrap=True)
-    for label, kind in (
-        ("Markdown", "markdown"),
-        ("DOCX", "docx"),
-        ("Transcript", "transcript"),
-        ("Quality", "quality"),
-    ):
+    for label, kind in _KINDS:
         if kind in uris:
             console.print(f"{label:<10} {_place(uris[kind])}", soft_wrap=True)
     if record is not None:

@@ -7,7 +7,7 @@ cost the square of their number. All are made flat here, before anything walks t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from markdown_it import MarkdownIt
@@ -23,11 +23,14 @@ PARAGRAPH: Final = 20_000
 _CONTAINERS: Final = frozenset({"blockquote_open", "list_item_open", "dd_open", "footnote_open"})
 
 
-def bounded(parser: MarkdownIt, text: str, lost: Counter[tuple[str, str]]) -> list[Token]:
+def bounded(
+    parser: MarkdownIt, text: str, may_link: Callable[[str], bool], lost: Counter[tuple[str, str]]
+) -> list[Token]:
     """The tokens of a document with what the parser dropped as plain text, and with deep marks taken away.
 
     Args:
         parser: one with the rule :func:`inline`.
+        may_link: whether an address may be a link's; other links are their text.
         lost: takes what was made flat, by feature and reason.
     """
     env: dict[str, int] = {}
@@ -39,7 +42,7 @@ def bounded(parser: MarkdownIt, text: str, lost: Counter[tuple[str, str]]) -> li
     for number, token in enumerate(tokens):
         made.append(token)
         if token.children:
-            token.children = _flat(token.children, lost)
+            token.children = _flat(token.children, may_link, lost)
         if token.type in _CONTAINERS and token.level >= BLOCKS - 1 and token.map:
             following = tokens[number + 1] if number + 1 < len(tokens) else None
             if following is not None and following.nesting == -1 and following.level == token.level:
@@ -63,10 +66,17 @@ def inline(state: StateCore) -> None:
                 state.md.inline.parse(token.content, state.md, state.env, token.children)
 
 
-def _flat(tokens: Sequence[Token], lost: Counter[tuple[str, str]]) -> list[Token]:
+def _flat(tokens: Sequence[Token], may_link: Callable[[str], bool], lost: Counter[tuple[str, str]]) -> list[Token]:
     made: list[Token] = []
-    depth = 0
+    depth, dead = 0, 0
     for token in tokens:
+        if token.type == "link_open" and not may_link(str(token.attrs.get("href", ""))):
+            dead += 1  # links do not nest: the next end is its own
+            lost["link", "nothing can open its address; its text is there"] += 1
+            continue
+        if token.type == "link_close" and dead:
+            dead -= 1
+            continue
         if token.nesting == 1:
             depth += 1
         deep = depth > INLINE and token.nesting != 0

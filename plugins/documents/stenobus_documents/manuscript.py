@@ -9,7 +9,7 @@ from markdown_it.tree import SyntaxTreeNode
 
 from .bounds import bounded
 from .headings import Heading, headings
-from .markdown import parser, read_front_matter
+from .markdown import may_link, parser, read_front_matter
 from .text import printable
 
 
@@ -32,7 +32,7 @@ class Manuscript:
         """Parse a document. Any text is one."""
         text = printable(markdown)
         lost: Counter[tuple[str, str]] = Counter()
-        tree = SyntaxTreeNode(bounded(parser(), text, lost))
+        tree = SyntaxTreeNode(bounded(parser(), text, may_link, lost))
         facts = next((read_front_matter(node.content) for node in tree.children if node.type == "front_matter"), {})
         return cls(text, tree, facts, headings(tree, facts.get("title")), lost)
 

@@ -23,6 +23,8 @@ from .text import one_line
 
 #: Schemes a link of a document may have.
 LINK_SCHEMES = frozenset({"http", "https", "mailto", "file"})
+#: Schemes that only an image may have: they are read from a store, and no reader of a document could follow them.
+IMAGE_SCHEMES = frozenset({"nats", "s3"})
 
 _SPECIAL = re.compile(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)|^(?=[#+-])|&(?=#?\w+;)|!(?=\[)")
 _NUMBERED = re.compile(r"^(\d+)([.)])")
@@ -44,7 +46,7 @@ def parser() -> MarkdownIt:
         .use(deflist_plugin)
     )
     grammar.core.ruler.at("inline", inline)
-    grammar.validateLink = may_link  # type: ignore[method-assign, assignment]  # its own rule refuses file://
+    grammar.validateLink = _may_name  # type: ignore[method-assign, assignment]  # its own rule refuses file://
     return grammar
 
 
@@ -56,10 +58,18 @@ def link_target(address: str) -> str | None:
 
 def may_link(target: str) -> bool:
     """True for an anchor and for an address of :data:`LINK_SCHEMES`."""
+    return target.startswith("#") or _scheme(target) in LINK_SCHEMES
+
+
+def _may_name(target: str) -> bool:
+    return may_link(target) or _scheme(target) in IMAGE_SCHEMES
+
+
+def _scheme(target: str) -> str:
     try:
-        return target.startswith("#") or urlsplit(target).scheme.lower() in LINK_SCHEMES
+        return urlsplit(target).scheme.lower()
     except ValueError:
-        return False
+        return ""
 
 
 def parse(text: str) -> SyntaxTreeNode:

@@ -20,7 +20,7 @@ _BOX: Final = 113
 #: Indents end here, lest nothing of the line is left, as a part of the text's width.
 _DEEPEST: Final = 0.6
 #: Shaded or bordered paragraphs that touch become one box.
-_BOXED: Final = frozenset({"fence", "code_block", "blockquote"})
+BOXED: Final = frozenset({"fence", "code_block", "blockquote"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Blocks:
     def walk(self, nodes: Sequence[SyntaxTreeNode], place: Place = Place()) -> None:
         """Put these blocks out, in order."""
         for before, node in zip((None, *nodes), nodes, strict=False):
-            if before and before.type in _BOXED and node.type in _BOXED:
+            if before and before.type in BOXED and node.type in BOXED:
                 self._paragraph("Spacer")
             match node.type:
                 case "heading":

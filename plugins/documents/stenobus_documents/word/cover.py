@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
 
+from docx.document import Document
 from docx.section import _BaseHeaderFooter
 
 from ..headings import Heading
 from ..markdown import link_target
 from .build import Build
+from .styles import room
 from .xml import FIELD_END, Marks, Xml, element, field, field_begin, link, paragraph, parsed, run
 
 #: How the facts of a front matter are called on the cover; others keep their own name.
@@ -52,36 +54,38 @@ def cover(build: Build, facts: Mapping[str, str]) -> list[Xml]:
     return made
 
 
-def contents(build: Build, headings: Sequence[Heading | None]) -> list[Xml]:
+def contents(styles: Mapping[str, str], headings: Sequence[Heading | None]) -> list[Xml]:
     """A table of contents that is complete as it is: links, with page numbers as soon as a program counts pages."""
     entries = listed(headings)
     if not entries:
         return []
-    made = [paragraph(build.styles["ContentsHeading"], run("Contents"))]
+    made = [paragraph(styles["ContentsHeading"], run("Contents"))]
     for number, heading in enumerate(entries):
         content = link(run(heading.text), anchor=heading.bookmark)
         if number == 0:
             content = field_begin(rf'TOC \o "1-{CONTENTS_LEVELS}" \h \z \u') + content
         if number == len(entries) - 1:
             content += FIELD_END
-        made.append(paragraph(build.styles[f"TOC{heading.level}"], content))
+        made.append(paragraph(styles[f"TOC{heading.level}"], content))
     return made
 
 
-def running_titles(build: Build, title: str, made_how: str, *, first_differs: bool) -> None:
+def running_titles(
+    document: Document, styles: Mapping[str, str], title: str, made_how: str, *, first_differs: bool
+) -> None:
     """The title above, how the document came to be and the page number below; nothing of it on a cover.
 
     A template's own header and footer stay as they are.
     """
-    section = build.document.sections[0]
+    section = document.sections[0]
     theirs = _filled(section.header) or _filled(section.footer)
     if not theirs:
         section.different_first_page_header_footer = first_differs
     if not _filled(section.header):
-        _fill(section.header, build.styles["Header"], run(title))
+        _fill(section.header, styles["Header"], run(title))
     if not _filled(section.footer):
         numbers = run("\tPage ") + field("PAGE", run("1")) + run(" of ") + field("NUMPAGES", run("1"))
-        _fill(section.footer, build.styles["Footer"], run(made_how) * bool(made_how) + numbers, tab=build.width)
+        _fill(section.footer, styles["Footer"], run(made_how) * bool(made_how) + numbers, tab=room(document)[0])
 
 
 def _filled(part: _BaseHeaderFooter) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
 import docx
 from docx.document import Document
 
@@ -26,9 +29,8 @@ def render(manuscript: Manuscript, look: Look) -> Rendered:
         InvalidDocument: what was made breaks a rule of the format, which is an error of this package.
     """
     facts, found = manuscript.facts, manuscript.headings
-    document = template.load(look.template) if look.template else _empty(look)
+    document, names, missing = begun(manuscript, look)
     width, height = styles.room(document)
-    names, missing = styles.install(document, facts.get("language", ""), width, keep=bool(look.template))
     build = Build(
         document=document,
         styles=names,
@@ -41,7 +43,7 @@ def render(manuscript: Manuscript, look: Look) -> Rendered:
         anchors={heading.anchor: heading for heading in found if heading},
         pictures=look.pictures,
     )
-    front = [*cover.cover(build, facts), *cover.contents(build, found)] if "title" in facts else []
+    front = [*cover.cover(build, facts), *cover.contents(names, found)] if "title" in facts else []
     blocks: list[Xml] = []
     Blocks(build, blocks, page=bool(front)).walk(manuscript.tree.children)
     body = document.element.body
@@ -49,9 +51,31 @@ def render(manuscript: Manuscript, look: Look) -> Rendered:
         body.insert(0, child)
     build.lists.finish()
     build.footnotes.finish()
-    cover.running_titles(build, manuscript.title, cover.method(facts), first_differs=bool(front))
+    return finished(manuscript, look, document, names, build.lost, missing)
+
+
+def finished(
+    manuscript: Manuscript,
+    look: Look,
+    document: Document,
+    names: Mapping[str, str],
+    lost: Counter[tuple[str, str]],
+    missing: Sequence[str],
+) -> Rendered:
+    """A document with its body, made whole: running titles, options, properties; packed and checked.
+
+    Args:
+        names: ids of its styles by what we call them.
+        lost: what of the Markdown it has not, by feature and reason.
+        missing: names of styles that its template lacks.
+
+    Raises:
+        InvalidDocument: it breaks a rule of the format.
+    """
+    facts = manuscript.facts
+    cover.running_titles(document, names, manuscript.title, cover.method(facts), first_differs="title" in facts)
     options.current_mode(document.settings.element)
-    if "title" in facts and cover.listed(found):
+    if "title" in facts and cover.listed(manuscript.headings):
         options.update_fields(document.settings.element)
     package.describe(
         document,
@@ -62,7 +86,19 @@ def render(manuscript: Manuscript, look: Look) -> Rendered:
     )
     data = package.pack(document)
     validate.check(data)
-    return Rendered(data, losses("docx", build.lost + manuscript.lost), missing=tuple(missing))
+    return Rendered(data, losses("docx", lost + manuscript.lost), missing=tuple(missing))
+
+
+def begun(manuscript: Manuscript, look: Look) -> tuple[Document, Mapping[str, str], list[str]]:
+    """An empty document, ids of its styles by what we call them, and names of those its template lacks.
+
+    Raises:
+        TemplateError: the template cannot be used.
+    """
+    document = template.load(look.template) if look.template else _empty(look)
+    language = manuscript.facts.get("language", "")
+    names, missing = styles.install(document, language, styles.room(document)[0], keep=bool(look.template))
+    return document, names, missing
 
 
 def _empty(look: Look) -> Document:

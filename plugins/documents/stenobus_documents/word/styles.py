@@ -121,7 +121,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "CodeBlock",
         "Code Block",
         "<w:pBdr>" + "".join(_border(side, RULE, 4, 5) for side in ("top", "left", "bottom", "right")) + "</w:pBdr>"
-        f'{_SHADED}<w:spacing w:before="120" w:after="180" w:line="245" w:lineRule="auto"/>'
+        f'{_SHADED}<w:spacing w:before="80" w:after="140" w:line="245" w:lineRule="auto"/>'
         '<w:ind w:left="113" w:right="113"/>',
         f'{_MONO}<w:noProof/><w:sz w:val="18"/><w:szCs w:val="18"/>',
     ),

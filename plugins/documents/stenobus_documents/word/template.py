@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import docx
@@ -25,6 +25,7 @@ PACKED: Final = 20 * 1024 * 1024
 _UNPACKED: Final = 200 * 1024 * 1024
 _FILES: Final = 2_000
 _TEMPLATE_TYPE: Final = "application/vnd.openxmlformats-officedocument.wordprocessingml.template.main+xml"
+_ATTACHED: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/attachedTemplate"
 #: What may point out of a document: opening it must not fetch anything.
 _MAY_POINT_OUT: Final = frozenset({RT.HYPERLINK})
 
@@ -33,33 +34,20 @@ class TemplateError(ValueError):
     """The file is no template; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """What was found in a template."""
-
-    #: Names of the styles it lacks; a rendering brings its own for them.
-    missing: tuple[str, ...]
-
-    @property
-    def sentence(self) -> str:
-        """What it lacks, for people; empty when that is nothing."""
-        return (
-            f"the template has no style {', '.join(self.missing)}; Stenobus's own stand in for them"
-            if self.missing
-            else ""
-        )
-
-
-def check(data: bytes) -> Checked:
-    """Look at a template's styles.
+def check(data: bytes) -> list[str]:
+    """Names of the styles that a template lacks; a rendering brings its own for them.
 
     Raises:
         TemplateError: it cannot be used.
     """
     document = load(data)
-    width, _ = styles.room(document)
-    _, missing = styles.install(document, "", width, keep=True)
-    return Checked(tuple(missing))
+    _, missing = styles.install(document, "", styles.room(document)[0], keep=True)
+    return missing
+
+
+def lacking(missing: Sequence[str]) -> str:
+    """What a template lacks, in a sentence; empty when that is nothing."""
+    return f"the template has no style {', '.join(missing)}; Stenobus's own stand in for them" if missing else ""
 
 
 def load(data: bytes) -> Document:
@@ -71,7 +59,7 @@ def load(data: bytes) -> Document:
     document = _opened(_as_document(data))
     for part in document.part.package.iter_parts():
         for key, rel in list(part.rels.items()):
-            if rel.reltype == RT.ATTACHED_TEMPLATE:
+            if rel.reltype == _ATTACHED:
                 del part.rels[key]
             elif rel.is_external and rel.reltype not in _MAY_POINT_OUT:
                 raise TemplateError(

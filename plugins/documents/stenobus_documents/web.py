@@ -1,0 +1,176 @@
+"""One self-contained HTML page: no script, nothing fetched, readable on a phone and on paper."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from functools import cache
+from html import escape
+from importlib.resources import files
+from typing import Any, Final
+
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from pygments import highlight
+from pygments.formatters.html import HtmlFormatter
+
+from stenobus_contracts import NotCarried
+
+from .headings import Heading
+from .images import Image, Pictures
+from .manuscript import Manuscript
+from .markdown import parser
+from .word.code import lexer
+from .word.cover import listed, method, told
+from .word.look import losses
+
+_BREAK: Final = re.compile(r"&lt;br\s*/?&gt;", re.IGNORECASE)
+#: Nothing but what the page itself holds, whatever stands in it.
+_POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+
+
+def page(manuscript: Manuscript, pictures: Pictures) -> tuple[str, tuple[NotCarried, ...]]:
+    """The document as a page, and what of it could not be carried. Equal arguments give an equal page."""
+    writer = _Writer(manuscript, pictures)
+    content = writer.render(manuscript.tree.to_tokens(), parser().options, {})
+    facts, title = manuscript.facts, manuscript.title or "Document"
+    parts = [
+        "<!DOCTYPE html>",
+        f'<html lang="{escape(facts.get("language", "en"))}">',
+        "<head>",
+        '<meta charset="utf-8">',
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<meta name="referrer" content="no-referrer">',
+        '<meta name="generator" content="Stenobus">',
+        f"<title>{escape(title)}</title>",
+        f"<style>\n{_css()}</style>",
+        "</head>",
+        "<body>",
+        *(_cover(manuscript) if "title" in facts else []),
+        "<main>",
+        content.rstrip("\n"),
+        "</main>",
+        *([f"<footer>{escape(method(facts))}</footer>"] if method(facts) else []),
+        "</body>",
+        "</html>",
+        "",
+    ]
+    return "\n".join(parts), losses("html", writer.lost + manuscript.lost)
+
+
+def _cover(manuscript: Manuscript) -> Iterator[str]:
+    yield f"<header>\n<h1>{escape(manuscript.facts['title'])}</h1>\n<dl>"
+    for name, value, target in told(manuscript.facts):
+        shown = f'<a href="{escape(target)}" rel="noopener noreferrer">{escape(value)}</a>' if target else escape(value)
+        yield f"<div><dt>{escape(name)}</dt><dd>{shown}</dd></div>"
+    yield "</dl>\n</header>"
+    if entries := listed(manuscript.headings):
+        yield '<nav aria-label="Contents">\n<h2>Contents</h2>\n<ol>'
+        for heading in entries:
+            anchor, level = escape(heading.anchor), heading.level
+            yield f'<li class="level-{level}"><a href="#{anchor}">{escape(heading.text)}</a></li>'
+        yield "</ol>\n</nav>"
+
+
+@cache
+def _css() -> str:
+    colours = HtmlFormatter(style="friendly").get_style_defs(".code")
+    own = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    return f"{own}{colours}\n"
+
+
+class _Writer(RendererHTML):
+    """markdown-it's own renderer, with headings that can be linked, coloured code, and images inside the page."""
+
+    def __init__(self, manuscript: Manuscript, pictures: Pictures) -> None:
+        super().__init__()
+        self.rules = {**parser().renderer.rules, **self.rules}  # type: ignore[attr-defined]
+        self._headings: Sequence[Heading | None] = manuscript.headings
+        self._anchors = {heading.anchor for heading in manuscript.headings if heading}
+        self._pictures, self._shift = pictures, int("title" in manuscript.facts)
+        self._number, self._hidden, self._cell = 0, False, False
+        self.lost: Counter[tuple[str, str]] = Counter()
+
+    def render(self, tokens: Sequence[Token], options: Any, env: Any) -> str:
+        """The content; a heading that the cover shows is left out."""
+        made = []
+        for number, token in enumerate(tokens):
+            if token.type == "heading_open" and self._headings[self._number] is None:
+                self._hidden = True
+            if not self._hidden:
+                made.append(self._one(tokens, number, options, env))
+            elif token.type == "heading_close":
+                self._hidden, self._number = False, self._number + 1
+        return "".join(made)
+
+    def _one(self, tokens: Sequence[Token], number: int, options: Any, env: Any) -> str:
+        token = tokens[number]
+        if token.type == "inline":
+            return self.renderInline(token.children or [], options, env)
+        if token.type in self.rules:
+            return str(self.rules[token.type](tokens, number, options, env))
+        return self.renderToken(tokens, number, options, env)
+
+    def heading_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        heading = self._headings[self._number]
+        assert heading is not None
+        return f'<h{min(6, heading.level + self._shift)} id="{escape(heading.anchor)}">'
+
+    def heading_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        heading = self._headings[self._number]
+        self._number += 1
+        assert heading is not None
+        return f"</h{min(6, heading.level + self._shift)}>\n"
+
+    def front_matter(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        return ""
+
+    def fence(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        code, info = tokens[idx].content, tokens[idx].info
+        found = lexer(info, code)
+        if found is None:
+            return f"<pre><code>{escape(code, quote=False)}</code></pre>\n"
+        return f'<pre class="code"><code>{highlight(code, found, HtmlFormatter(nowrap=True))}</code></pre>\n'
+
+    def table_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        return '<div class="table"><table>\n'
+
+    def table_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        return "</table></div>\n"
+
+    def td_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        self._cell = True
+        return self.renderToken(tokens, idx, options, env)
+
+    def td_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        self._cell = False
+        return self.renderToken(tokens, idx, options, env)
+
+    th_open, th_close = td_open, td_close
+
+    def text(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        shown = escape(tokens[idx].content, quote=False)
+        return _BREAK.sub("<br>", shown) if self._cell else shown
+
+    def link_open(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        target = str(tokens[idx].attrs.get("href", ""))
+        tokens[idx].attrs.pop("rel", None)
+        if not target.startswith("#"):
+            return f'<a href="{escape(target)}" rel="noopener noreferrer">'
+        return f'<a href="{escape(target)}">'
+
+    def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        token = tokens[idx]
+        found = self._pictures.get(str(token.attrs.get("src", "")), "it was not loaded")
+        if not isinstance(found, Image):
+            self.lost["image", f"{found}; its description is there"] += 1
+            return f"<em>[image: {escape(token.content or 'no description')}]</em>"
+        data = base64.b64encode(found.data).decode()
+        size = f'width="{found.width}" height="{found.height}"'
+        shown = f'<img src="data:{found.content_type};base64,{data}" alt="{escape(token.content)}" {size}>'
+        caption = str(token.attrs.get("title", "")) or token.content
+        alone = len(tokens) == 1 and caption
+        return f'<span class="figure">{shown}<span>{escape(caption)}</span></span>' if alone else shown
