@@ -33,7 +33,8 @@ lint: setup
 	$(BIN)/mypy contracts/stenobus_contracts bus/stenobus_bus core/stenobus_core \
 		plugins/asr/stenobus_asr plugins/documents/stenobus_documents plugins/kb/stenobus_kb \
 		plugins/llm/stenobus_llm plugins/s3/stenobus_s3 plugins/dynamodb/stenobus_dynamodb \
-		tests/kit/stenobus_testing examples/word-count-plugin/stenobus_wordcount
+		tests/kit/stenobus_testing \
+		examples/word-count-plugin/stenobus_wordcount examples/outline-plugin/stenobus_timeline
 	$(BIN)/lint-imports --no-logo
 
 test: lint

@@ -15,7 +15,7 @@ from stenobus_contracts import Event, registry
 
 from . import pieces
 from .connection import Bus
-from .envelope import ONLY, SHADOW, Envelope, attributes, token
+from .envelope import ONLY, REPLAY, SHADOW, Envelope, attributes, token
 from .errors import BusError, RequestTimeout, ServerUnavailable
 
 BUCKET: Final = "stenobus_answers"
@@ -44,6 +44,26 @@ async def answer(bus: Bus, event: Event, envelope: Envelope, request: Envelope) 
     """Store the answer to a request for whoever asked."""
     body, claim = await bus.claims.check_in(event.body())
     await bus.store(subject(request), body, {**envelope.headers(), **claim})
+
+
+async def given(bus: Bus, request: Envelope, handler: str) -> bool:
+    """Whether a handler has stored its answer to a request, in the same replay.
+
+    An answer is stored when all else that the handler returned is, so that nothing is left to do but to remember it:
+    whoever died before it did so need not be asked again, which may cost money. Only the leader of the bucket is sure
+    to know what was written a moment ago.
+
+    Raises:
+        ServerUnavailable: the bucket does not answer.
+    """
+    try:
+        raw = await bus.js.get_last_msg(f"KV_{BUCKET}", subject(request))
+    except NotFoundError:
+        return False
+    except NatsError as error:
+        raise ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).") from error
+    found = attributes(raw.headers)
+    return found.get("source") == f"stenobus/{handler}" and found.get(REPLAY) == request.replay
 
 
 async def request(

@@ -13,7 +13,7 @@ from typing import Any, Final, Generic, TypeVar
 import structlog
 from nats.aio.msg import Msg
 
-from stenobus_contracts import Event, Reason
+from stenobus_contracts import Event, Reason, registry
 
 from . import answers, settle
 from .connection import Bus
@@ -276,7 +276,11 @@ class Worker(Generic[E]):
             first = False
         self._at_work[key] = done = asyncio.Event()
         try:
-            if await self._patiently(lambda: ledger.completed(key, first=first)):
+            completed = await self._patiently(lambda: ledger.completed(key, first=first))
+            if not completed and not first and await self._answered(envelope, msg):
+                await ledger.complete(key)
+                completed = True
+            if completed:
                 self.stats.skipped += 1
                 await self._tell(self._observer.skipped(envelope, delivery))
                 await settle.acknowledge(self._nc, msg.reply)
@@ -288,6 +292,12 @@ class Worker(Generic[E]):
         finally:
             del self._at_work[key]
             done.set()
+
+    async def _answered(self, envelope: Envelope, msg: Msg) -> bool:
+        """Whether an earlier delivery of a request got as far as its answer, and no further."""
+        if registry.answer_to(self._contract) is None or not answers.awaited(envelope, msg):
+            return False
+        return await self._patiently(lambda: answers.given(self._bus, envelope, self.name))
 
     async def _attempt(self, received: Received[E], key: str | None) -> None:
         if received.attempt > self._retry.attempts:
@@ -348,9 +358,12 @@ class Worker(Generic[E]):
         if not outputs:
             return
         started = time.perf_counter()
-        for ordinal, output in enumerate(outputs):
-            envelope = received.envelope.output(output, self.name, ordinal)
+        sent = [
+            (output, received.envelope.output(output, self.name, ordinal)) for ordinal, output in enumerate(outputs)
+        ]
+        for output, envelope in sent:
             await self._patiently(partial(self._bus.publish, output, envelope))
+        for output, envelope in sent:  # an answer says that everything else is there
             if type(output).answers is self._contract and answers.awaited(received.envelope, received.msg):
                 await self._patiently(partial(answers.answer, self._bus, output, envelope, received.envelope))
         self.stats.publish.observe(time.perf_counter() - started)

@@ -120,6 +120,10 @@ def _consumer(spec: ConsumerSpec) -> Permissions:
     )
 
 
+#: Give an answer and its pieces, and look whether one was given already: by its leader, as in the ledger.
+_ANSWERING = (f"$KV.{answers.BUCKET}.>", f"{pieces.ROOT}.>", f"{_API}.STREAM.MSG.GET.KV_{answers.BUCKET}")
+
+
 def _handler(handler: Handler) -> Permissions:
     name = handler.name
     outputs = [subject for output in handler.outputs for subject in output.subjects()]
@@ -140,7 +144,7 @@ def _handler(handler: Handler) -> Permissions:
             _get(facts.BUCKET, ">"),
             *([f"$KV.{runs.BUCKET}.*.{name}.>"] if handler.track else []),
             *([f"{_API}.DIRECT.GET.KV_{runs.BUCKET}"] if handler.delivers else []),
-            *([f"$KV.{answers.BUCKET}.>", f"{pieces.ROOT}.>"] if _answers(handler) else []),
+            *(_ANSWERING if _answers(handler) else []),
             *(subject for request in handler.requests for subject in request.subjects()),
         ),
         (f"$KV.{cell.BUCKET}.*.{name}",),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 
 import pytest
 
 from stenobus_bus import BusError, Envelope, Received, RequestTimeout
-from stenobus_bus.answers import request
+from stenobus_bus.answers import answer, given, request
+from stenobus_bus.ledger import Ledger
 from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Answer, Ask, Failure, Ping
@@ -69,6 +71,38 @@ async def test_an_answer_outlives_the_one_who_gave_it_before_its_acknowledgement
     await eventually(bench_settled(bench))
     assert handled == [1]
     assert len(await bench.stored(Answer)) == 1
+
+
+async def test_who_dies_between_its_answer_and_the_ledger_is_not_asked_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer may have cost money: it counts as soon as it is stored."""
+    handled: list[int] = []
+
+    async def handle(received: Received[Ask]) -> tuple[Answer, Ping]:
+        handled.append(received.delivery.count)
+        return Answer(text="so"), Ping(number=7)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(Ledger, "complete", lambda self, key: asyncio.get_running_loop().create_future())
+        worker = await bench.work(handle, Ask)
+        await bench.bus.publish(Ask(question="how?"), asked()(0))
+        await eventually(lambda: given(bench.bus, asked()(0), bench.name))
+        assert len(await bench.stored(Ping)) == 1, "the answer says that everything else is there"
+        await worker.stop(grace=0)
+    await bench.work(handle, Ask)
+    await eventually(bench_settled(bench))
+    assert handled == [1]
+    assert len(await bench.stored(Answer)) == 1
+
+
+async def test_the_answer_of_another_handler_or_replay_is_not_the_handlers_own(bench: Bench) -> None:
+    cause = asked()(0)
+    assert not await given(bench.bus, cause, "acme")
+    await answer(bench.bus, Answer(text="so"), cause.output(Answer(text="so"), "acme", 0), cause)
+    assert await given(bench.bus, cause, "acme")
+    assert not await given(bench.bus, cause, "other")
+    assert not await given(bench.bus, dataclasses.replace(cause, replay="again"), "acme")
 
 
 def bench_settled(bench: Bench) -> Callable[[], object]:

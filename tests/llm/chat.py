@@ -99,6 +99,11 @@ class OpenAIServer:
         await self._server.wait_closed()
 
     @property
+    def connected(self) -> int:
+        """Connections that are open now; all that came over the others was read."""
+        return len(self._writers)
+
+    @property
     def url(self) -> str:
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/v1"

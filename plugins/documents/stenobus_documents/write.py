@@ -73,7 +73,9 @@ async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
     )
     speech = [segment for segment in transcript.segments if segment.kind == "speech"]
     vetting = Vetting(speech, items, event.source.title)
-    outline, texts = vetted(vetting, outline, items, texts, phrases(event.source).other)
+    standing, texts = vetted(vetting, outline, items, texts, phrases(event.source).other)
+    if "local" not in {stage.method for stage in event.stages if stage.stage == "outline"}:
+        outline = standing  # headings that code made, of times or of names, claim nothing
     usage = tally.usage([*writing.warnings, *vetting.warnings])
     draft, warnings = assemble(event, transcript, outline, matrix, items, texts, usage)
     ctx.note(sections=len(outline.sections), characters=len(draft))
