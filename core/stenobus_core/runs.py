@@ -30,7 +30,7 @@ _PATIENCE: Final = 5.0
 #: Seconds between two looks at a run that is followed, should no message say that it changed.
 _LOOK: Final = 5.0
 #: Steps that are on the way at a time, where all of a handler are read.
-_BATCH: Final = 1000
+_BATCH: Final = 5000
 
 Status = Literal["running", "retrying", "done", "failed"]
 #: What follows what within one attempt.

@@ -118,7 +118,7 @@ def recorded(nats_server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 @pytest.mark.usefixtures("recorded")
 def test_people_see_a_table_and_scripts_a_document() -> None:
-    table = CliRunner().invoke(llm, ["usage", "--by", "target"], env={"COLUMNS": "120"})
+    table = CliRunner().invoke(llm, ["usage", "--by", "target"], env={"COLUMNS": "100"})
     document = json.loads(CliRunner().invoke(llm, ["usage", "--by", "caller", "--json"]).stdout)
 
     assert table.exit_code == 0, table.output

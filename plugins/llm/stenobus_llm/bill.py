@@ -74,6 +74,7 @@ class Bill:
         earlier: facts that earlier attempts at the request noted. A call that was on its way when their process died
             counts as what was estimated: nobody knows what it took.
         note: keeps facts in the run record.
+        count: told of every call that came to its end, and of the class of its failure.
 
     Attributes:
         lost: what that call took; None when there was none.
@@ -84,8 +85,9 @@ class Bill:
         prices: Prices,
         earlier: Mapping[str, JsonValue] | None = None,
         note: Callable[[dict[str, JsonValue]], None] = lambda facts: None,
+        count: Callable[[Spent, str | None], None] = lambda call, failure: None,
     ) -> None:
-        self._prices, self._note = prices, note
+        self._prices, self._note, self._count = prices, note, count
         self._targets: dict[str, Spent] = {}
         self._asking: Spent | None = None
         before = earlier or {}
@@ -113,8 +115,10 @@ class Bill:
     def add(self, target: Target, result: Completion | Failure) -> None:
         """The call came to its end."""
         self._asking = None
-        entry = self._targets.setdefault(target.name, Spent(target=target.name))
-        entry.add(result.usage, self._prices.cost(target, result.usage), self._version(target))
+        call = Spent(target=target.name)
+        call.add(result.usage, self._prices.cost(target, result.usage), self._version(target))
+        self._merge(call)
+        self._count(call, result.code if isinstance(result, Failure) else None)
         self._keep()
 
     def _version(self, target: Target) -> str | None:

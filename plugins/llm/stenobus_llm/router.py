@@ -19,6 +19,7 @@ from .bill import Bill
 from .breaker import SICK, Breaker
 from .budgets import Purse
 from .failures import Code, Failure
+from .figures import Figures
 from .outcome import Outcome
 from .providers import NO_IMAGES, Completion, Piece, Provider, build
 from .quota import Hold, Quota
@@ -108,6 +109,8 @@ class Router:
         self._redaction = Redaction(settings.redact_kinds, settings.redact_patterns)
         self._telling = asyncio.Lock()
         self._told = self._health
+        #: What this process counts.
+        self.figures = Figures()
 
     async def close(self) -> None:
         """Close every provider's connections."""

@@ -11,7 +11,7 @@ from pydantic import JsonValue
 
 from stenobus_bus import RateLimit
 from stenobus_contracts import LlmDone, LlmRequest
-from stenobus_core import Check, Context, Plugin, RetryableError
+from stenobus_core import Check, Context, Figure, Plugin, RetryableError
 
 from . import quota
 from .bill import Bill
@@ -71,6 +71,12 @@ def limits(settings: Settings) -> dict[str, RateLimit]:
     return quota.limits(settings)
 
 
+@plugin.metrics
+def metrics(router: Router) -> list[Figure]:
+    """What this process counted."""
+    return router.figures.told()
+
+
 # Most of a request's time is waiting, for a model or for quota: those who wait for one target leave hands for others.
 @plugin.handler(concurrency=64, timeout=3600, attempts=MAX_ATTEMPTS)
 async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone:
@@ -87,7 +93,9 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
     ways = quota.Quota(ctx.limit, waiting)
     relay = Relay(ctx.send_piece, ctx.event_id, ctx.attempt) if event.stream else None
     ctx.note(task=event.task, caller=ctx.source)
-    bill = Bill(ctx.settings.known_prices, ctx.earlier, lambda facts: ctx.note(**facts))
+    figures = ctx.state.figures
+    count = partial(figures.call, event.task)
+    bill = Bill(ctx.settings.known_prices, ctx.earlier, lambda facts: ctx.note(**facts), count)
     means = Means(ways, relay, partial(ctx.read, limit=IMAGE_LIMIT), bill, _purse(ctx, bill))
     outcome = await ctx.state.answer(event, means)
     await ctx.state.tell(ctx.say)
@@ -101,6 +109,7 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
         if isinstance(result, Completion) and not relay.begun:
             await relay.text(result.text)  # who answered does not stream
         await relay.end(done.error)
+    figures.request(done)
     ctx.note(**_facts(outcome, done))
     if outcome.redacted:
         ctx.note(redacted=dict(outcome.redacted))

@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, get_args
 from rich.console import Console
 from rich.table import Table
 
+from stenobus_core.cli.figures import short
 from stenobus_core.cli.running import print_json, run, services, settings
 from stenobus_core.runs import Step
 
@@ -85,7 +86,9 @@ class Usage:
 
 
 def _dollars(cost: Decimal) -> str:
-    return f"< ${_LEAST}" if 0 < cost < _LEAST else f"${cost:,.4f}"
+    if 0 < cost < _LEAST:
+        return f"< ${_LEAST}"
+    return f"${cost:,.2f}" if cost >= 100 else f"${cost:,.4f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +113,7 @@ class Row:
             run=step.run,
             task=str(facts.get("task") or _NOBODY),
             caller=str(facts.get("caller") or _NOBODY),
-            day=f"{step.started.astimezone(UTC):%Y-%m-%d}",
+            day=step.started.astimezone(UTC).date().isoformat(),
             target=str(facts.get("provider") or _NOBODY),
             failed=step.status == "failed" or bool(facts.get("error")),
             cached=bool(facts.get("cached")),
@@ -176,22 +179,24 @@ async def _usage(by: By, since: datetime | None, run_id: str | None, as_json: bo
 
 def _table(by: By, groups: dict[str, Usage], everything: Usage) -> Table:
     table = Table(box=None, pad_edge=False, show_footer=len(groups) > 1)
-    table.add_column(by.capitalize(), "total", overflow="fold")
+    table.add_column(by.capitalize(), "total", overflow="fold", min_width=10)
     cells = list(zip(*[_cells(each) for each in (*groups.values(), everything)], strict=True))
     for name, column in zip(_COLUMNS, cells, strict=True):
-        table.add_column(name, column[-1], justify="right")
+        wide = name == "Cost"  # folded between words where the terminal is narrow
+        table.add_column(name, column[-1], justify="right", no_wrap=not wide, min_width=9 if wide else None)
     for name, each in groups.items():
         table.add_row(name, *_cells(each))
     return table
 
 
-_COLUMNS: Final = ("Requests", "Failed", "From cache", "Calls", "Tokens in", "Cached", "Out", "Cost")
+#: Reused are earlier answers that did for a request; cached are tokens, of those that went in.
+_COLUMNS: Final = ("Asked", "Failed", "Reused", "Calls", "In", "Cached", "Out", "Cost")
 
 
 def _cells(each: Usage) -> Iterator[str]:
     about = "~" if each.estimated else ""
     for count in (each.requests, each.failed, each.cached_answers, each.calls):
-        yield f"{count:,}"
+        yield short(count)
     for tokens in (each.input, each.cached, each.output):
-        yield f"{about}{tokens:,}"
+        yield f"{about}{short(tokens)}"
     yield each.cost
