@@ -80,6 +80,8 @@ class OpenAIServer:
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.models = ["first-model", "second-model"]
+        #: What /tokenize says, which only vLLM has; None for a server without it.
+        self.counts: int | None = None
         #: Connections that were made so far.
         self.connections = 0
         #: Gives the text of an answer that was not scripted; without it such a request fails.
@@ -197,6 +199,12 @@ class OpenAIServer:
         if (method, received.path) == ("GET", "/v1/models"):
             listed = [{"id": name, "object": "model", "created": 0, "owned_by": "test"} for name in self.models]
             await _write(writer, 200, {"object": "list", "data": listed}, {})
+        elif (method, received.path) == ("POST", "/tokenize") and self.counts is not None:
+            if complaint := next(_count_complaints(received.body), None):
+                await _refuse(writer, 400, complaint)
+            else:
+                counted = {"count": self.counts, "max_model_len": 8192, "tokens": [0] * self.counts, "token_strs": None}
+                await _write(writer, 200, counted, {})
         elif (method, received.path) != ("POST", "/v1/chat/completions"):
             await _refuse(writer, 404, f"Invalid URL ({method} {received.path})")
         elif complaint := next(_complaints(received.body), None):
@@ -227,6 +235,13 @@ def _complaints(body: dict[str, Any]) -> Iterator[str]:
         yield "'messages' is malformed"
     else:
         yield from _message_complaints(body["messages"])
+
+
+def _count_complaints(body: dict[str, Any]) -> Iterator[str]:
+    if unknown := set(body) - {"model", "messages", "tools", "chat_template_kwargs"}:
+        yield f"Extra inputs are not permitted: {', '.join(sorted(unknown))}"
+    yield from _tool_complaints(body)
+    yield from _message_complaints(body["messages"])
 
 
 def _tool_complaints(body: dict[str, Any]) -> Iterator[str]:

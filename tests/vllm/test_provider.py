@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import urllib.request
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from stenobus_contracts import (
     OUTLINE,
     WRITE,
     BlobRef,
+    LlmDone,
     LlmRequest,
     Message,
     Task,
@@ -86,17 +86,10 @@ async def test_a_chat_is_completed_by_the_model_the_server_lists(build: Build) -
     assert (completion.model, completion.finish_reason) == ("tiny", "stop")
 
 
-async def test_usage_is_what_the_server_counts(build: Build, vllm: Any) -> None:
+async def test_usage_is_what_the_server_counts_before_and_after(build: Build) -> None:
     completion = await build(extra=CHOICE).complete(request())
 
-    messages = [{"role": "user", "content": "What shall we do with the server?"}]
-    body = json.dumps({"model": "tiny", "messages": messages}).encode()
-    asked = urllib.request.Request(
-        vllm.url.replace("/v1", "/tokenize"), body, headers={"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(asked) as answer:
-        counted = json.load(answer)["count"]
-    assert completion.usage.input == counted
+    assert completion.usage.input == await build().count(request())
     assert completion.usage.output > 0 and not completion.usage.estimated
 
 
@@ -257,6 +250,25 @@ async def test_an_image_for_a_model_without_eyes_is_a_bad_request(build: Build) 
 
 
 # --- failures --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_prompt_near_the_window_is_sent_if_its_count_fits(vllm: Any) -> None:
+    # Estimated at 3.5 characters each, these words are tokens of eight.
+    text = "message " * 3000
+    settings = {"name": "vllm", "base_url": vllm.url, "context_window": 6500, "timeout": 120}
+
+    async def ask(**target: Any) -> LlmDone:
+        router = Router(Settings(targets=(Target(**settings, **target),)))
+        try:
+            return (await router.answer(request(text, max_output_tokens=5))).done(request(), "request-1")
+        finally:
+            await router.close()
+
+    estimated, counted = await ask(), await ask(tokenise=True)
+
+    assert estimated.error is not None and estimated.error.code == "context_too_long" and estimated.calls == 0
+    assert counted.error is not None and counted.error.code == "truncated" and counted.calls == 1
+    assert counted.usage.input < 6500 < tokens.estimate(request(text))
 
 
 async def test_a_model_that_is_not_served_is_a_bad_request(build: Build) -> None:

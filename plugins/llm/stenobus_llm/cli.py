@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
@@ -90,37 +90,47 @@ def ask(
 @llm.command()
 @asking
 @click.option("--task", default="explain", show_default=True, help="What the answer is for.")
+@click.option(
+    "--count",
+    is_flag=True,
+    help="Where the estimate comes near its window, let a target that can count the prompt: it is sent there.",
+)
 @click.option("--redacted", is_flag=True, help="Show what would be sent, too: what is hidden has a word in its place.")
-def explain(prompt: TextIO, redacted: bool, as_json: bool, **fields: Any) -> None:
+def explain(prompt: TextIO, count: bool, redacted: bool, as_json: bool, **fields: Any) -> None:
     """Show which target would get PROMPT (a file, or standard input), and why, without sending it.
 
     It goes by the settings alone: targets that are left alone for now are shown by the facts of llm.request. Exits with
     1 when no target can take it.
     """
+    import asyncio
+
     from stenobus_core.errors import SettingsError
 
     from . import ask as asked
     from . import tokens
+    from .counting import counts_once
     from .failures import Failure
     from .redaction import hide
-    from .selection import candidates
+    from .selection import candidates, uncertain
     from .settings import Settings
 
     request = asked.request(messages=[{"role": "user", "content": prompt.read()}], **fields)
     try:
         settings = Settings.load("llm")
-        considered = candidates(settings, request)
+        counted = asyncio.run(counts_once(uncertain(settings, request), request)) if count else {}
+        considered = candidates(settings, request, counted=counted)
         taken = next((candidate for candidate in considered if candidate.refusal is None), None)
         hidden = hide(request, taken.target, settings) if taken and redacted else None
     except (SettingsError, Failure) as error:
         raise click.ClickException(str(error)) from error
-    _print(tokens.estimate(request), settings.strategy, considered, taken, hidden, as_json)
+    _print(tokens.estimate(request), counted, settings.strategy, considered, taken, hidden, as_json)
     if taken is None:
         raise click.ClickException("No target can take this prompt.")
 
 
 def _print(
     size: int,
+    counted: Mapping[str, int],
     strategy: str,
     considered: list[Candidate],
     taken: Candidate | None,
@@ -134,6 +144,7 @@ def _print(
         found: dict[str, Any] = {
             "tokens": size,
             "estimated": True,
+            **({"counted": counted} if counted else {}),
             "strategy": strategy,
             "target": taken and taken.target.name,
         }
@@ -144,13 +155,15 @@ def _print(
         click.echo(json.dumps(found, ensure_ascii=False, indent=2))
         return
     click.echo(f"About {size} tokens (estimated), strategy {strategy}")
+    for name, count in counted.items():
+        click.echo(f"{name} counts {count} tokens")
     width = max(len(each.target) for each in told)
     for each in told:
         reason = each.reason.replace("asked: ", "would be asked: ", 1) if each.asked else each.reason
         click.echo(f"{'→' if each.asked else ' '} {each.target:<{width}}  {reason}")
     if hidden:
-        counted = ", ".join(f"{count} of kind {kind}" for kind, count in hidden.counts.items()) or "nothing"
-        click.echo(f"\nHidden: {counted}. This would be sent:")
+        kinds = ", ".join(f"{count} of kind {kind}" for kind, count in hidden.counts.items()) or "nothing"
+        click.echo(f"\nHidden: {kinds}. This would be sent:")
         for message in hidden.request.messages:
             click.echo(f"\n[{message.role}]\n{message.content}")
 

@@ -18,6 +18,7 @@ from . import structured, tokens
 from .bill import Bill
 from .breaker import SICK, Breaker
 from .budgets import Purse
+from .counting import counts
 from .failures import Code, Failure
 from .figures import Figures
 from .outcome import Outcome
@@ -25,7 +26,7 @@ from .providers import NO_IMAGES, Completion, Piece, Provider, build
 from .quota import Hold, Quota
 from .redaction import Hidden, Redaction
 from .relay import Relay
-from .selection import Candidate, Latencies, candidates, expected, expected_usage, refusal
+from .selection import NOTHING, Candidate, Latencies, candidates, expected, expected_usage, refusal, uncertain
 from .settings import EXTRACTIVE, Settings, Target
 
 #: How often a target is asked to mend an invalid answer.
@@ -138,11 +139,12 @@ class Router:
         started = self._clock()
         bill = means.bill or Bill(self._settings.known_prices)
         try:
-            considered = self._healthy(candidates(self._settings, request, self._latencies))
+            counted = await self._counted(request)
+            considered = self._healthy(candidates(self._settings, request, self._latencies, counted))
             images = await _images(request, means)
         except Failure as failure:
             return Outcome(failure, bill)
-        call = _Call(request, means, images, started, bill, Hidden(request))
+        call = _Call(request, means, images, started, bill, Hidden(request), counted)
         able = [candidate.target for candidate in considered if candidate.refusal is None]
         # Extractive stands in where no model can take a request, not where none can be paid: see _healthy.
         target = await self._paid([each for each in able if each.kind != EXTRACTIVE] or able, request, call)
@@ -164,6 +166,16 @@ class Router:
             result.retryable = False  # whoever heard the beginning must not hear another one
         seconds = self._clock() - started
         return Outcome(result, bill, considered, call.asked, seconds, call.first, call.redacted)
+
+    async def _counted(self, request: LlmRequest) -> Mapping[str, int]:
+        """Tokens of the prompt as targets count them, where an estimate might be wrong about their windows."""
+        asked = [target for target in uncertain(self._settings, request) if not self._breakers[target.name].refusal]
+        return await counts(asked, request, self._provider) if asked else NOTHING
+
+    def _provider(self, target: Target) -> Provider:
+        if target.name not in self._providers:
+            self._providers[target.name] = build(target)
+        return self._providers[target.name]
 
     def _healthy(self, considered: list[Candidate]) -> list[Candidate]:
         """The candidates, without those that are left alone for now.
@@ -224,10 +236,7 @@ class Router:
         request = call.hidden.request
         pieces = call.hidden.pieces(call.piece(self._clock)) if request.stream or target.stream else None
         try:
-            if target.name not in self._providers:
-                self._providers[target.name] = build(target)
-            provider = self._providers[target.name]
-            answer = await provider.complete(request, pieces.take if pieces else None, call.images)
+            answer = await self._provider(target).complete(request, pieces.take if pieces else None, call.images)
             result: Completion | Failure = call.hidden.restored(answer)
         except Failure as failure:
             call.hidden.failed(failure)
@@ -264,7 +273,8 @@ class Router:
         size = tokens.estimate(request)
         for name in self._settings.fallback.get(failure.code, ()):
             target = by_name[name]
-            able = refusal(self._settings, target, request, size) is None and self._breakers[name].refusal is None
+            refused = refusal(self._settings, target, request, size, call.counted.get(name))
+            able = refused is None and self._breakers[name].refusal is None
             if target not in call.asked and able and await self._paid([target], request, call):
                 return target
         return None
@@ -281,6 +291,8 @@ class _Call:
     bill: Bill
     #: What is sent, and what is put back into the answer.
     hidden: Hidden
+    #: Tokens of the prompt as targets counted them.
+    counted: Mapping[str, int]
     redacted: dict[str, int] = field(default_factory=dict)
     asked: list[Target] = field(default_factory=list)
     #: Targets that the budgets cannot pay, and why.

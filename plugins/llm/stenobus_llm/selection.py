@@ -7,9 +7,10 @@ it. Health is the router's part: only it knows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 from typing import Final
 
 from stenobus_contracts import LlmCandidate, LlmRequest, TokenUsage
@@ -20,6 +21,9 @@ from .settings import EXTRACTIVE, Settings, Target
 
 #: Tokens of an answer whose length the request does not limit, as an estimate.
 _ANSWER: Final = 500
+#: Parts of a context window between which an estimate may be on the wrong side of it.
+_NEAR: Final = (0.6, 2.0)
+NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 #: Weight of the newest measurement.
 _NEWEST: Final = 0.2
 #: Seconds after which a target is measured again.
@@ -67,8 +71,16 @@ class Latencies:
         return average if self._clock() - measured < _STALE else None
 
 
-def candidates(settings: Settings, request: LlmRequest, latencies: Latencies | None = None) -> list[Candidate]:
+def candidates(
+    settings: Settings, request: LlmRequest, latencies: Latencies | None = None, counted: Mapping[str, int] = NOTHING
+) -> list[Candidate]:
     """Every target in the order of choice. A request that names a target has this one candidate.
+
+    Args:
+        settings: the targets and the order.
+        request: what is asked.
+        latencies: what was measured.
+        counted: tokens of the prompt as targets counted them, by name.
 
     Raises:
         Failure: the request is too long for the settings (context_too_long), or names a target that does not exist
@@ -88,20 +100,55 @@ def candidates(settings: Settings, request: LlmRequest, latencies: Latencies | N
         if named is None:
             known = ", ".join(target.name for target in targets)
             raise Failure("bad_request", f"There is no target {wanted}; known are {known}.")
-        return [Candidate(named, refusal(settings, named, request, size), "it was named")]
+        return [Candidate(named, refusal(settings, named, request, size, counted.get(wanted)), "it was named")]
     ranked = [
         (_rank(settings, target, request, size, latencies or Latencies()), index, target)
         for index, target in enumerate(targets)
     ]
     ranked.sort(key=lambda each: (each[0][0], each[1]))
     return [
-        Candidate(target, _outside(target, request, size) or refusal(settings, target, request, size), words)
+        Candidate(
+            target,
+            _outside(target, request, size) or refusal(settings, target, request, size, counted.get(target.name)),
+            words,
+        )
         for (_, words), _, target in ranked
     ]
 
 
-def refusal(settings: Settings, target: Target, request: LlmRequest, size: int) -> Failure | None:
-    """Why a target cannot take a request of an estimated size, or None when it can."""
+def uncertain(settings: Settings, request: LlmRequest) -> list[Target]:
+    """Targets that could count the prompt, where it comes so near to their context windows that a count decides.
+
+    Only those that would be sent the same prompt: a count is no reason to show it to anybody else.
+    """
+    size, answer = tokens.estimate(request), request.max_output_tokens or 0
+    named = settings.default if request.target in {None, "auto"} else request.target
+    return [
+        target
+        for target in settings.all_targets
+        if target.tokenise
+        and target.context_window is not None
+        and named in {"auto", target.name}
+        and _NEAR[0] * target.context_window < size + answer < _NEAR[1] * target.context_window
+        and (named == target.name or _outside(target, request, size) is None)
+        and refusal(settings, target, request, size, counted=0) is None
+        and not settings.redacts(target)
+        and not any(message.images for message in request.messages)
+    ]
+
+
+def refusal(
+    settings: Settings, target: Target, request: LlmRequest, size: int, counted: int | None = None
+) -> Failure | None:
+    """Why a target cannot take a request, or None when it can.
+
+    Args:
+        settings: what holds for all targets.
+        target: the one in question.
+        request: what is asked.
+        size: estimated tokens of the prompt.
+        counted: its tokens as the target counted them; None where it did not.
+    """
     if target.kind == EXTRACTIVE:
         from .providers.extractive import refusal as unsupported
 
@@ -118,11 +165,12 @@ def refusal(settings: Settings, target: Target, request: LlmRequest, size: int) 
             f"{target.output_limit}; lower max_output_tokens.",
         )
     room = target.context_window
-    if room is not None and size + answer > room:
+    prompt = size if counted is None else counted
+    if room is not None and prompt + answer > room:
         with_answer = f" with {answer} for the answer" if answer else ""
         return Failure(
             "context_too_long",
-            f"The request takes about {size + answer} tokens{with_answer} (estimated), and the context window of the "
+            f"The request takes {_tokens(prompt + answer, with_answer, counted)}, and the context window of the "
             f"target {target.name} is {room}; send less, or configure a target with a larger one.",
         )
     minute = target.tokens_per_minute
@@ -134,6 +182,10 @@ def refusal(settings: Settings, target: Target, request: LlmRequest, size: int) 
             "tokens_per_minute.",
         )
     return None
+
+
+def _tokens(size: int, of_what: str, counted: int | None) -> str:
+    return f"about {size} tokens{of_what} (estimated)" if counted is None else f"{size} tokens{of_what} (counted)"
 
 
 def _outside(target: Target, request: LlmRequest, size: int) -> Failure | None:

@@ -54,6 +54,11 @@ class Target(BaseModel):
     )
     connect_timeout: float = Field(default=10, gt=0, description="seconds to reach the server")
     context_window: int | None = Field(default=None, ge=1, description="tokens of prompt and answer together")
+    tokenise: bool = Field(
+        default=False,
+        description="let the server count a prompt that comes near the context window (vLLM's /tokenize): an estimate "
+        "may be wrong by a half",
+    )
     output_limit: int | None = Field(default=None, ge=1, description="most tokens of one answer")
     from_tokens: int = Field(default=0, ge=0, description="shorter prompts are for other targets")
     below_tokens: int | None = Field(default=None, ge=1, description="prompts of so many tokens are for other targets")
@@ -101,6 +106,8 @@ class Target(BaseModel):
     def _sensible(self) -> Self:
         if self.below_tokens is not None and self.below_tokens <= self.from_tokens:
             raise ValueError(f"the target {self.name} takes no prompt: below_tokens must be above from_tokens")
+        if self.tokenise and self.kind != "openai":
+            raise ValueError(f"the target {self.name} cannot tokenise: only servers of kind openai may offer that")
         if self.kind == "bedrock" and not self.model:
             raise ValueError(f"the target {self.name} needs a model, such as a Bedrock model or inference profile id")
         return self

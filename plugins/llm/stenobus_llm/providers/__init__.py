@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -51,6 +51,19 @@ class Provider(Protocol):
 
     async def close(self) -> None:
         """Give back connections."""
+        ...
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """A provider whose server counts tokens."""
+
+    async def count(self, request: LlmRequest) -> int:
+        """Tokens of the prompt, exactly.
+
+        Raises:
+            Failure: the server does not say.
+        """
         ...
 
 

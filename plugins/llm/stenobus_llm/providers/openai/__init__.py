@@ -18,7 +18,7 @@ from .. import NO_IMAGES, Completion, Piece
 from ..patience import Patience
 from . import wire
 from .answer import LONGEST, Answer, Endless
-from .body import body
+from .body import body, messages, tools
 from .events import Events
 from .failures import Failures, Refusal
 from .http import Broken, bounded, leftovers, parts, whole
@@ -98,6 +98,27 @@ class OpenAI:
             sending = self._client.chat.completions.with_streaming_response
             async with sending.create(**asked, extra_body=self._target.extra or None) as response:
                 await self._read(response.http_response, answer, piece, patience)
+
+    async def count(self, request: LlmRequest) -> int:
+        """Tokens of the prompt, as vLLM's /tokenize counts them with the model's chat template.
+
+        Raises:
+            Failure: the server does not offer it, or does not say.
+        """
+        url = httpx2.URL(self._target.base_url.rstrip("/").removesuffix("/v1") + "/tokenize")
+        try:
+            asked: dict[str, Any] = {
+                "model": self._model or await self._first_model(),
+                "messages": messages(request, self._target, NO_IMAGES),
+            }
+            if request.tools:
+                asked["tools"] = tools(request)
+            if kwargs := self._target.extra.get("chat_template_kwargs"):
+                asked["chat_template_kwargs"] = kwargs
+            response = await self._client.post(str(url), body=asked, cast_to=httpx2.Response)
+            return wire.count(response.content)
+        except (openai.OpenAIError, httpx2.HTTPError, Broken, Malformed) as error:
+            raise self._failed(request, Answer(), error) from error
 
     async def _first_model(self) -> str:
         async with self._client.models.with_streaming_response.list() as response:

@@ -68,6 +68,22 @@ class _Usage(_Wire):
     prompt_tokens_details: _Details | None = None
 
 
+class _Count(_Wire):
+    count: NonNegativeInt
+
+
+def count(data: bytes) -> int:
+    """The number of tokens that a server counted.
+
+    Raises:
+        Malformed: it is no number.
+    """
+    try:
+        return _Count.model_validate_json(data).count
+    except ValidationError as error:
+        raise _malformed(error) from error
+
+
 class _Model(_Wire):
     id: str
 
