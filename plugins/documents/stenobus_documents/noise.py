@@ -1,13 +1,17 @@
-"""Mark what is no content: sounds, fillers, greetings. Nothing is deleted and no text is changed."""
+"""Mark what is no content: sounds, fillers, greetings, repeats. Nothing is deleted and no text is changed."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from stenobus_contracts import Segment, Transcript
 
 #: A small-talk phrase counts only in a short utterance: "thanks, now run the migration" is content.
 SMALL_TALK_WORDS = 10
+
+#: Nobody says the same sentence of some words more often than so in a row; recognisers do, where there is only noise.
+MOST_IN_A_ROW, LOOPED_WORDS = 3, 3
 
 _SOUND = re.compile(r"(\s*(\[[^\]]{1,40}\]|\([^)]{1,40}\)|<[^>]{1,40}>|[♪♫#*~_.\-…]+))+\s*")
 _SPOKEN_TAG = re.compile(r"[\[(<](PII|NAME|EMAIL|ADDRESS|PHONE|SSN|PIN|\w*\d\w*|REDACTED)\b", re.IGNORECASE)
@@ -39,14 +43,34 @@ _CONTENT = re.compile(r"\d|[/\\=_@`$]|\w\.\w")
 
 def mark(transcript: Transcript) -> Transcript:
     """The transcript with ``kind`` set on every segment; a mark that is there already stays."""
+    again = _repeated(transcript.segments)
     return transcript.model_copy(
         update={
             "segments": tuple(
-                segment if segment.kind != "speech" else segment.model_copy(update={"kind": kind(segment)})
+                segment
+                if segment.kind != "speech"
+                else segment.model_copy(update={"kind": "noise" if segment.id in again else kind(segment)})
                 for segment in transcript.segments
             )
         }
     )
+
+
+def _repeated(segments: Sequence[Segment]) -> frozenset[str]:
+    """Ids of segments that were heard before: the same words at the same time, or a recogniser that goes in circles."""
+    found: set[str] = set()
+    seen: set[tuple[object, ...]] = set()
+    row = 0
+    before = ""
+    for segment in segments:
+        key = (segment.text, segment.start, segment.end, segment.speaker)
+        row = row + 1 if segment.text == before else 1
+        before = segment.text
+        looped = row > MOST_IN_A_ROW and len(segment.text.split()) >= LOOPED_WORDS
+        if looped or (segment.start is not None and segment.end != segment.start and key in seen):
+            found.add(segment.id)
+        seen.add(key)
+    return frozenset(found)
 
 
 def kind(segment: Segment) -> str:

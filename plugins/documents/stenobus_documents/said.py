@@ -46,6 +46,7 @@ _HEARD = {
     ("cert", "bot"): "certbot",
 }
 _LONGEST_HEARD = max(map(len, _HEARD))
+_HEARD_FIRST = frozenset(name[0] for name in _HEARD)
 #: Scripts without spaces: each of their characters stands for itself.
 _SPACELESS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _LETTER = rf"(?:(?![{_SPACELESS}])[^\W_])"
@@ -89,7 +90,9 @@ class Said:
     def name(self, name: str) -> bool:
         """Whether an identifier, a path or a command was said: the same letters and digits between word ends."""
         wanted = _bare(name)
-        return not wanted or any(stream.holds(wanted) for stream in self._streams)
+        if not wanted or wanted in self._vocabulary:
+            return True
+        return self._spoken.holds(wanted) or self._typed.holds(wanted)
 
     def sign(self, sign: str) -> bool:
         """Whether a sign that changes what a command does was said, as itself or by its name."""
@@ -121,18 +124,22 @@ class Said:
         return frozenset(found)
 
     @cached_property
-    def _streams(self) -> tuple[_Stream, ...]:
-        return _Stream(self._words), _Stream(_written(self._words))
+    def _spoken(self) -> _Stream:
+        return _Stream(self._words)
+
+    @cached_property
+    def _typed(self) -> _Stream:
+        return _Stream(_written(self._words))
 
 
 class _Stream:
-    """Words run together, with the places where one begins or ends."""
+    """Folded words run together, with the places where one begins or ends."""
 
     def __init__(self, words: Iterable[str]) -> None:
         self._ends = [0]
         parts: list[str] = []
         for word in words:
-            bare = _bare(word)
+            bare = word if word.isalnum() else _bare(word)
             if bare:
                 parts.append(bare)
                 self._ends.append(self._ends[-1] + len(bare))
@@ -162,10 +169,9 @@ def _written(words: list[str]) -> Iterator[str]:
             yield from groups([word for word in words[index:last] if counts(word)])
             index = last
             continue
-        length = next(
-            (n for n in range(_LONGEST_HEARD, 0, -1) if tuple(words[index : index + n]) in _HEARD),
-            0,
-        )
+        length = 0
+        if words[index] in _HEARD_FIRST:
+            length = next((n for n in range(_LONGEST_HEARD, 0, -1) if tuple(words[index : index + n]) in _HEARD), 0)
         if length:
             yield _HEARD[tuple(words[index : index + length])]
         elif words[index] not in _SILENT:

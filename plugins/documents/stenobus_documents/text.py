@@ -23,6 +23,8 @@ def printable(text: str) -> str:
 
 def one_line(text: str) -> str:
     """The printable text with every run of whitespace folded into one space."""
+    if text.isascii() and text.isprintable():  # nearly every word of nearly every transcript
+        return " ".join(text.split()) if " " in text else text
     # Some of what separates words is forbidden, and some of what is forbidden stands between spaces.
     return " ".join(printable(" ".join(text.split())).split())
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from stenobus_contracts import Segment, Transcript, Word
@@ -16,6 +19,7 @@ from ..text import joined, one_line
 LONGEST = 600
 #: An utterance of this many characters ends with its sentence.
 ENOUGH = 80
+_NUMERIC = (int, float, str)  # and no bool
 _LATEST = 1e7  # seconds; some 115 days: beyond it a number is no time in a recording
 _LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*")
 _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*$|[。！？]$")
@@ -46,6 +50,22 @@ class Utterance:
     words: Sequence[Word] = ()
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the search for garbage in cycles.
+
+    A file that is being read is some hundred thousand young objects, all of them in use: to look through them again and
+    again, and through the rest of the process each time, takes longer than to read them.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 @dataclass(slots=True)
 class Parsed:
     """What a reader found, in any order."""
@@ -57,6 +77,7 @@ class Parsed:
     engine: str | None = None
     warnings: list[str] = field(default_factory=list)
 
+    @uncollected()
     def transcript(self, limits: Limits) -> Transcript:
         """Order by time, clean, cut what is too long, and number.
 
@@ -100,7 +121,12 @@ def speaker(value: object) -> str | None:
     """A speaker's label as one short line, or None."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = f"spk_{value}" if abs(value) < 1_000_000 else None
-    return (one_line(value)[:80] or None) if isinstance(value, str) else None
+    return _label(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=256)
+def _label(value: str) -> str | None:
+    return one_line(value)[:80].rstrip() or None
 
 
 def mapping(value: object) -> Mapping[str, object]:
@@ -135,10 +161,10 @@ def ends_sentence(text: str) -> bool:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if type(value) not in _NUMERIC:
         return None
     try:
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
     except (ValueError, OverflowError):
         return None
     return number if math.isfinite(number) else None

@@ -8,7 +8,7 @@ import re
 from types import ModuleType
 
 from . import aws, internal, plain, subtitles, whisper
-from .form import Parsed, TranscriptError
+from .form import Parsed, TranscriptError, uncollected
 
 #: Tried in this order; each has ``recognises(document)`` and ``parse(document)``.
 JSON_FORMATS: tuple[ModuleType, ...] = (internal, aws, whisper)
@@ -23,6 +23,7 @@ _JSON_START = re.compile(r"\s*(\{|\[\s*[{\[\]\"])")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 
 
+@uncollected()
 def read(data: bytes, name: str = "") -> Parsed:
     """Read a transcript of any known kind.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from stenobus_contracts import Word
 
-from ..text import joined, one_line
+from ..text import joined
 from .form import ENOUGH, LONGEST, Utterance, ends_sentence
 
 #: A pause that ends an utterance, in seconds.
@@ -53,7 +53,7 @@ def utterance(words: list[Spoken]) -> Utterance:
     """One utterance of these words; the speaker is the first that is known."""
     timed = [
         Word(
-            text=one_line(word.text),
+            text=word.text,
             start=word.start,
             end=max(word.start, word.end if word.end is not None else word.start),
             probability=word.confidence,

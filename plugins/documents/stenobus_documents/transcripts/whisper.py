@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Mapping
 
@@ -9,6 +10,9 @@ from stenobus_contracts import Word
 
 from ..text import one_line
 from .form import Parsed, Utterance, language, mapping, objects, probability, seconds, sentences, speaker, string
+
+#: Seconds by which a word may begin before its segment: both are rounded.
+_SLACK = 0.011
 
 
 def recognises(document: object) -> bool:
@@ -27,6 +31,8 @@ def parse(document: object) -> Parsed:
     cpp = objects(whole.get("transcription"))
     entries = objects(document) if isinstance(document, list) else objects(whole.get("segments")) or cpp
     found = [_cpp_segment(entry) if cpp else _segment(entry) for entry in entries]
+    if not any(utterance.words for utterance in found):
+        _spread([word for word in map(_word, objects(whole.get("words"))) if word], found)
     if not any(utterance.text.strip() for utterance in found):
         found = [Utterance(piece) for piece in sentences(one_line(string(whole.get("text"))))]
     return Parsed(
@@ -36,6 +42,19 @@ def parse(document: object) -> Parsed:
         duration=seconds(whole.get("duration")),
         engine="whisper.cpp" if cpp else "whisper",
     )
+
+
+def _spread(words: list[Word], segments: list[Utterance]) -> None:
+    """Give the words of one list, as the OpenAI API sends it beside the segments, to the segments they begin in."""
+    timed = sorted(((turn.start, number) for number, turn in enumerate(segments) if turn.start is not None))
+    starts = [start for start, _ in timed]
+    own: dict[int, list[Word]] = {}
+    for word in words:
+        latest = bisect_right(starts, word.start + _SLACK) - 1
+        if latest >= 0:
+            own.setdefault(timed[latest][1], []).append(word)
+    for number, group in own.items():
+        segments[number].words = group
 
 
 def _segment(entry: Mapping[str, object]) -> Utterance:
