@@ -175,6 +175,17 @@ async def test_the_job_names_the_language_or_the_setting_or_the_recording(
     assert f"## {heading}\n" in text
 
 
+@pytest.mark.parametrize(("spoken", "warned"), [("en-US", True), ("pt-BR", False), (None, False)])
+async def test_without_a_model_nothing_is_translated_and_the_document_says_so(
+    start: StartBench, spoken: str | None, warned: bool
+) -> None:
+    bench = await start(lambda request: {"done": {"method": "extractive", "data": honest(request)}})
+    ready = await bench.document(language=spoken, document_language="pt")
+    wanted = "write: it was asked for in pt, but only a language model translates"
+    assert (wanted in ready.warnings) is warned
+    assert "**Documento extrativo.**" in await bench.markdown(ready)
+
+
 async def test_debugging_steps_have_a_column_of_their_own(start: StartBench) -> None:
     def stepwise(request: LlmRequest) -> Any:
         answer = honest(request)

@@ -81,5 +81,9 @@ _PHRASES: dict[str, Phrases] = {
 
 def phrases(source: DocumentSource) -> Phrases:
     """The words of a document: in the language it was asked for in, else in that of its recording, else in English."""
-    spoken = (source.language or "").replace("_", "-").partition("-")[0].lower()
-    return _PHRASES.get(source.document_language or spoken, _PHRASES["en"])
+    return _PHRASES.get(source.document_language or spoken(source), _PHRASES["en"])
+
+
+def spoken(source: DocumentSource) -> str:
+    """ISO 639 code of the recording's language; empty where nobody knows it."""
+    return (source.language or "").replace("_", "-").partition("-")[0].lower()

@@ -14,6 +14,7 @@ from stenobus_contracts import (
     WRITE,
     DocDrafted,
     DocOutlined,
+    DocumentSource,
     Extraction,
     Item,
     LlmRequest,
@@ -32,7 +33,7 @@ from .concurrency import bounded
 from .draft import assemble
 from .handing import advance, item_line, row_line
 from .markdown import code, escape, outside_code
-from .phrases import phrases
+from .phrases import phrases, spoken
 from .tally import Tally
 from .text import printable
 from .vetting import Vetting
@@ -76,13 +77,16 @@ async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
     standing, texts = vetted(vetting, outline, items, texts, phrases(event.source).other)
     if "local" not in {stage.method for stage in event.stages if stage.stage == "outline"}:
         outline = standing  # headings that code made, of times or of names, claim nothing
-    usage = tally.usage([*writing.warnings, *vetting.warnings])
-    draft, warnings = assemble(event, transcript, outline, matrix, items, texts, usage)
+    warnings = [*writing.warnings, *vetting.warnings]
+    if tally.usage().method == "extractive" and untranslated(event.source):
+        warnings.append(f"it was asked for in {event.source.document_language}, but only a language model translates")
+    usage = tally.usage(warnings)
+    draft, found = assemble(event, transcript, outline, matrix, items, texts, usage)
     ctx.note(sections=len(outline.sections), characters=len(draft))
     return advance(
         event,
         DocDrafted,
-        usage.model_copy(update={"warnings": (*usage.warnings, *warnings)}),
+        usage.model_copy(update={"warnings": (*usage.warnings, *found)}),
         draft=await ctx.store(draft.encode(), "text/markdown"),
     )
 
@@ -165,6 +169,11 @@ def vetted(
         text, lost = vetting.section(text, [item for item in items if item.id in section.items])
         kept.append("\n\n".join(filter(None, (text.strip("\n"), told(lost)))))
     return vetting.outline(outline, other), kept
+
+
+def untranslated(source: DocumentSource) -> bool:
+    """Whether the document is wanted in another language than that of its recording."""
+    return source.document_language is not None and spoken(source) not in {"", source.document_language}
 
 
 def parted(items: Sequence[Item], budget: int) -> list[list[Item]]:
