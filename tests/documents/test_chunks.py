@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from stenobus_contracts import ExtractInputs, LlmRequest, Segment
-from stenobus_documents.chunks import CEILING, LEAST, line, pack, room, tokens
+from stenobus_core.tokens import tokens_of
+from stenobus_documents.chunks import CEILING, LEAST, line, pack, room
 
 from .conftest import StartBench, honest
 
@@ -54,7 +55,7 @@ def test_a_budget_is_never_more_than_the_router_accepts(facts: Any, target: str 
 )
 def test_an_estimate_is_no_smaller_than_what_a_vocabulary_counts(text: str, counted: int) -> None:
     """``counted`` is what GPT-4's vocabulary gives."""
-    assert counted <= tokens(text) < counted * 2
+    assert counted <= tokens_of(text) < counted * 2
 
 
 def speech(number: int, text: str) -> Segment:
@@ -64,7 +65,7 @@ def speech(number: int, text: str) -> Segment:
 def test_a_chinese_talk_fits_its_budget_like_any_other() -> None:
     segments = [speech(number, "磁盘已满,需要重启服务。" * 5) for number in range(1, 101)]
     chunks = pack(segments, 1000, 2)
-    assert max(sum(tokens(line(each)) + 1 for each in chunk) for chunk in chunks) <= 1000
+    assert max(sum(tokens_of(line(each)) + 1 for each in chunk) for chunk in chunks) <= 1000
     assert len(chunks) >= 6
 
 
@@ -83,7 +84,7 @@ async def test_360_000_tokens_become_a_document(start: StartBench) -> None:
     ready = await bench.document("\n".join(lines))
 
     chunks = [ExtractInputs.model_validate(request.inputs).segments for request in bench.model.asked("extract")]
-    sizes = [sum(tokens(line(segment)) for segment in chunk) for chunk in chunks]
+    sizes = [sum(tokens_of(line(segment)) for segment in chunk) for chunk in chunks]
     assert sum(sizes) > 360_000 and max(sizes) <= CEILING
     assert ready.chunks_processed == len(chunks) >= 4
     in_order = sorted(chunks, key=lambda chunk: chunk[0].start or 0)

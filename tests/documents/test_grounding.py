@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stenobus_contracts import Evidence, Item, ItemKind, Segment
-from stenobus_documents.chunks import line, pack, tokens
+from stenobus_core.tokens import tokens_of
+from stenobus_documents.chunks import line, pack
 from stenobus_documents.grounding import ground, merge
 from stenobus_documents.quotes import fold
 
@@ -106,7 +107,7 @@ def test_chunks_hold_every_segment_in_order_within_the_budget(sizes: list[int], 
         repeated = [each for each in chunk if each in seen]
         assert new, "a chunk that only repeats would never end"
         assert repeated == seen[len(seen) - len(repeated) :] and len(repeated) <= overlap
-        assert len(chunk) == 1 or sum(tokens(line(each)) + 1 for each in chunk) <= budget
+        assert len(chunk) == 1 or sum(tokens_of(line(each)) + 1 for each in chunk) <= budget
         seen += new
     assert seen == segments
 

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stenobus_contracts import Evidence, Item, Outline, OutlineSection, ProblemRow
+from stenobus_core.tokens import tokens_of
 from stenobus_documents.asking import CutOff, halve, offered
-from stenobus_documents.chunks import CEILING, tokens
+from stenobus_documents.chunks import CEILING
 from stenobus_documents.handing import item_line, row_line
 from stenobus_documents.map import known_rows, share
 from stenobus_documents.outline import complete, joined
@@ -26,7 +27,7 @@ def section(heading: str, *items: str) -> OutlineSection:
 
 
 def size(items: Any, *, quote: bool = False) -> int:
-    return sum(tokens(item_line(each, quote=quote)) + 1 for each in items)
+    return sum(tokens_of(item_line(each, quote=quote)) + 1 for each in items)
 
 
 # --- halves ----------------------------------------------------------------------------------------------------------

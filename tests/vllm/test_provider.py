@@ -25,7 +25,7 @@ from stenobus_contracts import (
     Tool,
     ToolCall,
 )  # fmt: skip
-from stenobus_llm import tokens
+from stenobus_core.tokens import tokens_of
 from stenobus_llm.failures import Failure
 from stenobus_llm.providers import Piece
 from stenobus_llm.providers.openai import OpenAI
@@ -304,4 +304,4 @@ async def test_a_server_that_dies_in_a_stream_leaves_what_it_said(build: Build, 
         await answer
     failed = dying.value
     assert (failed.code, failed.retryable, failed.text) == ("transport", True, listener.text)
-    assert failed.usage.estimated and failed.usage.output == tokens.of_text(listener.text) > 0
+    assert failed.usage.estimated and failed.usage.output == tokens_of(listener.text) > 0

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from pydantic import JsonValue
 
 from stenobus_contracts import Segment
+from stenobus_core.tokens import tokens_of
 
 from .text import clock
 
-#: Characters of ASCII in a token, and bytes of anything else. Measured on the vocabularies of GPT-4 and GPT-4o, the
-#: estimate errs high for European languages and is about right for Chinese, Japanese and Korean.
-ASCII_PER_TOKEN, BYTES_PER_TOKEN = 3.5, 3.0
 #: A budget smaller than this cuts sentences from their context.
 LEAST = 200
 #: No chunk is larger, however much a model takes.
 CEILING = 100_000
 #: Tokens that the prompt around the transcript and the schema of its answer take, at most.
 PROMPT = 1500
-
-
-def tokens(text: str) -> int:
-    """Estimated tokens of a text; an estimate, labelled as such wherever it is shown."""
-    if text.isascii():
-        return math.ceil(len(text) / ASCII_PER_TOKEN)
-    size = len(text.encode(errors="replace"))
-    plain = len(text.encode("ascii", errors="ignore"))
-    return math.ceil(plain / ASCII_PER_TOKEN + (size - plain) / BYTES_PER_TOKEN)
 
 
 def line(segment: Segment) -> str:
@@ -70,7 +58,7 @@ def pack(segments: Sequence[Segment], budget: int, overlap: int) -> list[tuple[S
     A segment larger than the budget makes a chunk of its own. The overlap shrinks where it would leave no room for
     anything new.
     """
-    sizes = [tokens(line(segment)) + 1 for segment in segments]
+    sizes = [tokens_of(line(segment)) + 1 for segment in segments]
     chunks: list[tuple[Segment, ...]] = []
     first = fresh = 0
     while fresh < len(segments):

@@ -17,9 +17,10 @@ from stenobus_contracts import (
     ProblemRow,
 )
 from stenobus_core import Context, Plugin
+from stenobus_core.tokens import tokens_of
 
 from .asking import AskingSettings, CutOff, Question, halve
-from .chunks import room, tokens
+from .chunks import room
 from .handing import advance, counted, item_line
 from .tally import Tally
 
@@ -89,7 +90,7 @@ def share(items: Sequence[Item], budget: int) -> list[Sequence[Item]]:
         items: all items, in the order of the recording.
         budget: estimated tokens of items in one question.
     """
-    sizes = {item.id: tokens(item_line(item)) + 1 for item in items}
+    sizes = {item.id: tokens_of(item_line(item)) + 1 for item in items}
     if sum(sizes.values()) <= budget:
         return [items] if items else []
     problems = {item.id for item in items if item.kind in PROBLEMS}

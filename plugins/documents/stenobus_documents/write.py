@@ -26,9 +26,10 @@ from stenobus_contracts import (
     WriteInputs,
 )
 from stenobus_core import Context, Plugin
+from stenobus_core.tokens import tokens_of
 
 from .asking import AskingSettings, CutOff, Question, halve
-from .chunks import CEILING, tokens
+from .chunks import CEILING
 from .concurrency import bounded
 from .draft import assemble
 from .handing import advance, item_line, row_line
@@ -181,7 +182,7 @@ def parted(items: Sequence[Item], budget: int) -> list[list[Item]]:
     parts: list[list[Item]] = []
     used = 0
     for item in items:
-        size = tokens(item_line(item, quote=True)) + 1
+        size = tokens_of(item_line(item, quote=True)) + 1
         if not parts or used + size > budget:
             parts.append([])
             used = 0

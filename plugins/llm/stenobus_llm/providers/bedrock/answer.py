@@ -6,6 +6,7 @@ import json
 from typing import Any, Final
 
 from stenobus_contracts import LlmRequest, TokenUsage, ToolCall
+from stenobus_core.tokens import tokens_of
 
 from ... import structured, tokens
 from ...failures import Failure
@@ -70,7 +71,7 @@ def usage(request: LlmRequest, counted: Any, text: str) -> TokenUsage:
         for name in ("inputTokens", "outputTokens", "cacheReadInputTokens", "cacheWriteInputTokens")
     )
     if fresh is None or output is None:
-        return TokenUsage(input=tokens.estimate(request), output=tokens.of_text(text), estimated=True)
+        return TokenUsage(input=tokens.estimate(request), output=tokens_of(text), estimated=True)
     # inputTokens are those behind the last cache point; the prompt is all three.
     return TokenUsage(input=fresh + (read or 0) + (written or 0), output=output, cached=read or 0)
 

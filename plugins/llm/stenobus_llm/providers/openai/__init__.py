@@ -10,6 +10,7 @@ import httpx2
 import openai
 
 from stenobus_contracts import LlmRequest, TokenUsage
+from stenobus_core.tokens import tokens_of
 
 from ... import structured, tokens
 from ...failures import Failure
@@ -210,7 +211,7 @@ class OpenAI:
 
     def _known(self, request: LlmRequest, answer: Answer) -> dict[str, Any]:
         """What the server counted, or an estimate labelled as one, and what the model wrote."""
-        estimated = TokenUsage(input=tokens.estimate(request), output=tokens.of_text(answer.so_far), estimated=True)
+        estimated = TokenUsage(input=tokens.estimate(request), output=tokens_of(answer.so_far), estimated=True)
         return {"usage": answer.usage or estimated, "text": answer.text, "model": answer.model}
 
 
