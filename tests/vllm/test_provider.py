@@ -31,6 +31,7 @@ from stenobus_llm.providers import Piece
 from stenobus_llm.providers.openai import OpenAI
 from stenobus_llm.router import Router
 from stenobus_llm.settings import Settings, Target
+from stenobus_llm.tokens import estimate
 
 Build = Callable[..., OpenAI]
 WEATHER = Tool(name="weather", parameters={"type": "object", "properties": {"city": {"enum": ["Bonn", "Rome"]}}})
@@ -268,7 +269,7 @@ async def test_a_prompt_near_the_window_is_sent_if_its_count_fits(vllm: Any) -> 
 
     assert estimated.error is not None and estimated.error.code == "context_too_long" and estimated.calls == 0
     assert counted.error is not None and counted.error.code == "truncated" and counted.calls == 1
-    assert counted.usage.input < 6500 < tokens.estimate(request(text))
+    assert counted.usage.input < 6500 < estimate(request(text))
 
 
 async def test_a_model_that_is_not_served_is_a_bad_request(build: Build) -> None:
