@@ -3,44 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from stenobus_bus import Budget, Bus, EmbeddedServer, Held, ServerUnavailable, Shortfall
 from stenobus_bus.budget import BUCKET, LEASE, Budgets
-from stenobus_bus.cell import Value
 
-T = TypeVar("T")
+from ..support.simulated import Shared
+
 TEN = {"tokens": Decimal(10)}
 ONE = {"tokens": Decimal(1)}
-
-
-class Shared:
-    """A record in this process, changed by compare-and-set with others in between, as the server's is."""
-
-    def __init__(self, chance: random.Random) -> None:
-        self._value, self._revision, self._chance = "{}", 0, chance
-
-    async def change(self, step: Callable[[Value], tuple[Value, T]]) -> T:
-        while True:
-            await self._others()
-            revision, (new, result) = self._revision, step(json.loads(self._value))
-            stored = json.dumps(new)
-            await self._others()
-            if revision == self._revision:
-                self._value, self._revision = stored, revision + 1
-                await self._others()
-                return result
-
-    async def _others(self) -> None:
-        for _ in range(self._chance.randrange(4)):
-            await asyncio.sleep(0)
 
 
 async def test_of_fifty_callers_exactly_those_that_fit_are_admitted_in_a_thousand_schedules() -> None:

@@ -90,10 +90,10 @@ async def test_a_hundred_thousand_steps_are_summed_in_seconds() -> None:
             found = Step.model_validate_json(stored[number % 1000])
             yield found.model_copy(update={"event_id": f"e{number}"})
 
-    begun = time.perf_counter()
+    begun = time.process_time()
     everything = total(await rows(many()))
     assert everything.requests == 100_000
-    assert time.perf_counter() - begun < 30  # 3 s on two busy cores
+    assert time.process_time() - begun < 15
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_people_see_a_table_and_scripts_a_document() -> None:
     assert table.exit_code == 0, table.output
     lines = [line.split() for line in table.stdout.splitlines()]
     assert lines[0][0] == "Target" and ["b", "2", "0", "1", "2", "507", "200", "58", "$0.7500"] in lines
-    assert lines[-1] == ["total", "4", "1", "1", "4", "~1,517", "~200", "~159", "$0.7520", "+", "unknown"]
+    assert lines[-1] == ["total", "4", "1", "1", "4", "~1517", "~200", "~159", "$0.7520", "+", "unknown"]
     assert document["total"]["requests"] == 4
     assert {row["caller"]: row["cost_usd"] for row in document["rows"]} == {
         "stenobus/documents-extract": "0.752", "acme/x": None,
