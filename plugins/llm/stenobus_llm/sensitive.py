@@ -58,7 +58,7 @@ _ISSUED: Final = tuple(
         ("nvapi-", r"[\w-]{20,255}"),
         ("AGE-SECRET-KEY-1", r"[A-Z0-9]{20,80}"),
         ("hooks.slack.com/services/", r"[A-Z0-9]{5,20}/[A-Z0-9]{5,20}/[A-Za-z0-9]{10,40}"),
-        ("eyJ", r"[\w-]{5,8000}\.[\w-]{5,8000}\.?[\w-]{0,8000}(?:\.[\w-]{1,8000}){0,2}"),  # JWS, JWE
+        ("eyJ", r"[\w-]{5,1000}+\.[\w-]{5,8000}+\.?[\w-]{0,8000}+(?:\.[\w-]{1,8000}+){0,2}"),  # JWS, JWE
     )
 )
 #: Seeds of nkeys, which NATS users sign in with.
@@ -94,10 +94,9 @@ def secrets(text: str) -> Iterator[Span]:
     """Private keys, tokens that issuers mark, JWTs, passwords in URLs, and what is assigned to a telling name."""
     yield from _private_keys(text)
     for prefix, shape in _ISSUED:
-        if prefix in text:
-            for found in shape.finditer(text):
-                if not _within(text, found.start()):
-                    yield Span(found.start(), found.end(), "secret")
+        for at in places(text, prefix):
+            if not _within(text, at) and (found := shape.match(text, at)):
+                yield Span(at, found.end(), "secret")
     if any(prefix in text for prefix in _NKEY_PREFIXES):
         yield from (Span(*found.span(), "secret") for found in _NKEY.finditer(text))
     yield from (Span(start, end, "secret") for start, end in _in_urls(text))
