@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from typing import Final, TypeVar
 
 import structlog
+from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -22,6 +24,9 @@ log = structlog.get_logger(__name__)
 BUCKET: Final = "stenobus_cache"
 #: Seconds a result is kept.
 TTL: Final = 30 * 86_400.0
+
+#: Seconds a look or a write may take: the cache is there to save time.
+_PATIENCE: Final = 5.0
 
 M = TypeVar("M", bound=BaseModel)
 Part = JsonValue | BlobRef | Model
@@ -39,21 +44,26 @@ class StageCache:
         return cls(await bus.bucket(BUCKET), blobs)
 
     async def get(self, key: str, shape: type[M]) -> M | None:
-        """A kept result; None when there is none, its blob is gone or out of reach, or it has another shape now."""
+        """A kept result; None when there is none, it is out of reach, its blob is gone, or it has another shape now."""
         try:
-            entry = await self._bucket.get(key)
-            ref = BlobRef.model_validate_json(entry.value or b"")
-            return shape.model_validate_json(await self._blobs.read(ref))
+            async with asyncio.timeout(_PATIENCE):
+                entry = await self._bucket.get(key)
+                ref = BlobRef.model_validate_json(entry.value or b"")
+                return shape.model_validate_json(await self._blobs.read(ref))
         except KeyNotFoundError:
             return None
-        except (BusError, StenobusError, ValidationError) as error:
-            log.info("cache.miss", key=key, reason=str(error).partition("\n")[0])
+        except (BusError, StenobusError, NatsError, OSError, ValidationError) as error:  # TimeoutError is an OSError
+            log.info("cache.miss", key=key, reason=_reason(error))
             return None
 
     async def put(self, key: str, result: BaseModel) -> None:
-        """Keep a result."""
-        ref = await self._blobs.put(result.model_dump_json().encode(), "application/json")
-        await self._bucket.put(key, ref.model_dump_json().encode())
+        """Keep a result. A store that does not take it costs the work of making it again, and no result."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                ref = await self._blobs.put(result.model_dump_json().encode(), "application/json")
+                await self._bucket.put(key, ref.model_dump_json().encode())
+        except (BusError, StenobusError, NatsError, OSError) as error:
+            log.warning("cache.unkept", key=key, reason=_reason(error))
 
 
 def cache_key(handler: str, shape: type[BaseModel], parts: tuple[Part, ...]) -> str:
@@ -61,6 +71,10 @@ def cache_key(handler: str, shape: type[BaseModel], parts: tuple[Part, ...]) -> 
     plain = json.dumps([_plain(part) for part in parts], sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     digest = hashlib.sha256(f"{handler}\x1f{shape.__name__}\x1f{plain}".encode()).hexdigest()
     return f"{handler}.{digest}"
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def _plain(part: Part) -> JsonValue:

@@ -97,6 +97,11 @@ class Context(Generic[S, State]):
         return self._received.attempt
 
     @property
+    def redelivered(self) -> bool:
+        """Whether the event was delivered before: an attempt failed, was handed back, or died without a word."""
+        return self._received.delivery.count > 1
+
+    @property
     def replay(self) -> str | None:
         """Id of the replay this event belongs to, None the first time. Outward effects may want to be skipped."""
         return self._received.envelope.replay
@@ -204,16 +209,23 @@ class Context(Generic[S, State]):
             produce: makes it.
             parts: everything the result follows from: stage version, prompt, model name, settings, input blobs.
         """
-        key = cache_key(self._handler, shape, parts)
-        cache = self._services.cache
-        if cache is not None and (known := await cache.get(key, shape)) is not None:
-            self._track.cached(hit=True)
+        if (known := await self.recall(shape, *parts)) is not None:
             return known
         result = await produce()
-        self._track.cached(hit=False)
-        if cache is not None:
-            await cache.put(key, result)
+        await self.keep(result, *parts)
         return result
+
+    async def recall(self, shape: type[M], *parts: Part) -> M | None:
+        """The result that was kept under ``parts``, if any; for handlers that keep some of their results only."""
+        cache = self._services.cache
+        known = await cache.get(cache_key(self._handler, shape, parts), shape) if cache is not None else None
+        self._track.cached(hit=known is not None)
+        return known
+
+    async def keep(self, result: BaseModel, *parts: Part) -> None:
+        """Keep a result for whoever recalls its shape by the same ``parts``."""
+        if self._services.cache is not None:
+            await self._services.cache.put(cache_key(self._handler, type(result), parts), result)
 
     # --- events ------------------------------------------------------------------------------------------------------
 

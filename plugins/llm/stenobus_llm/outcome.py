@@ -27,24 +27,28 @@ class Outcome:
     first: float | None = None
     #: How many values were hidden from who was asked, by kind.
     redacted: Mapping[str, int] = field(default_factory=dict)
+    #: The target that answered an identical request before; nobody was asked now.
+    cached: Target | None = None
 
     def done(self, request: LlmRequest, request_id: str, caller: str | None = None) -> LlmDone:
         """The outcome as the asker hears of it."""
         completed = self.result if isinstance(self.result, Completion) else None
+        answered = self.cached or (self.asked[-1] if self.asked else None)
         return LlmDone(
             request_id=request_id,
             task=request.task,
             text=self.result.text,
             data=completed.data if completed else None,
             tool_calls=completed.tool_calls if completed else (),
-            provider=self.asked[-1].name if self.asked else "router",
+            provider=answered.name if answered else "router",
             model=self.result.model,
             caller=caller,
-            method="extractive" if self.asked and self.asked[-1].kind == EXTRACTIVE else "model",
+            method="extractive" if answered and answered.kind == EXTRACTIVE else "model",
             finish_reason=self.result.finish_reason,
             usage=self.bill.usage,
             cost_usd=self.bill.cost,
             prices=self.bill.prices,
+            cached=self.cached is not None,
             calls=self.bill.calls,
             repairs=self.bill.repairs,
             first_token_seconds=None if self.first is None else round(self.first, 4),

@@ -68,6 +68,7 @@ class Means:
         read: fetches an image.
         bill: what earlier attempts at the request took; None where there were none.
         purse: what the request may spend; None where there is no budget.
+        known: finds a target's answer to an identical request.
     """
 
     quota: Quota | None = None
@@ -75,6 +76,7 @@ class Means:
     read: Callable[[BlobRef], Awaitable[bytes]] | None = None
     bill: Bill | None = None
     purse: Purse | None = None
+    known: Callable[[Target], Awaitable[Completion | None]] | None = None
 
 
 _NO_MEANS: Final = Means()
@@ -91,6 +93,28 @@ def _reason(considered: Sequence[Candidate]) -> Failure:
     refusals = [candidate.refusal for candidate in considered if candidate.refusal is not None]
     weights: dict[Code, int] = {**dict.fromkeys(SICK, 0), "over_budget": 1, "unsupported": 3}
     return min(refusals, key=lambda refusal: weights.get(refusal.code, 2))
+
+
+async def _known(
+    means: Means, ranked: Sequence[Candidate], considered: Sequence[Candidate]
+) -> tuple[Target, Completion] | None:
+    """An earlier answer of whoever would be asked first, or of who comes before it and is only left alone for now."""
+    for candidate, now in zip(ranked, considered, strict=True):
+        if means.known is None or candidate.refusal is not None:
+            continue
+        if (known := await means.known(candidate.target)) is not None:
+            return candidate.target, known
+        if now.refusal is None:
+            break
+    return None
+
+
+def _passed_over(candidate: Candidate, cached: Target) -> Candidate:
+    """A candidate that was not asked because somebody's answer was there."""
+    if candidate.target != cached:
+        return candidate
+    why = f"The target {cached.name} answered an identical request before, and that answer was taken."
+    return replace(candidate, refusal=Failure("unsupported", why))
 
 
 class Router:
@@ -140,7 +164,12 @@ class Router:
         bill = means.bill or Bill(self._settings.known_prices)
         try:
             counted = await self._counted(request)
-            considered = self._healthy(candidates(self._settings, request, self._latencies, counted))
+            ranked = candidates(self._settings, request, self._latencies, counted)
+            considered = self._healthy(ranked)
+            if (found := await _known(means, ranked, considered)) is not None:
+                cached, known = found
+                considered = [_passed_over(candidate, cached) for candidate in considered]
+                return Outcome(known, bill, considered, seconds=self._clock() - started, cached=cached)
             images = await _images(request, means)
         except Failure as failure:
             return Outcome(failure, bill)

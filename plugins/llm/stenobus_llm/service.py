@@ -20,6 +20,7 @@ from .failures import Failure, pause
 from .outcome import Outcome
 from .providers import Completion
 from .relay import Relay
+from .results import Results
 from .router import Means, Router
 from .router import facts as router_facts
 from .settings import EXTRACTIVE, MAX_ATTEMPTS, Settings
@@ -94,9 +95,18 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
     relay = Relay(ctx.send_piece, ctx.event_id, ctx.attempt) if event.stream else None
     ctx.note(task=event.task, caller=ctx.source)
     figures = ctx.state.figures
+    results = Results(ctx, ctx.settings, event, ctx.event_id, ctx.replay, ctx.shadow)
+    if ctx.redelivered and (kept := await results.own()) is not None:
+        # It was paid for, and the process died, or was stopped, before anybody heard of it.
+        if relay is not None:
+            await relay.text(kept.answer.text)
+            await relay.end()
+        figures.request(kept.answer)
+        ctx.note(**kept.facts)
+        return kept.answer
     count = partial(figures.call, event.task)
     bill = Bill(ctx.settings.known_prices, ctx.earlier, lambda facts: ctx.note(**facts), count)
-    means = Means(ways, relay, partial(ctx.read, limit=IMAGE_LIMIT), bill, _purse(ctx, bill))
+    means = Means(ways, relay, partial(ctx.read, limit=IMAGE_LIMIT), bill, _purse(ctx, bill), results.find)
     outcome = await ctx.state.answer(event, means)
     await ctx.state.tell(ctx.say)
     result = outcome.result
@@ -105,14 +115,15 @@ async def complete(event: LlmRequest, ctx: Context[Settings, Router]) -> LlmDone
         if result.retryable and ctx.attempt < ctx.settings.attempts:
             raise RetryableError(result.message, delay=pause(ctx.attempt, result.delay))
     done = outcome.done(event, ctx.event_id, ctx.source)
+    facts = _facts(outcome, done, results.taken)
+    if isinstance(result, Completion) and outcome.asked:
+        await results.keep(outcome.asked[-1], done, facts | bill.facts)
     if relay is not None:
         if isinstance(result, Completion) and not relay.begun:
             await relay.text(result.text)  # who answered does not stream
         await relay.end(done.error)
     figures.request(done)
-    ctx.note(**_facts(outcome, done))
-    if outcome.redacted:
-        ctx.note(redacted=dict(outcome.redacted))
+    ctx.note(**facts)
     if ways.waited > quota.NOTICED:
         ctx.note(waited_for_quota=round(ways.waited, 1))
     return done
@@ -126,9 +137,9 @@ def _purse(ctx: Context[Settings, Router], bill: Bill) -> Purse | None:
     return Purse(ctx.settings.budgets, request, ctx.settings.known_prices, ctx.budget, bill.lost)
 
 
-def _facts(outcome: Outcome, done: LlmDone) -> dict[str, JsonValue]:
+def _facts(outcome: Outcome, done: LlmDone, taken: LlmDone | None) -> dict[str, JsonValue]:
     """What the run record keeps of a request, beside what its bill notes."""
-    return {
+    found: dict[str, JsonValue] = {
         "provider": done.provider,
         "model": done.model,
         "method": done.method,
@@ -141,3 +152,9 @@ def _facts(outcome: Outcome, done: LlmDone) -> dict[str, JsonValue]:
             candidate.target.name: candidate.refusal.message for candidate in outcome.considered if candidate.refusal
         },
     }
+    if outcome.redacted:
+        found["redacted"] = dict(outcome.redacted)
+    if taken is not None:
+        found["saved_tokens"] = taken.usage.total
+        found["saved_usd"] = None if taken.cost_usd is None else f"{taken.cost_usd:f}"
+    return found

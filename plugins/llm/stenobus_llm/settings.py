@@ -14,6 +14,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Secr
 
 from stenobus_contracts import Capability
 from stenobus_core import PluginSettings
+from stenobus_core.cache import TTL
 
 from .failures import Code
 from .patterns import Patterns
@@ -210,6 +211,12 @@ class Settings(PluginSettings):
     redact_patterns: dict[str, str] = Field(
         default_factory=dict,
         description="regular expressions of what is hidden as well, by name, such as {ticket = 'ACME-\\d+'}",
+    )
+    cache_ttl: float = Field(
+        default=TTL,
+        ge=0,
+        le=TTL,
+        description="seconds for which an answer is given again to an identical request; 0 for never",
     )
     fallback: dict[Code, tuple[str, ...]] = Field(
         default_factory=dict,
