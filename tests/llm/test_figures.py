@@ -16,7 +16,7 @@ from stenobus_llm.bill import Spent
 from stenobus_llm.figures import MOST_TASKS, OTHER, Figures
 from stenobus_testing.stage import Stage
 
-REQUEST = LlmRequest(task="acme.ask", messages=(Message(role="user", content="Why?"),))
+REQUEST = LlmRequest(cache=False, task="acme.ask", messages=(Message(role="user", content="Why?"),))
 
 
 def told(figures: Figures) -> dict[str, Mapping[tuple[str, ...], Any]]:
