@@ -37,7 +37,7 @@ from .document import (
     WriteInputs,
 )
 from .event import ContractError, Event, Model, Registry, registry
-from .kb import KbDocument, KbSync, KbSynced
+from .kb import KbDocument, KbListed, KbSync, KbSynced
 from .llm import Capability, LlmCandidate, LlmChunk, LlmDone, LlmError, LlmRequest, Message, TokenUsage, Tool, ToolCall
 from .media import DocumentLanguage, ExtraFormat, MediaUploaded, OutputOptions
 from .monitor import (
@@ -82,6 +82,7 @@ __all__ = [
     "Item",
     "ItemKind",
     "KbDocument",
+    "KbListed",
     "KbSync",
     "KbSynced",
     "LlmCandidate",
