@@ -42,12 +42,15 @@ from .llm import Capability, LlmCandidate, LlmChunk, LlmDone, LlmError, LlmReque
 from .media import DocumentLanguage, ExtraFormat, MediaUploaded, OutputOptions
 from .monitor import (
     Action,
+    EvidenceKind,
     EvidenceLine,
+    Level,
     MonitorActionApproved,
     MonitorActionDone,
     MonitorActionProposed,
     MonitorDiagnosed,
     MonitorIncident,
+    Severity,
 )
 from .schema import check, export, incompatibilities, schemas
 from .speech import AsrDone, OcrDone, Recognition, Segment, Transcript, Word
@@ -75,6 +78,7 @@ __all__ = [
     "DocumentSource",
     "Event",
     "Evidence",
+    "EvidenceKind",
     "EvidenceLine",
     "ExtraFormat",
     "ExtractInputs",
@@ -85,6 +89,7 @@ __all__ = [
     "KbListed",
     "KbSync",
     "KbSynced",
+    "Level",
     "LlmCandidate",
     "LlmChunk",
     "LlmDone",
@@ -116,6 +121,7 @@ __all__ = [
     "Registry",
     "SectionText",
     "Segment",
+    "Severity",
     "StageUsage",
     "Task",
     "TokenUsage",

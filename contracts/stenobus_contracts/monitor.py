@@ -10,6 +10,11 @@ from pydantic import Field, JsonValue
 from .event import Event, Model
 
 Severity = Literal["info", "warning", "critical"]
+#: Where a line of evidence comes from. What a ``log`` says was written by the watched thing itself: it explains, and
+#: never by itself allows an action.
+EvidenceKind = Literal["event", "state", "metric", "log", "bus", "run", "blob", "incident"]
+#: How far an action may go by itself.
+Level = Literal["observe", "propose", "approve", "automatic"]
 
 
 class EvidenceLine(Model):
@@ -19,6 +24,9 @@ class EvidenceLine(Model):
     source: str = Field(description="where it was seen: a container, a consumer, a metric")
     text: str
     at: datetime | None = None
+    kind: EvidenceKind = Field(
+        default="state", description="what kind of place that is; a log explains, it proves nothing"
+    )
 
 
 class MonitorIncident(Event, subject="monitor.incident"):
@@ -33,6 +41,12 @@ class MonitorIncident(Event, subject="monitor.incident"):
     component: str
     evidence: tuple[EvidenceLine, ...] = ()
     started_at: datetime
+    resolved_at: datetime | None = None
+    revision: int = Field(default=1, ge=1, description="counts what was published about this incident")
+    occurrences: int = Field(default=1, ge=1, description="how often the trouble was seen while the incident was open")
+    caused_by: str | None = Field(default=None, description="id of the incident that this one follows from")
+    affected: tuple[str, ...] = Field(default=(), description="components in trouble because of this one")
+    silenced: bool = Field(default=False, description="somebody asked for silence about it: recorded, told to nobody")
 
 
 class MonitorDiagnosed(Event, subject="monitor.diagnosed"):
@@ -63,6 +77,7 @@ class MonitorActionProposed(Event, subject="monitor.action.proposed"):
     reason: str
     dry_run: str | None = Field(default=None, description="what it would do")
     expires_at: datetime
+    level: Level = Field(default="observe", description="observe: only said; nobody carries it out")
 
 
 class MonitorActionApproved(Event, subject="monitor.action.approved"):
