@@ -63,3 +63,5 @@ class KbSynced(Event, subject="kb.synced"):
     unchanged: int = Field(default=0, ge=0)
     deleted: int = Field(default=0, ge=0)
     chunks: int = Field(default=0, ge=0, description="chunks in the collection afterwards")
+    source: Source | None = Field(default=None, description="that of the kb.sync, for whoever waits for it")
+    dataset: str | None = Field(default=None, max_length=200, description="that of the kb.sync")

@@ -112,7 +112,7 @@ async def test_an_address_too_long_for_an_id_still_identifies(producer: Producer
 async def test_a_collection_is_brought_up_to_date(producer: Producer, path: Path) -> None:
     await producer.publish(await producer.sync(a="alpha", b="beta", c="gamma"))
     changed = await producer.publish(await producer.sync(a="alpha", b="better", d="delta", delete=("c", "unknown")))
-    assert changed.model_dump(exclude={"sink"}) == {
+    assert changed.model_dump(exclude={"sink"}, exclude_none=True) == {
         "collection": "handbook",
         "added": 1,
         "updated": 1,
@@ -121,6 +121,12 @@ async def test_a_collection_is_brought_up_to_date(producer: Producer, path: Path
         "chunks": 3,
     }
     assert search(path, "gamma") == []
+
+
+async def test_whoever_waits_for_a_sync_finds_its_dataset_in_the_answer(producer: Producer) -> None:
+    event = (await producer.sync(a="alpha")).model_copy(update={"source": "wordpress.event", "dataset": "v7"})
+    changed = await producer.publish(event)
+    assert (changed.source, changed.dataset, changed.added) == ("wordpress.event", "v7", 1)
 
 
 async def test_a_document_both_wanted_and_unwanted_stays(producer: Producer, path: Path) -> None:

@@ -64,9 +64,10 @@ async def ready(event: DocReady, ctx: Context[Settings, Index]) -> KbSynced:
 async def sync(event: KbSync, ctx: Context[Settings, Index]) -> KbSynced:
     """Bring a collection up to date: index new versions, remove ids. An id in both lists stays."""
     upsert = {document.id: document for document in event.upsert}
-    return await _sync(
+    synced = await _sync(
         ctx, event.collection, list(upsert.values()), [name for name in event.delete if name not in upsert]
     )
+    return synced.model_copy(update={"source": event.source, "dataset": event.dataset})
 
 
 def searchable(event: DocReady) -> KbDocument:
