@@ -65,3 +65,7 @@ class KbSynced(Event, subject="kb.synced"):
     chunks: int = Field(default=0, ge=0, description="chunks in the collection afterwards")
     source: Source | None = Field(default=None, description="that of the kb.sync, for whoever waits for it")
     dataset: str | None = Field(default=None, max_length=200, description="that of the kb.sync")
+    failed: int = Field(default=0, ge=0, description="documents that the sink could not take; the others are in it")
+    problems: tuple[str, ...] = Field(
+        default=(), max_length=100, description="why documents failed, a sentence each; not necessarily all of them"
+    )

@@ -102,6 +102,12 @@ class Context(Generic[S, State]):
         return self._received.delivery.count > 1
 
     @property
+    def stored(self) -> int:
+        """When the server stored the event, in nanoseconds since the epoch: the order of events, whoever handles them
+        late. It goes on growing where a new server begins its sequences anew."""
+        return self._received.delivery.timestamp
+
+    @property
     def replay(self) -> str | None:
         """Id of the replay this event belongs to, None the first time. Outward effects may want to be skipped."""
         return self._received.envelope.replay
