@@ -218,7 +218,7 @@ class Context(Generic[S, State]):
         if (known := await self.recall(shape, *parts)) is not None:
             return known
         result = await produce()
-        await self.keep(result, *parts)
+        await self._keep(shape, result, parts)
         return result
 
     async def recall(self, shape: type[M], *parts: Part) -> M | None:
@@ -230,8 +230,12 @@ class Context(Generic[S, State]):
 
     async def keep(self, result: BaseModel, *parts: Part) -> None:
         """Keep a result for whoever recalls its shape by the same ``parts``."""
+        await self._keep(type(result), result, parts)
+
+    async def _keep(self, shape: type[BaseModel], result: BaseModel, parts: tuple[Part, ...]) -> None:
+        """Keep a result as the shape it is asked for in: of a generic model, what is made may have another name."""
         if self._services.cache is not None:
-            await self._services.cache.put(cache_key(self._handler, type(result), parts), result)
+            await self._services.cache.put(cache_key(self._handler, shape, parts), result)
 
     # --- events ------------------------------------------------------------------------------------------------------
 
