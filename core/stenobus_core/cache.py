@@ -25,6 +25,10 @@ BUCKET: Final = "stenobus_cache"
 #: Seconds a result is kept.
 TTL: Final = 30 * 86_400.0
 
+#: Bytes of a result that is kept with its key; a longer one lies in the blob store.
+_SHORT: Final = 64 * 1024
+_BEGIN, _END = b'{"result":', b"}"
+
 #: Seconds a look or a write may take: the cache is there to save time.
 _PATIENCE: Final = 5.0
 
@@ -33,7 +37,7 @@ Part = JsonValue | BlobRef | Model
 
 
 class StageCache:
-    """Results by the digest of their inputs. The results themselves lie in the blob store."""
+    """Results by the digest of their inputs. Long ones lie in the blob store."""
 
     def __init__(self, bucket: KeyValue, blobs: Blobs) -> None:
         self._bucket, self._blobs = bucket, blobs
@@ -47,9 +51,10 @@ class StageCache:
         """A kept result; None when there is none, it is out of reach, its blob is gone, or it has another shape now."""
         try:
             async with asyncio.timeout(_PATIENCE):
-                entry = await self._bucket.get(key)
-                ref = BlobRef.model_validate_json(entry.value or b"")
-                return shape.model_validate_json(await self._blobs.read(ref))
+                found = (await self._bucket.get(key)).value or b""
+                if found.startswith(_BEGIN):
+                    return shape.model_validate_json(found[len(_BEGIN) : -len(_END)])
+                return shape.model_validate_json(await self._blobs.read(BlobRef.model_validate_json(found)))
         except KeyNotFoundError:
             return None
         except (BusError, StenobusError, NatsError, OSError, ValidationError) as error:  # TimeoutError is an OSError
@@ -60,8 +65,12 @@ class StageCache:
         """Keep a result. A store that does not take it costs the work of making it again, and no result."""
         try:
             async with asyncio.timeout(_PATIENCE):
-                ref = await self._blobs.put(result.model_dump_json().encode(), "application/json")
-                await self._bucket.put(key, ref.model_dump_json().encode())
+                body = result.model_dump_json().encode()
+                if len(body) <= _SHORT:
+                    await self._bucket.put(key, _BEGIN + body + _END)
+                else:
+                    ref = await self._blobs.put(body, "application/json")
+                    await self._bucket.put(key, ref.model_dump_json().encode())
         except (BusError, StenobusError, NatsError, OSError) as error:
             log.warning("cache.unkept", key=key, reason=_reason(error))
 
