@@ -7,10 +7,11 @@ import hashlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from stenobus_bus import BlobNotFound, Bus, PermanentError
@@ -39,6 +40,28 @@ class BlobStore(Protocol):
 
     async def close(self) -> None:
         """Release what the store holds."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file under a name of somebody's choice."""
+
+    uri: str
+    size: int
+    #: Changes whenever the content does: an ETag, or time and size.
+    version: str
+
+
+class NamedStore(BlobStore, Protocol):
+    """A store that also keeps files under names of one's choice. NATS object buckets do not."""
+
+    async def write(self, path: Path, uri: str, content_type: str) -> None:
+        """Store a file at an address, in place of what is there; complete or not at all."""
+        ...
+
+    def walk(self, uri: str) -> AsyncIterator[Entry]:
+        """Every file below a folder, in order of their addresses. What cannot be listed whole is an error."""
         ...
 
 
@@ -72,6 +95,20 @@ class FileStore:
         except OSError as error:
             raise PermanentError(f"{path} cannot be read: {error.strerror}.") from error
 
+    async def write(self, path: Path, uri: str, content_type: str) -> None:
+        """Copy a file to an address; readers see the old content or the new. Raises PermanentError."""
+        await asyncio.to_thread(self._write, path, self.path(uri))
+
+    async def walk(self, uri: str) -> AsyncIterator[Entry]:
+        """Every file below a folder. Links are not followed.
+
+        Raises:
+            BlobNotFound: there is no such folder.
+            PermanentError: it, or a folder in it, cannot be read.
+        """
+        for entry in await asyncio.to_thread(_walk, self.path(uri), uri):
+            yield entry
+
     async def close(self) -> None:
         """Nothing to release."""
 
@@ -90,23 +127,24 @@ class FileStore:
         return path
 
     def _put(self, data: bytes | Path, content_type: str) -> BlobRef:
-        self._folder.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.sha256(), 0
-        handle, temporary = tempfile.mkstemp(dir=self._folder)
-        try:
-            with os.fdopen(handle, "wb") as target:
-                for block in _blocks(data):
-                    digest.update(block)
-                    size += len(block)
-                    target.write(block)
-                target.flush()
-                os.fsync(target.fileno())
+        with _replacing(self._folder) as (target, replace):
+            for block in _blocks(data):
+                digest.update(block)
+                size += len(block)
+                target.write(block)
             path = self._folder / digest.hexdigest()
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+            replace(path)
         return BlobRef(uri=file_uri(path), sha256=digest.hexdigest(), size=size, content_type=content_type)
+
+    def _write(self, source: Path, path: Path) -> None:
+        try:
+            with _replacing(path.parent) as (target, replace):
+                for block in _blocks(source):
+                    target.write(block)
+                replace(path)
+        except OSError as error:
+            raise PermanentError(f"{path} cannot be written: {error.strerror}.") from error
 
 
 class Blobs:
@@ -160,6 +198,32 @@ class Blobs:
             parts.append(chunk)
         return b"".join(parts)
 
+    async def write(self, data: bytes | Path, uri: str, content_type: str) -> None:
+        """Store bytes, or a file, at an address of one's choice, in place of what is there.
+
+        Raises:
+            PermanentError: its store keeps no names, or refuses.
+            RetryableError: its store is out of reach.
+        """
+        store = self._named(uri)
+        if isinstance(data, Path):
+            await store.write(data, uri, content_type)
+            return
+        with tempfile.TemporaryDirectory(prefix="stenobus-") as folder:
+            path = Path(folder) / "content"
+            await asyncio.to_thread(path.write_bytes, data)
+            await store.write(path, uri, content_type)
+
+    def walk(self, uri: str) -> AsyncIterator[Entry]:
+        """Every file below a folder, ``file:///folder/`` or ``s3://bucket/prefix/``, in order of their addresses.
+
+        Raises:
+            BlobNotFound: there is no such folder or bucket.
+            PermanentError: its store keeps no names, or not all of it can be listed.
+            RetryableError: its store is out of reach.
+        """
+        return self._named(uri).walk(uri)
+
     @asynccontextmanager
     async def fetch(self, ref: BlobRef | Media) -> AsyncIterator[Path]:
         """A local file with the content: the file itself for ``file://``, else a temporary copy."""
@@ -180,6 +244,13 @@ class Blobs:
         """Close every store."""
         for store in self._stores.values():
             await store.close()
+
+    def _named(self, uri: str) -> NamedStore:
+        scheme = urlsplit(uri).scheme
+        store = self._store(scheme)
+        if not (hasattr(store, "write") and hasattr(store, "walk")):
+            raise PermanentError(f"{uri}: files cannot be named in {scheme}://; use file:// or s3://.")
+        return cast(NamedStore, store)
 
     def _store(self, scheme: str) -> BlobStore:
         if scheme not in self._stores:
@@ -202,6 +273,43 @@ def file_uri(path: Path) -> str:
 
 def _installed() -> Mapping[str, Callable[[CoreSettings], BlobStore]]:
     return {point.name: point.load() for point in entry_points(group=GROUP)}
+
+
+@contextmanager
+def _replacing(folder: Path) -> Iterator[tuple[BinaryIO, Callable[[Path], None]]]:
+    """A file to write in a folder, and what puts it in its place: whole and on the disk, or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=folder, prefix=".stenobus-")
+    try:
+        with os.fdopen(handle, "wb") as target:
+
+            def replace(path: Path) -> None:
+                target.flush()
+                os.fsync(target.fileno())
+                Path(temporary).replace(path)
+
+            yield target, replace
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _walk(root: Path, uri: str) -> list[Entry]:
+    if not root.is_dir():
+        raise BlobNotFound(uri)
+
+    def unreadable(error: OSError) -> None:
+        raise PermanentError(f"{error.filename} cannot be read: {error.strerror}.") from error
+
+    found = []
+    for folder, _, names in os.walk(root, onerror=unreadable):
+        for name in names:
+            path = Path(folder) / name
+            if name.startswith(".stenobus-") or path.is_symlink() or not path.is_file():
+                continue
+            stat = path.stat()
+            found.append(Entry(file_uri(path), stat.st_size, f"{stat.st_mtime_ns}-{stat.st_size}"))
+    return sorted(found, key=lambda entry: entry.uri)
 
 
 def _blocks(data: bytes | Path) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from functools import cached_property
@@ -26,7 +26,7 @@ from stenobus_bus import (
 from stenobus_bus import answers as bus_answers
 from stenobus_contracts import BlobRef, Event, LlmChunk, LlmDone, Media
 
-from .blobs import READ_LIMIT
+from .blobs import READ_LIMIT, Entry
 from .cache import Part, cache_key
 from .errors import PluginError, Undeclared
 from .settings import PluginSettings
@@ -202,6 +202,26 @@ class Context(Generic[S, State]):
     async def store(self, data: bytes | Path, content_type: str) -> BlobRef:
         """Store content under its hash."""
         return await self._services.blobs.put(data, content_type)
+
+    async def write(self, data: bytes | Path, uri: str, content_type: str) -> None:
+        """Store content at an address of one's choice, ``file:///folder/name`` or ``s3://bucket/key``, in place of what
+        is there. No event carries it: whoever is only tried out (``ctx.shadow``) leaves it alone.
+
+        Raises:
+            PermanentError: nothing can be stored there.
+            RetryableError: the store is out of reach.
+        """
+        await self._services.blobs.write(data, uri, content_type)
+
+    def walk(self, uri: str) -> AsyncIterator[Entry]:
+        """Every file below a folder of names, in order of their addresses.
+
+        Raises:
+            BlobNotFound: there is no such folder or bucket.
+            PermanentError: not all of it can be listed.
+            RetryableError: the store is out of reach.
+        """
+        return self._services.blobs.walk(uri)
 
     async def store_model(self, model: BaseModel) -> BlobRef:
         """Store a model as JSON."""

@@ -250,3 +250,24 @@ def sentence(caught: pytest.ExceptionInfo[Exception]) -> str:
     text = str(caught.value)
     assert "\n" not in text and text.endswith(".")
     return text
+
+
+# --- named objects ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_prefix_is_listed_whole_page_by_page(bucket: Any, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"walked/{number:02d} ñ.txt" for number in range(7)]
+    for key in keys:
+        bucket.put_object(Key=key, Body=b"x")
+    bucket.put_object(Key="walked-not/a.txt", Body=b"x")
+    client = store._client()
+    list_page = client.list_objects_v2
+    monkeypatch.setattr(client, "list_objects_v2", lambda **more: list_page(MaxKeys=3, **more))
+    found = [entry async for entry in store.walk(f"s3://{BUCKET}/walked/")]
+    assert [entry.uri for entry in found] == [f"s3://{BUCKET}/{key}" for key in keys]
+    assert {entry.size for entry in found} == {1} and all(entry.version for entry in found)
+
+
+async def test_a_bucket_that_is_not_there_is_no_empty_prefix(store: Any) -> None:
+    with pytest.raises(PermanentError, match="the bucket does not exist"):
+        _ = [entry async for entry in store.walk("s3://no-such-bucket/walked/")]

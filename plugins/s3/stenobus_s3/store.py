@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from stenobus_contracts import BlobRef
 from stenobus_core import PermanentError
+from stenobus_core.blobs import Entry
 
 from .errors import explained
 from .settings import Settings
@@ -58,6 +59,18 @@ class S3Store:
                 yield chunk
         finally:
             body.close()
+
+    async def walk(self, uri: str) -> AsyncIterator[Entry]:
+        """Every object under a prefix, in order of their keys."""
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+        after = ""
+        while True:
+            page = await asyncio.to_thread(self._page, uri, bucket, prefix, after)
+            for found in page.get("Contents", ()):
+                after = found["Key"]
+                yield Entry(f"s3://{bucket}/{after}", found["Size"], found["ETag"].strip('"'))
+            if not page.get("IsTruncated"):
+                return
 
     async def close(self) -> None:
         """Release the connections."""
@@ -123,6 +136,11 @@ class S3Store:
         bucket, key = _place(uri)
         with explained(uri):
             return self._client().get_object(Bucket=bucket, Key=key)["Body"]
+
+    def _page(self, uri: str, bucket: str, prefix: str, after: str) -> dict[str, Any]:
+        with explained(uri):
+            page: dict[str, Any] = self._client().list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after)
+            return page
 
     def _read(self, uri: str, body: Any) -> bytes:
         with explained(uri):

@@ -1,0 +1,71 @@
+"""Files under names of one's choice: written whole, listed whole."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from stenobus_bus import BlobNotFound, Bus, PermanentError
+from stenobus_contracts import Media
+from stenobus_core import CoreSettings
+from stenobus_core.blobs import Blobs, file_uri
+
+
+@pytest.fixture
+def blobs(bus: Bus, tmp_path: Path) -> Blobs:
+    return Blobs(CoreSettings(data_dir=tmp_path / "data"), bus)
+
+
+async def names(blobs: Blobs, folder: Path) -> list[str]:
+    return [entry.uri.removeprefix(file_uri(folder)) async for entry in blobs.walk(f"{file_uri(folder)}/")]
+
+
+async def test_what_is_written_under_a_name_is_read_and_listed(blobs: Blobs, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    for name, content in (("b/two.csv", b"2"), ("one ñ.csv", b"1"), ("b/two.csv", b"22")):
+        await blobs.write(content, file_uri(place / name), "text/csv")
+    assert await blobs.read(Media(uri=file_uri(place / "b/two.csv"))) == b"22"
+    assert await names(blobs, place) == ["/b/two.csv", "/one%20%C3%B1.csv"]
+
+
+async def test_a_version_follows_the_content(blobs: Blobs, tmp_path: Path) -> None:
+    uri = file_uri(tmp_path / "out" / "a.txt")
+    await blobs.write(b"one", uri, "text/plain")
+    [first] = [entry async for entry in blobs.walk(file_uri(tmp_path / "out"))]
+    await blobs.write(b"two", uri, "text/plain")
+    [second] = [entry async for entry in blobs.walk(file_uri(tmp_path / "out"))]
+    assert first.uri == second.uri and first.version != second.version and second.size == 3
+
+
+async def test_links_are_not_followed_out_of_the_folder(blobs: Blobs, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key").write_text("x")
+    place = tmp_path / "out"
+    place.mkdir()
+    (place / "file").symlink_to(tmp_path / "secret" / "key")
+    (place / "folder").symlink_to(tmp_path / "secret")
+    assert await names(blobs, place) == []
+
+
+async def test_a_folder_that_is_not_there_is_no_empty_folder(blobs: Blobs, tmp_path: Path) -> None:
+    with pytest.raises(BlobNotFound):
+        await names(blobs, tmp_path / "unmounted")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+async def test_a_folder_in_it_that_cannot_be_read_is_an_error(blobs: Blobs, tmp_path: Path) -> None:
+    hidden = tmp_path / "out" / "hidden"
+    hidden.mkdir(parents=True)
+    hidden.chmod(0)
+    try:
+        with pytest.raises(PermanentError, match="cannot be read"):
+            await names(blobs, tmp_path / "out")
+    finally:
+        hidden.chmod(0o700)
+
+
+async def test_an_object_bucket_keeps_no_names(blobs: Blobs) -> None:
+    with pytest.raises(PermanentError, match=r"files cannot be named in nats://"):
+        await blobs.write(b"x", "nats://stenobus/name", "text/plain")
