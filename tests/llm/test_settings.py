@@ -31,6 +31,7 @@ def test_a_key_in_the_environment_adds_openai(monkeypatch: pytest.MonkeyPatch) -
     openai, extractive = Settings.load("llm").all_targets
 
     assert (openai.name, openai.base_url, openai.model) == ("openai", "https://api.openai.com/v1", "gpt-4.1-mini")
+    assert openai.capabilities == {"tools", "vision", "streaming"}
     assert openai.key().get_secret_value() == "sk-secret"  # type: ignore[union-attr]
     assert extractive.kind == "extractive"
     assert "sk-secret" not in repr(Settings.load("llm")) + repr(openai)
@@ -45,7 +46,7 @@ def test_an_address_in_the_environment_adds_openai_with_the_servers_own_model(
     target = Settings.load("llm").all_targets[0]
 
     assert (target.name, target.base_url, target.model) == ("openai", "http://127.0.0.1:8000/v1", None)
-    assert target.key() is None
+    assert target.key() is None and not target.capabilities  # nobody knows what that server can do
 
 
 def test_targets_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:

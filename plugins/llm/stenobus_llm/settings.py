@@ -26,6 +26,8 @@ MAX_ATTEMPTS = 10
 EXTRACTIVE = "extractive"
 OPENAI_URL = "https://api.openai.com/v1"
 OPENAI_MODEL = "gpt-4.1-mini"
+#: What OpenAI's chat models of today can do.
+_OPENAI_ABLE: Final[frozenset[Capability]] = frozenset({"tools", "vision", "streaming"})
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -336,7 +338,10 @@ class Settings(PluginSettings):
         if (self.openai_api_key or self.openai_base_url) and "openai" not in targets:
             url = self.openai_base_url or OPENAI_URL
             model = self.openai_model or (OPENAI_MODEL if url == OPENAI_URL else None)
-            targets["openai"] = Target(name="openai", base_url=url, model=model, api_key=self.openai_api_key)
+            able = _OPENAI_ABLE if url == OPENAI_URL else frozenset()
+            targets["openai"] = Target(
+                name="openai", base_url=url, model=model, api_key=self.openai_api_key, capabilities=able
+            )
         if self.bedrock_model_id:
             # Whether that model enforces schemas is not known.
             plain = Target(
