@@ -156,10 +156,11 @@ def extractive(transcript: Transcript, clock: Clock) -> str:
     )
     assert not vetting.taken
     usage = StageUsage(stage="write", method="extractive", cost_usd=Decimal(0))
-    draft, _ = clock.run("assemble", lambda: assemble(_event(), transcript, plan, matrix, items, kept, usage))
+    sifted = Sifted(items=items)
+    draft, _ = clock.run("assemble", lambda: assemble(_event(), transcript, plan, matrix, sifted, kept, usage))
     quality = clock.run(
         "assess",
-        lambda: assess(draft, transcript, Sifted(items=items), matrix, plan, [usage], "extractive", "Talk"),
+        lambda: assess(draft, transcript, sifted, matrix, plan, [usage], "extractive", "Talk"),
     )
     assert quality.sound, [gate for gate in quality.gates if gate.failed]
     return draft

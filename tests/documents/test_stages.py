@@ -93,7 +93,7 @@ async def test_chunks_are_asked_about_one_by_one_and_merged(start: StartBench, m
     ready = await bench.document(talk)
     assert ready.chunks_processed == len(bench.model.asked("extract")) > 4
     assert "40 statements from 40 of 40 segments" in await bench.markdown(ready)
-    assert "| 00:30:00 – 00:40:00 | 10 | 10 |" in await bench.markdown(ready)
+    assert "#t=1800) – 00:40:00 | 10 | 10 | 10 |" in await bench.markdown(ready)
 
 
 async def test_hostile_sections_stay_inside_their_section(start: StartBench) -> None:

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from decimal import Decimal
 
 from stenobus_contracts import (
     DocOutlined,
     DocumentSource,
     Item,
-    Method,
     Outline,
     OutlineSection,
     ProblemMatrix,
-    Segment,
     StageUsage,
     Transcript,
 )
 
+from .dropped import Sifted
 from .markdown import code, escape, front_matter, outside_code, tame, time_link
 from .phrases import Phrases, phrases
+from .provenance import method_of, provenance
 from .text import clock
-
-#: Length of one line of the coverage table, in seconds.
-COVERAGE_STEP = 600
 
 _CITED_ITEM = re.compile(r"\[(I\d{3,}(?:\s*[,;]\s*I\d{3,})*)\](?!\()")
 _CITED_TIME = re.compile(r"(?<![\w\\])[\[(](\d{2,}:\d{2}:\d{2})[\])](?!\()")
 _CODE_SPAN = re.compile(r"(`+[^`]*`+)")
-
-
-def method_of(stages: Iterable[StageUsage]) -> Method:
-    """model as soon as one stage used a language model, else extractive."""
-    return "model" if any(stage.method == "model" for stage in stages) else "extractive"
 
 
 class Links:
@@ -92,7 +82,7 @@ def assemble(
     transcript: Transcript,
     outline: Outline,
     matrix: ProblemMatrix,
-    items: Sequence[Item],
+    sifted: Sifted,
     texts: Sequence[str],
     usage: StageUsage,
 ) -> tuple[str, list[str]]:
@@ -103,13 +93,13 @@ def assemble(
         transcript: the cleaned transcript, for coverage.
         outline: title and sections; ``texts`` holds their Markdown in the same order.
         matrix: rows of the table of problems.
-        items: all items.
+        sifted: all items, and what was dropped.
         texts: Markdown of the sections, as it was answered.
         usage: what writing them took.
 
     Equal inputs give equal bytes: no clock is asked.
     """
-    stages = (*event.stages, usage)
+    stages, items = (*event.stages, usage), sifted.items
     links = Links(event.source, items)
     by_id = {item.id: item for item in items}
     sections = [
@@ -127,7 +117,7 @@ def assemble(
         banner(stages, event.source, found=bool(items)),
         _problems(matrix, by_id, links, phrases(event.source)),
         *sections,
-        _provenance(event.source, transcript, items, stages, warnings),
+        provenance(event.source, transcript, sifted, stages, warnings),
     ]
     return "\n".join(part for part in parts if part), warnings
 
@@ -196,80 +186,3 @@ def _cell(items: Sequence[Item], links: Links) -> str:
         )
         or "–"
     )
-
-
-def _provenance(
-    source: DocumentSource,
-    transcript: Transcript,
-    items: Sequence[Item],
-    stages: Sequence[StageUsage],
-    warnings: Sequence[str],
-) -> str:
-    heard = source.recognition
-    engine = " ".join(filter(None, (heard.engine, heard.model))) if heard else "brought by the producer"
-    lines = [
-        "## Provenance\n",
-        f"- Recording: {escape(source.media.title if source.media else source.transcript.uri)}",
-        f"- Transcript: {escape(engine)}{f' ({escape(heard.reason)})' if heard and heard.reason else ''}",
-        f"- Method: {method_of(stages)}",
-        f"- Cost: {cost(stages)}",
-        f"- Coverage: {_coverage(transcript.segments, items)}\n",
-        "| Stage | Method | Provider and model | Prompt | Requests | Tokens in | Tokens out | Cost |",
-        "|---|---|---|---|--:|--:|--:|--:|",
-        *(_stage(stage) for stage in stages),
-        "",
-        *_coverage_table(transcript, items),
-    ]
-    doubts = [*(f"{stage.stage}: {warning}" for stage in stages for warning in stage.warnings), *warnings]
-    if doubts:
-        lines += ["### What was dropped or is in doubt\n", *(f"- {escape(doubt)}" for doubt in doubts), ""]
-    return "\n".join(lines)
-
-
-def cost(stages: Sequence[StageUsage]) -> str:
-    """US dollars of all stages, or that the price is not known."""
-    known = [stage.cost_usd for stage in stages if stage.cost_usd is not None]
-    return (
-        f"{_plain(sum(known, Decimal(0)))} USD"
-        if len(known) == len(stages)
-        else "unknown (no price is known for the model)"
-    )
-
-
-def _stage(stage: StageUsage) -> str:
-    who = ", ".join(filter(None, (stage.provider, stage.model))) or "–"
-    about = "≈" if stage.tokens.estimated else ""
-    price = "unknown" if stage.cost_usd is None else f"{_plain(stage.cost_usd)} USD"
-    return (
-        f"| {stage.stage} | {stage.method} | {escape(who)} | {escape(stage.prompt or '–')} | {stage.calls} "
-        f"| {about}{stage.tokens.input} | {about}{stage.tokens.output} | {price} |"
-    )
-
-
-def _coverage(segments: Sequence[Segment], items: Sequence[Item]) -> str:
-    kinds = Counter(segment.kind for segment in segments)
-    cited = {each for item in items for each in item.evidence.segments}
-    return (
-        f"{len(items)} statements from {len(cited)} of {kinds['speech']} segments of speech; "
-        f"{kinds['small_talk']} of small talk and {kinds['noise']} of noise were left out"
-    )
-
-
-def _coverage_table(transcript: Transcript, items: Sequence[Item]) -> list[str]:
-    """Statements per ten minutes, for recordings that are longer than that."""
-    if (transcript.duration_seconds or 0) <= COVERAGE_STEP:
-        return []
-    said = Counter(
-        int(s.start // COVERAGE_STEP) for s in transcript.segments if s.start is not None and s.kind == "speech"
-    )
-    stated = Counter(int(item.evidence.start // COVERAGE_STEP) for item in items if item.evidence.start is not None)
-    rows = [
-        f"| {clock(part * COVERAGE_STEP)} – {clock((part + 1) * COVERAGE_STEP)} | {said[part]} | {stated[part]} |"
-        for part in range(max(said, default=-1) + 1)
-        if said[part]
-    ]
-    return ["| Part | Segments of speech | Statements |", "|---|--:|--:|", *rows, ""]
-
-
-def _plain(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"

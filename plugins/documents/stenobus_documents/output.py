@@ -26,8 +26,8 @@ from stenobus_contracts import (
 )
 from stenobus_core import Check, Context, Plugin, PluginError, PluginSettings
 
-from .draft import method_of
 from .dropped import Sifted
+from .provenance import method_of
 from .quality import Quality, assess
 
 #: Goes up when the same Markdown would be rendered differently.

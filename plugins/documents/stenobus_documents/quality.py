@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
 
 from pydantic import Field
@@ -12,14 +12,15 @@ from pydantic import Field
 from stenobus_contracts import Item, Method, Model, Outline, ProblemMatrix, Segment, StageUsage, Transcript
 
 from .claims import command, setting, unsaid
+from .coverage import Part, cited, coverage
 from .dropped import Dropped, Sifted, reasons
 from .grounding import ground
 from .markdown import code_blocks
+from .phrases import PROVENANCE
 from .said import Said
+from .tally import cost
 from .text import clock
 
-#: Length of one part of the coverage, in seconds.
-STEP = 600
 #: Entries of one list that are written out; all of them are counted.
 SHOWN = 1000
 
@@ -36,16 +37,6 @@ class Gate(Model):
     checks: str = Field(description="what has to hold")
     checked: int = Field(ge=0)
     failed: tuple[str, ...] = Field(default=(), description="what does not hold; nothing in a sound document")
-
-
-class Part(Model):
-    """Ten minutes of the recording."""
-
-    start: str
-    end: str
-    speech: int = Field(description="segments of speech")
-    cited: int = Field(description="of these, segments that a statement cites")
-    statements: int
 
 
 class LeftOut(Model):
@@ -118,10 +109,8 @@ def assess(
         _references(items, matrix, outline),
         _distinct(items),
     )
-    cited = {each for item in items for each in item.evidence.segments}
+    told = cited(items)
     out = [segment for segment in segments if segment.kind != "speech"]
-    costs = [stage.cost_usd for stage in stages]
-    known = [cost for cost in costs if cost is not None]
     return Quality(
         title=outline.title,
         method=method,
@@ -129,40 +118,23 @@ def assess(
         gates=gates,
         statements=dict(sorted(Counter(item.kind for item in items).items())),
         coverage=tuple(coverage(segments, items)),
-        uncited=sum(segment.kind == "speech" and segment.id not in cited for segment in segments),
+        uncited=sum(segment.kind == "speech" and segment.id not in told for segment in segments),
         sections=tuple(_section(section.heading, section.items, items) for section in outline.sections),
         dropped=dict(sorted(reasons(sifted.dropped).items())),
         dropped_statements=sifted.dropped,
         left_out=dict(sorted(Counter(segment.kind for segment in out).items())),
         left_out_segments=tuple(map(_left_out, out[:SHOWN])),
         stages=tuple(stages),
-        cost_usd=sum(known, Decimal(0)) if len(known) == len(costs) else None,
+        cost_usd=cost(stages),
         warnings=tuple(f"{stage.stage}: {warning}" for stage in stages for warning in stage.warnings),
     )
-
-
-def coverage(segments: Sequence[Segment], items: Iterable[Item]) -> Iterator[Part]:
-    """Speech and statements by ten minutes; parts in which nobody speaks are left out."""
-    part = {each.id: int(each.start // STEP) for each in segments if each.start is not None and each.kind == "speech"}
-    listed = list(items)
-    cited = {each for item in listed for each in item.evidence.segments}
-    speech = Counter(part.values())
-    told = Counter(part[each] for each in cited if each in part)
-    statements = Counter(int(item.evidence.start // STEP) for item in listed if item.evidence.start is not None)
-    for number in sorted(speech):
-        yield Part(
-            start=clock(number * STEP),
-            end=clock((number + 1) * STEP),
-            speech=speech[number],
-            cited=told[number],
-            statements=statements[number],
-        )
 
 
 def body(markdown: str) -> str:
     """What the document says of the recording: no cover, no banner, and nothing of what it says of itself."""
     text = _BANNER.sub("", _FRONT.sub("", markdown, count=1), count=1)
-    return text.rpartition("\n## Provenance\n")[0] or text
+    page = max((text.rfind(f"\n## {heading}\n") for heading in PROVENANCE), default=-1)
+    return text if page < 0 else text[:page]
 
 
 def _evidence(items: Sequence[Item], segments: Sequence[Segment]) -> Gate:

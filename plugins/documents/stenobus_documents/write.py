@@ -15,7 +15,6 @@ from stenobus_contracts import (
     DocDrafted,
     DocOutlined,
     DocumentSource,
-    Extraction,
     Item,
     LlmRequest,
     Outline,
@@ -32,6 +31,7 @@ from .asking import AskingSettings, CutOff, Question, halve
 from .chunks import CEILING
 from .concurrency import bounded
 from .draft import assemble
+from .dropped import Sifted
 from .handing import advance, item_line, row_line
 from .markdown import code, escape, outside_code
 from .phrases import phrases, spoken
@@ -64,7 +64,8 @@ plugin = Plugin(
 async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
     """Ask for every section by itself, and for a long one in parts, so that nothing is cut off at an output limit."""
     transcript = await ctx.read_model(event.transcript, Transcript)
-    items = (await ctx.read_model(event.extraction, Extraction)).items
+    sifted = await ctx.read_model(event.extraction, Sifted)
+    items = sifted.items
     matrix = await ctx.read_model(event.matrix, ProblemMatrix)
     outline = await ctx.read_model(event.outline, Outline)
     tally = Tally(ctx, "write", max(1, len(outline.sections)), "section")
@@ -82,7 +83,7 @@ async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
     if tally.usage().method == "extractive" and untranslated(event.source):
         warnings.append(f"it was asked for in {event.source.document_language}, but only a language model translates")
     usage = tally.usage(warnings)
-    draft, found = assemble(event, transcript, outline, matrix, items, texts, usage)
+    draft, found = assemble(event, transcript, outline, matrix, sifted, texts, usage)
     ctx.note(sections=len(outline.sections), characters=len(draft))
     return advance(
         event,
