@@ -67,7 +67,7 @@ def test_headings_and_the_cover() -> None:
     assert ("One", "Heading 1") in styles and ("Deep", "Heading 2") in styles
     assert ("One", "toc 1") in styles and ("Deep", "toc 2") in styles
     assert sum(text == "A title" for text in texts(document)) == 1
-    assert "Recording\ta b.mp4" in texts(document)
+    assert "Gravação\ta b.mp4" in texts(document)
     section = document.sections[0]
     assert section.different_first_page_header_footer
     assert section.header.paragraphs[0].text == "A title"

@@ -88,13 +88,14 @@ async def make(draft: BlobRef, wanted: Wanted, content: Content) -> Renderings:
     own = draft.uri[: draft.uri.rindex("/") + 1]
     pictures = await images.load(manuscript.tree, content.read, (own, *wanted.image_sources))
     renderer, _ = backend(wanted.backend)
+    look = replace(wanted.look, pictures=pictures)
     try:
-        done = await asyncio.to_thread(renderer, manuscript, replace(wanted.look, pictures=pictures))
+        done = await asyncio.to_thread(renderer, manuscript, look)
     except TemplateError as error:
         raise PermanentError(str(error)) from error
     lost, html = done.not_carried, None
     if wanted.html:
-        shown, losses = await asyncio.to_thread(page, manuscript, pictures)
+        shown, losses = await asyncio.to_thread(page, manuscript, look)
         html, lost = await content.store(shown.encode(), "text/html"), (*lost, *losses)
     return Renderings(
         title=manuscript.title,

@@ -27,14 +27,15 @@ class Heading:
 def headings(tree: SyntaxTreeNode, title: str | None) -> list[Heading | None]:
     """All headings with their level in the document.
 
-    A first-level heading that repeats the cover's title is None; when it was the only one of its level, the others
-    move up. Anchors are GitHub's: ``Disk full!`` is ``disk-full``, the second one ``disk-full-1``.
+    A first-level heading that repeats the cover's title is None. Below a cover the others move up until one of them is
+    of the first level. Anchors are GitHub's: ``Disk full!`` is ``disk-full``, the second one ``disk-full-1``.
     """
     nodes = [node for node in tree.walk() if node.type == "heading"]
     texts = [plain(node) for node in nodes]
     levels = [int(node.tag[1]) for node in nodes]
     skipped = next((n for n, text in enumerate(texts) if levels[n] == 1 and text == title), None)
-    up = int(skipped is not None and levels.count(1) == 1)
+    shown = [level for n, level in enumerate(levels) if n != skipped]
+    up = min(shown, default=1) - 1 if title else 0
     found: list[Heading | None] = []
     taken: dict[str, int] = {}
     for number, (text, level) in enumerate(zip(texts, levels, strict=True)):

@@ -10,6 +10,7 @@ from functools import cache
 from html import escape
 from importlib.resources import files
 from typing import Any, Final
+from urllib.parse import unquote
 
 from markdown_it.renderer import RendererHTML
 from markdown_it.token import Token
@@ -19,21 +20,23 @@ from pygments.formatters.html import HtmlFormatter
 from stenobus_contracts import NotCarried
 
 from .headings import Heading
-from .images import Image, Pictures
+from .images import Image
+from .labels import labels
 from .manuscript import Manuscript
 from .markdown import parser
 from .word.code import lexer
-from .word.cover import listed, method, told
-from .word.look import losses
+from .word.cover import FIELD, listed, method, told
+from .word.look import Look, losses
 
 _BREAK: Final = re.compile(r"&lt;br\s*/?&gt;", re.IGNORECASE)
+_UNSAFE: Final = re.compile(r"[^\w .,:-]|[\n\r]")
 #: Nothing but what the page itself holds, whatever stands in it.
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def page(manuscript: Manuscript, pictures: Pictures) -> tuple[str, tuple[NotCarried, ...]]:
+def page(manuscript: Manuscript, look: Look) -> tuple[str, tuple[NotCarried, ...]]:
     """The document as a page, and what of it could not be carried. Equal arguments give an equal page."""
-    writer = _Writer(manuscript, pictures)
+    writer = _Writer(manuscript, look)
     content = writer.render(manuscript.tree.to_tokens(), parser().options, {})
     facts, title = manuscript.facts, manuscript.title or "Document"
     parts = [
@@ -45,8 +48,9 @@ def page(manuscript: Manuscript, pictures: Pictures) -> tuple[str, tuple[NotCarr
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
         '<meta name="generator" content="Stenobus">',
+        f'<meta name="author" content="{escape(look.author)}">',
         f"<title>{escape(title)}</title>",
-        f"<style>\n{_css()}</style>",
+        f"<style>\n{_css()}{_paper(manuscript, look)}</style>",
         "</head>",
         "<body>",
         *(_cover(manuscript) if "title" in facts else []),
@@ -68,7 +72,8 @@ def _cover(manuscript: Manuscript) -> Iterator[str]:
         yield f"<div><dt>{escape(name)}</dt><dd>{shown}</dd></div>"
     yield "</dl>\n</header>"
     if entries := listed(manuscript.headings):
-        yield '<nav aria-label="Contents">\n<h2>Contents</h2>\n<ol>'
+        name = escape(labels(manuscript.facts).contents)
+        yield f'<nav aria-label="{name}">\n<h2>{name}</h2>\n<ol>'
         for heading in entries:
             anchor, level = escape(heading.anchor), heading.level
             yield f'<li class="level-{level}"><a href="#{anchor}">{escape(heading.text)}</a></li>'
@@ -82,17 +87,39 @@ def _css() -> str:
     return f"{own}{colours}\n"
 
 
+def _paper(manuscript: Manuscript, look: Look) -> str:
+    """What a print shows around the text: the title above, but not above a cover's, and the page number below."""
+    numbers = " ".join(
+        {"{page}": "counter(page)", "{pages}": "counter(pages)"}.get(part) or _string(part)
+        for part in FIELD.split(labels(manuscript.facts).numbers)
+        if part
+    )
+    bare = "@page :first { @top-right { content: none; } }\n" if "title" in manuscript.facts else ""
+    return (
+        f"@page {{ size: {look.page}; margin: 22mm 20mm; font: 8.5pt Calibri, Carlito, sans-serif; color: #6b7280;\n"
+        f"  @top-right {{ content: {_string(manuscript.title)}; }}\n"
+        f"  @bottom-right {{ content: {numbers}; }} }}\n{bare}"
+    )
+
+
+def _string(text: str) -> str:
+    """A CSS string; whatever could end it, or the style it stands in, is named by its number."""
+    return '"' + _UNSAFE.sub(lambda match: f"\\{ord(match[0]):x} ", text) + '"'
+
+
 class _Writer(RendererHTML):
     """markdown-it's own renderer, with headings that can be linked, coloured code, and images inside the page."""
 
-    def __init__(self, manuscript: Manuscript, pictures: Pictures) -> None:
+    def __init__(self, manuscript: Manuscript, look: Look) -> None:
         super().__init__()
         self.rules = {**parser().renderer.rules, **self.rules}  # type: ignore[attr-defined]
         self._headings: Sequence[Heading | None] = manuscript.headings
         self._anchors = {heading.anchor for heading in manuscript.headings if heading}
-        self._pictures, self._shift = pictures, int("title" in manuscript.facts)
-        self._number, self._hidden, self._cell = 0, False, False
+        self._pictures, self._shift = look.pictures, int("title" in manuscript.facts)
+        self._number, self._hidden, self._cell, self._dead = 0, False, False, False
         self.lost: Counter[tuple[str, str]] = Counter()
+        if look.template:
+            self.lost["template", "it is one of Word's; the page has its own look"] += 1
 
     def render(self, tokens: Sequence[Token], options: Any, env: Any) -> str:
         """The content; a heading that the cover shows is left out."""
@@ -160,7 +187,15 @@ class _Writer(RendererHTML):
         tokens[idx].attrs.pop("rel", None)
         if not target.startswith("#"):
             return f'<a href="{escape(target)}" rel="noopener noreferrer">'
+        self._dead = unquote(target[1:]) not in self._anchors
+        if self._dead:
+            self.lost["link", "it names a place that the document has not; its text is there"] += 1
+            return ""
         return f'<a href="{escape(target)}">'
+
+    def link_close(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
+        dead, self._dead = self._dead, False
+        return "" if dead else "</a>"
 
     def image(self, tokens: Sequence[Token], idx: int, options: Any, env: Any) -> str:
         token = tokens[idx]

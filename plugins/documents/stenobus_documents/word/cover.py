@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import unquote
@@ -10,17 +11,14 @@ from docx.document import Document
 from docx.section import _BaseHeaderFooter
 
 from ..headings import Heading
+from ..labels import Labels, labels
 from ..markdown import link_target
 from .build import Build
 from .styles import room
 from .xml import FIELD_END, Marks, Xml, element, field, field_begin, link, paragraph, parsed, run
 
-#: How the facts of a front matter are called on the cover; others keep their own name.
-_NAMES: Final = {"source": "Recording", "transcript": "Transcript by", "generator": "Produced by"}
-_METHODS: Final = {
-    "extractive": "Extractive: verbatim from the recording, no language model",
-    "model": "Written by a language model from verified quotes",
-}
+#: The fields of :attr:`Labels.numbers`.
+FIELD: Final = re.compile(r"(\{\w+\})")
 #: Headings down to this level are in the contents; fewer than this many need none.
 CONTENTS_LEVELS: Final = 2
 _FEWEST: Final = 3
@@ -28,12 +26,13 @@ _FEWEST: Final = 3
 
 def told(facts: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
     """The facts of a front matter for people: name, value, and the address it links to."""
-    return [_told(name, value) for name, value in facts.items() if name != "title"]
+    words = labels(facts)
+    return [_told(name, value, words) for name, value in facts.items() if name != "title"]
 
 
 def method(facts: Mapping[str, str]) -> str:
     """How the document came to be, empty when nothing says so."""
-    return _METHODS.get(facts.get("method", ""), "")
+    return labels(facts).methods.get(facts.get("method", ""), "")
 
 
 def listed(headings: Sequence[Heading | None]) -> list[Heading]:
@@ -54,12 +53,12 @@ def cover(build: Build, facts: Mapping[str, str]) -> list[Xml]:
     return made
 
 
-def contents(styles: Mapping[str, str], headings: Sequence[Heading | None]) -> list[Xml]:
+def contents(styles: Mapping[str, str], facts: Mapping[str, str], headings: Sequence[Heading | None]) -> list[Xml]:
     """A table of contents that is complete as it is: links, with page numbers as soon as a program counts pages."""
     entries = listed(headings)
     if not entries:
         return []
-    made = [paragraph(styles["ContentsHeading"], run("Contents"))]
+    made = [paragraph(styles["ContentsHeading"], run(labels(facts).contents))]
     for number, heading in enumerate(entries):
         content = link(run(heading.text), anchor=heading.bookmark)
         if number == 0:
@@ -70,9 +69,7 @@ def contents(styles: Mapping[str, str], headings: Sequence[Heading | None]) -> l
     return made
 
 
-def running_titles(
-    document: Document, styles: Mapping[str, str], title: str, made_how: str, *, first_differs: bool
-) -> None:
+def running_titles(document: Document, styles: Mapping[str, str], title: str, facts: Mapping[str, str]) -> None:
     """The title above, how the document came to be and the page number below; nothing of it on a cover.
 
     A template's own header and footer stay as they are.
@@ -80,12 +77,17 @@ def running_titles(
     section = document.sections[0]
     theirs = _filled(section.header) or _filled(section.footer)
     if not theirs:
-        section.different_first_page_header_footer = first_differs
+        section.different_first_page_header_footer = "title" in facts
     if not _filled(section.header):
         _fill(section.header, styles["Header"], run(title))
     if not _filled(section.footer):
-        numbers = run("\tPage ") + field("PAGE", run("1")) + run(" of ") + field("NUMPAGES", run("1"))
-        _fill(section.footer, styles["Footer"], run(made_how) * bool(made_how) + numbers, tab=room(document)[0])
+        content = run(method(facts)) + run("\t") + _numbers(labels(facts).numbers)
+        _fill(section.footer, styles["Footer"], content, tab=room(document)[0])
+
+
+def _numbers(wording: str) -> Xml:
+    fields = {"{page}": field("PAGE", run("1")), "{pages}": field("NUMPAGES", run("1"))}
+    return "".join(fields.get(part) or run(part) for part in FIELD.split(wording) if part)
 
 
 def _filled(part: _BaseHeaderFooter) -> bool:
@@ -102,8 +104,8 @@ def _fill(part: _BaseHeaderFooter, style: str, content: Xml, tab: int = 0) -> No
     first.getparent().replace(first, made)
 
 
-def _told(name: str, value: str) -> tuple[str, str, str | None]:
-    shown = _NAMES.get(name, name.replace("_", " ").capitalize())
+def _told(name: str, value: str, words: Labels) -> tuple[str, str, str | None]:
+    shown = words.facts.get(name, name.replace("_", " ").capitalize())
     if name == "source" and "://" in value:
         return shown, unquote(value.rstrip("/").rpartition("/")[2]) or value, link_target(value)
-    return shown, _METHODS.get(value, value) if name == "method" else value, None
+    return shown, words.methods.get(value, value) if name == "method" else value, None

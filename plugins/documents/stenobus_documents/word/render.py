@@ -43,7 +43,7 @@ def render(manuscript: Manuscript, look: Look) -> Rendered:
         anchors={heading.anchor: heading for heading in found if heading},
         pictures=look.pictures,
     )
-    front = [*cover.cover(build, facts), *cover.contents(names, found)] if "title" in facts else []
+    front = [*cover.cover(build, facts), *cover.contents(names, facts, found)] if "title" in facts else []
     blocks: list[Xml] = []
     Blocks(build, blocks, page=bool(front)).walk(manuscript.tree.children)
     body = document.element.body
@@ -73,7 +73,7 @@ def finished(
         InvalidDocument: it breaks a rule of the format.
     """
     facts = manuscript.facts
-    cover.running_titles(document, names, manuscript.title, cover.method(facts), first_differs="title" in facts)
+    cover.running_titles(document, names, manuscript.title, facts)
     options.current_mode(document.settings.element)
     if "title" in facts and cover.listed(manuscript.headings):
         options.update_fields(document.settings.element)
