@@ -1,0 +1,15 @@
+"""What can go wrong while watching, each in one sentence that says what to do."""
+
+from __future__ import annotations
+
+
+class MonitorError(Exception):
+    """The base of every error of this plugin."""
+
+
+class EngineUnavailable(MonitorError):
+    """The container engine does not answer, or not as expected."""
+
+
+class NoSuchContainer(MonitorError):
+    """The engine does not know the container, or no longer."""

@@ -1,0 +1,83 @@
+"""Who depends on whom: from Compose labels, shared networks, and what handlers listen to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from .containers import Container
+
+#: The bus, which every plugin needs.
+NATS = "nats"
+
+
+@dataclass(slots=True)
+class Graph:
+    """Components and what each of them needs. A component is ``container:NAME``, ``handler:NAME``, ``stream:NAME`` …"""
+
+    _containers: dict[str, Container] = field(default_factory=dict)
+    _handlers: dict[str, str] = field(default_factory=dict)
+
+    def see(self, container: Container) -> None:
+        """Learn a container, or what it is now."""
+        self._containers[container.name] = container
+
+    def forget(self, name: str) -> None:
+        """A container was removed."""
+        self._containers.pop(name, None)
+
+    def handler(self, handler: str, plugin: str) -> None:
+        """Learn which plugin a handler belongs to."""
+        self._handlers[handler] = plugin
+
+    def needs(self, component: str) -> set[str]:
+        """Everything that a component needs, directly or through others; never itself."""
+        found: set[str] = set()
+        ahead = [component]
+        while ahead:
+            for need in self._direct(ahead.pop()):
+                if need not in found and need != component:
+                    found.add(need)
+                    ahead.append(need)
+        return found
+
+    def dependants(self, component: str) -> list[str]:
+        """Containers that need a component, those that need nothing else of them first."""
+        names = [f"container:{name}" for name in self._containers]
+        found = [name for name in names if component in self.needs(name)]
+        return sorted(found, key=lambda name: (len(self.needs(name) & set(found)), name))
+
+    def host_of(self, component: str) -> str | None:
+        """The container that a handler or plugin runs in, as a component; None when no label says so."""
+        kind, _, name = component.partition(":")
+        plugin = self._handlers.get(name, name) if kind == "handler" else name
+        hosts = [each for each in self._containers.values() if plugin in each.plugins]
+        return f"container:{hosts[0].name}" if hosts and kind in {"handler", "plugin"} else None
+
+    def shares_network(self, name: str) -> list[str]:
+        """Containers that live in the network of another one, and are cut off when it is restarted."""
+        owner = self._containers.get(name)
+        ids = {name, owner.id} if owner else {name}
+        return sorted(each.name for each in self._containers.values() if each.network_of in ids)
+
+    def _direct(self, component: str) -> Iterable[str]:
+        kind, _, name = component.partition(":")
+        if kind in {"handler", "plugin"}:
+            hosts = [each for each in self._containers.values() if self._handlers.get(name, name) in each.plugins]
+            yield from (f"container:{each.name}" for each in hosts)
+            yield from (f"container:{each}" for each in self._named(NATS, ""))
+        elif kind in {"stream", "consumer"}:
+            yield from (f"container:{each}" for each in self._named(NATS, ""))
+        elif kind == "container" and (container := self._containers.get(name)) is not None:
+            for service in container.needs:
+                yield from (f"container:{each}" for each in self._named(service, container.project))
+            if container.network_of:
+                owner = container.network_of
+                yield from (
+                    f"container:{each.name}" for each in self._containers.values() if owner in {each.id, each.name}
+                )
+
+    def _named(self, service: str, project: str) -> Iterable[str]:
+        for each in self._containers.values():
+            if service in {each.service, each.name} and (not project or each.project == project):
+                yield each.name

@@ -1,0 +1,110 @@
+"""What the monitor must not forget: incidents, the rules' states, silences. One bucket, which `nats kv` can read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Final, TypeVar
+
+import structlog
+from nats.errors import Error as NatsError
+from nats.js.errors import KeyNotFoundError
+from nats.js.kv import KeyValue
+from pydantic import BaseModel, JsonValue, ValidationError
+
+from stenobus_bus import Bus, ServerUnavailable, apply, direct
+from stenobus_bus.topology import key_value
+
+from .incidents import Entry
+from .silences import Silence
+
+log = structlog.get_logger(__name__)
+M = TypeVar("M", bound=BaseModel)
+
+BUCKET: Final = "stenobus_monitor"
+#: Seconds a key is kept after its last change.
+TTL: Final = 90 * 86_400.0
+
+
+class Store:
+    """The bucket. Every method raises ServerUnavailable when the server does not answer.
+
+    ::
+
+        incident.<id>   rule.<name>   place.<collector>   silence.<id>
+    """
+
+    def __init__(self, bus: Bus, bucket: KeyValue) -> None:
+        self._bus, self._bucket = bus, bucket
+
+    @classmethod
+    async def open(cls, bus: Bus, replicas: int = 1) -> Store:
+        """The store of a bus; its bucket is made when it is not there yet."""
+        spec = key_value(BUCKET, ttl=TTL)
+        await apply(bus, [type(spec)(spec.name, spec.subjects, spec.required, spec.initial, replicas)])
+        return cls(bus, await bus.bucket(BUCKET))
+
+    async def put_incident(self, entry: Entry) -> None:
+        """Keep an incident as it is."""
+        await self._put(f"incident.{entry.incident.incident_id}", entry.model_dump_json(exclude_none=True))
+
+    async def incident(self, incident_id: str) -> Entry | None:
+        """One incident, None when it is not known."""
+        text = await self._get(f"incident.{incident_id}")
+        return Entry.model_validate_json(text) if text is not None else None
+
+    async def incidents(self) -> list[Entry]:
+        """All incidents that are remembered, the oldest first."""
+        found = [entry async for entry in self._all("incident.>", Entry)]
+        return sorted(found, key=lambda entry: entry.incident.started_at)
+
+    async def put_silence(self, silence: Silence) -> None:
+        """Keep a silence, in place of one of its id."""
+        await self._put(f"silence.{silence.id}", silence.model_dump_json())
+
+    async def silences(self) -> list[Silence]:
+        """All silences, those that are over as well."""
+        return [silence async for silence in self._all("silence.>", Silence)]
+
+    async def put(self, key: str, value: JsonValue) -> None:
+        """Keep a value under a key such as ``rule.deaths``."""
+        await self._put(key, json.dumps(value))
+
+    async def get(self, key: str) -> JsonValue:
+        """The value of a key, None when there is none."""
+        text = await self._get(key)
+        try:
+            value: JsonValue = json.loads(text) if text is not None else None
+        except ValueError:
+            log.warning("store.damaged", key=key)
+            return None
+        return value
+
+    async def _put(self, key: str, text: str) -> None:
+        try:
+            await self._bucket.put(key, text.encode())
+        except (NatsError, OSError) as error:
+            raise _silent(error) from error
+
+    async def _get(self, key: str) -> bytes | None:
+        try:
+            return (await self._bucket.get(key)).value
+        except KeyNotFoundError:
+            return None
+        except (NatsError, OSError) as error:
+            raise _silent(error) from error
+
+    async def _all(self, keys: str, shape: type[M]) -> AsyncIterator[M]:
+        try:
+            async for message in direct.messages(self._bus.nc, f"KV_{BUCKET}", f"$KV.{BUCKET}.{keys}"):
+                try:
+                    if message.data:  # a deleted key is empty
+                        yield shape.model_validate_json(message.data)
+                except ValidationError:
+                    log.warning("store.damaged", subject=message.subject)
+        except (NatsError, TimeoutError) as error:
+            raise _silent(error) from error
+
+
+def _silent(error: Exception) -> ServerUnavailable:
+    return ServerUnavailable(f"The bucket {BUCKET} does not answer ({type(error).__name__}).")

@@ -1,0 +1,207 @@
+"""The watch: collectors feed rules, rules feed incidents, incidents go onto the bus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, TextIO
+
+import structlog
+from pydantic import JsonValue
+
+from stenobus_bus import Bus, BusError, Envelope
+from stenobus_bus.envelope import derived_id
+from stenobus_contracts import MonitorIncident
+
+from .alerts import alert_line
+from .collectors import Collector
+from .errors import MonitorError
+from .findings import Finding
+from .graph import Graph
+from .incidents import Entry, Incidents, Policy
+from .observations import (
+    CollectorState,
+    ContainerDied,
+    ContainerGone,
+    ContainerHealth,
+    ContainerSeen,
+    ContainerStarted,
+    Observation,
+)
+from .rules import Rule
+from .silences import Silence
+from .store import Store
+
+log = structlog.get_logger(__name__)
+
+SOURCE: Final = "stenobus/monitor"
+#: Observations that may wait; whoever looks then waits, too.
+_QUEUE: Final = 10_000
+#: Seconds between two ticks, and between two while an incident waits to be told.
+_TICK, _HURRY = 1.0, 0.05
+#: Seconds until a collector that failed is started again.
+_AGAIN: Final = 5.0
+#: Seconds between two looks at the silences, and two writes of the rules' states.
+_SILENCES, _STATES = timedelta(seconds=5), timedelta(seconds=5)
+#: Seconds the bus gets to take one incident before it is told without it.
+_DEADLINE: Final = 5.0
+
+
+class Watch:
+    """Everything that runs while the monitor runs.
+
+    Args:
+        places: where collectors are, by name, so that they go on from there after a restart.
+        out: where incidents are told that the bus does not take.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        store: Store,
+        collectors: Sequence[Collector],
+        rules: Sequence[Rule],
+        policy: Policy,
+        *,
+        places: Mapping[str, Callable[[], JsonValue]] | None = None,
+        out: TextIO,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._bus, self._store, self._collectors, self._rules = bus, store, collectors, rules
+        self._places, self._out, self._clock = places or {}, out, clock
+        self.graph = Graph()
+        self._silences: list[Silence] = []
+        self.incidents = Incidents(self.graph, policy, lambda: self._silences)
+        self._queue: asyncio.Queue[Observation] = asyncio.Queue(_QUEUE)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._kept: dict[str, JsonValue] = {}
+        self._ticked = self._looked = self._stated = datetime.min.replace(tzinfo=UTC)
+        #: Incidents that were told without the bus, by id and revision.
+        self._told: set[tuple[str, int]] = set()
+
+    async def start(self) -> None:
+        """Go on where the process before this one ended. Raises ServerUnavailable."""
+        self.incidents.restore(await self._store.incidents())
+        for rule in self._rules:
+            if (state := await self._store.get(f"rule.{rule.name}")) is not None:
+                rule.restore(state)
+        self._tasks = [
+            asyncio.create_task(self._work()),
+            *(asyncio.create_task(self._look(c)) for c in self._collectors),
+        ]
+
+    async def stop(self) -> None:
+        """Look no more; what is known is written down."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            await self._keep_states()
+        except BusError as error:
+            log.warning("monitor.not_kept", error=str(error))
+
+    def observe(self, seen: Observation) -> None:
+        """Let the graph and every rule see something."""
+        match seen:
+            case ContainerSeen() | ContainerStarted() | ContainerDied() | ContainerHealth():
+                self.graph.see(seen.container)
+            case ContainerGone(name=name):
+                self.graph.forget(name)
+            case _:
+                pass
+        for rule in self._rules:
+            self._take(rule, rule.observe, seen)
+
+    def tick(self, now: datetime) -> list[Entry]:
+        """Let the time pass. Returns incidents that are to be published."""
+        for rule in self._rules:
+            self._take(rule, rule.tick, now)
+        return self.incidents.tick(now)
+
+    def _take(self, rule: Rule, look: Callable[..., Iterable[Finding]], what: object) -> None:
+        try:
+            for finding in look(what):
+                self.incidents.take(finding)
+        except Exception:  # one rule's mistake must not make the others blind
+            log.exception("monitor.rule_failed", rule=rule.name)
+
+    # --- tasks -------------------------------------------------------------------------------------------------------
+
+    async def _look(self, collector: Collector) -> None:
+        """Run a collector for ever, and tell when it cannot see."""
+        while True:
+            try:
+                await self._queue.put(CollectorState(at=self._clock(), collector=collector.name, trouble=None))
+                await collector.run(self._queue.put)
+                trouble = "it ended"
+            except* (MonitorError, BusError) as several:
+                trouble = str(several.exceptions[0])
+            except* Exception as several:
+                log.exception("monitor.collector_failed", collector=collector.name)
+                trouble = f"{type(several.exceptions[0]).__name__}: {several.exceptions[0]}"
+            await self._queue.put(CollectorState(at=self._clock(), collector=collector.name, trouble=trouble))
+            await asyncio.sleep(_AGAIN)
+
+    async def _work(self) -> None:
+        while True:
+            waiting = any(entry.status == "waiting" for entry in self.incidents.entries.values())
+            try:
+                async with asyncio.timeout(_HURRY if waiting else _TICK):
+                    self.observe(await self._queue.get())
+                while not self._queue.empty():
+                    self.observe(self._queue.get_nowait())
+            except TimeoutError:
+                pass  # nothing was seen, and time passed
+            await self._pass(self._clock())
+
+    async def _pass(self, now: datetime) -> None:
+        """One round: the rules hear of the time once a second, incidents go out, what changed is kept."""
+        if (now - self._ticked).total_seconds() >= _TICK:
+            self._ticked = now
+            due = self.tick(now)
+        else:
+            due = self.incidents.tick(now)
+        try:
+            for entry in due:
+                await self._publish(entry)
+            if now - self._looked >= _SILENCES:
+                self._silences, self._looked = await self._store.silences(), now
+            if now - self._stated >= _STATES:
+                self._stated = now
+                await self._keep_states()
+        except BusError as error:
+            log.warning("monitor.bus_trouble", error=str(error))
+            self._tell_without_bus(due)
+
+    async def _publish(self, entry: Entry) -> None:
+        """Keep, publish, remember that it is published: a death in between repeats it under the same id."""
+        incident = entry.incident
+        await self._store.put_incident(entry)
+        event_id = derived_id(incident.incident_id, incident.revision)
+        envelope = Envelope.new(incident, SOURCE, run=f"incident-{incident.incident_id}", id=event_id)
+        await self._bus.publish(incident, envelope, deadline=_DEADLINE)
+        self.incidents.settle(entry, incident.revision)
+        await self._store.put_incident(entry)
+
+    def _tell_without_bus(self, due: list[Entry]) -> None:
+        """The bus itself may be what is wrong: then nobody would hear of it."""
+        for entry in due:
+            key = entry.incident.incident_id, entry.incident.revision
+            if entry.due and key not in self._told and speaks(entry.incident):
+                self._told.add(key)
+                print(alert_line(entry.incident), file=self._out, flush=True)
+
+    async def _keep_states(self) -> None:
+        values = {f"rule.{rule.name}": rule.state() for rule in self._rules}
+        values |= {f"place.{name}": place() for name, place in self._places.items()}
+        for key, value in values.items():
+            if value is not None and self._kept.get(key) != value:
+                await self._store.put(key, value)
+                self._kept[key] = value
+
+
+def speaks(incident: MonitorIncident) -> bool:
+    """Whether people want to hear of it: not of what follows from something they heard of, nor what they silenced."""
+    return not incident.silenced and incident.caused_by is None
