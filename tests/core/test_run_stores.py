@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -260,9 +261,7 @@ async def test_copies_that_cannot_be_read_hide_nothing_that_the_bus_knows(
 ) -> None:
     services = await Services.open(settings, stage.bus)
     shelf.trouble = RetryableError("it is throttled.")
-    reading = Services(
-        services.settings, services.bus, services.blobs, services.runs, {"shelf": shelf}, services.facts, services.cache
-    )
+    reading = replace(services, copies={"shelf": shelf})
     await services.runs.put(step("known", started=datetime.now(UTC)))
     assert await reading.latest(5) == ["known"]
     assert [found.run for found in await reading.steps("known")] == ["known"]

@@ -13,10 +13,10 @@ from rich.progress import Progress as Bars
 from stenobus_contracts import LlmRequest
 
 from ..runs import Step
+from ..watching import WAITING
 
-#: How a request to a model begins to say that it may not be sent yet.
-_WAITING = "waiting for "
-_MARKS = {"running": "…", "retrying": "↻", "done": "✓", "failed": "✗"}
+#: A character for each status.
+MARKS = {"running": "…", "retrying": "↻", "done": "✓", "failed": "✗"}
 
 
 class Progress:
@@ -60,7 +60,7 @@ class Progress:
         """Show a change."""
         if step.subject in LlmRequest.subjects():
             asker, said = self._asking.get(step.causation or ""), step.message or ""
-            if asker is not None and asker.status == step.status == "running" and said.startswith(_WAITING):
+            if asker is not None and asker.status == step.status == "running" and said.startswith(WAITING):
                 self._show(asker, said)
             return  # the rest shows in its stage's own progress
         self._asking[step.event_id] = step
@@ -73,7 +73,7 @@ class Progress:
             self._said[step.key] = (step.status, note)
             took = f" in {step.seconds:.1f} s" if step.seconds is not None else ""
             self._console.print(
-                f"{_MARKS[step.status]} {step.handler}{took}{f': {note}' if note else ''}", soft_wrap=True
+                f"{MARKS[step.status]} {step.handler}{took}{f': {note}' if note else ''}", soft_wrap=True
             )
 
     def _add(self, name: str) -> TaskID:
@@ -85,6 +85,6 @@ class Progress:
         assert task is not None
         if not self._bars.tasks[self._bars.task_ids.index(task)].started:
             self._bars.start_task(task)
-        self._bars.update(task, completed=step.progress, mark=_MARKS[step.status], note=note)
+        self._bars.update(task, completed=step.progress, mark=MARKS[step.status], note=note)
         if step.status in {"done", "failed"}:
             self._bars.stop_task(task)

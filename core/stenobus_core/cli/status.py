@@ -15,18 +15,29 @@ from ..runs import Step
 from ..service import Alive, alive
 from ..services import Services
 from ..settings import CoreSettings
+from ..watching import overall
 from .running import print_json, run, services, settings
+from .watch import follow
 
 
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def status(run_id: str | None, as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Follow RUN, or the latest one, until it ends; exits with 1 if it failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document; with --watch one a line, per change.")
+def status(run_id: str | None, watch: bool, as_json: bool) -> None:
     """Show the running services and the latest runs, or the steps of one run.
 
     The same is visible with `nats micro ls` and `nats kv watch stenobus_runs`.
     """
-    run(_status(settings(), run_id, as_json))
+    found = settings()
+    if watch:
+        raise SystemExit(0 if run(_watch(found, run_id, as_json)) else 1)
+    run(_status(found, run_id, as_json))
+
+
+async def _watch(found: CoreSettings, run_id: str | None, as_json: bool) -> bool:
+    async with services(found) as (_, opened):
+        return await follow(opened, run_id, as_json=as_json)
 
 
 async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> None:
@@ -57,16 +68,10 @@ async def _status(found: CoreSettings, run_id: str | None, as_json: bool) -> Non
 async def _runs(opened: Services, limit: int = 20) -> list[dict[str, Any]]:
     groups = {name: await opened.steps(name) for name in await opened.latest(limit)}
     return [
-        {"run": name, "status": _overall(group), "steps": len(group), "started": group[0].started}
+        {"run": name, "status": overall(group), "steps": len(group), "started": group[0].started}
         for name, group in groups.items()
         if group
     ]
-
-
-def _overall(steps: list[Step]) -> str:
-    latest = {(step.handler, step.event_id): step.status for step in steps}  # a replay makes up for what failed before
-    states = set(latest.values())
-    return next((state for state in ("failed", "retrying", "running") if state in states), "done")
 
 
 def _steps(steps: list[Step]) -> Table:
