@@ -37,8 +37,9 @@ lint: setup
 		examples/word-count-plugin/stenobus_wordcount examples/outline-plugin/stenobus_timeline
 	$(BIN)/lint-imports --no-logo
 
+# Side by side, a file at a time: every process has servers of its own.
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 # A real vLLM server on the CPU, in an environment of its own (2 GB of packages).
 test-vllm: setup
