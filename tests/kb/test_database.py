@@ -16,9 +16,8 @@ from stenobus_kb import database
 from stenobus_kb.chunk import Chunk
 from stenobus_kb.errors import IndexMissing, IndexUnusable
 from stenobus_kb.index import Index
-from stenobus_kb.search import search
 
-from .conftest import Put, document
+from .conftest import Put, document, search
 
 NOBODY = 65534
 

@@ -14,10 +14,9 @@ import apsw
 import pytest
 
 from stenobus_kb.chunk import Chunk
-from stenobus_kb.index import Index
-from stenobus_kb.search import search
+from stenobus_kb.index import Index, Order
 
-from .conftest import Put, document
+from .conftest import Put, document, search
 
 #: Opens an index and dies by SIGKILL: at a change of a row, or with everything written but the commit.
 DYING_WRITER = """
@@ -25,7 +24,7 @@ import os, signal, sys
 from pathlib import Path
 from stenobus_contracts import BlobRef, KbDocument
 from stenobus_kb.chunk import Chunk
-from stenobus_kb.index import Index
+from stenobus_kb.index import Index, Order
 
 path, when = Path(sys.argv[1]), sys.argv[2]
 index = Index(path)
@@ -87,8 +86,9 @@ def test_a_new_title_or_address_is_a_new_version(put: Put, change: dict[str, str
 def test_only_outdated_documents_need_their_content(index: Index, put: Put) -> None:
     put("a", "text")
     documents = [document("a", "text"), document("a", "newer"), document("b", "text")]
-    assert index.outdated("documents", documents) == documents[1:]
-    assert index.outdated("elsewhere", documents) == documents
+    assert index.compare(Order("1", "documents"), documents).outdated == documents[1:]
+    assert index.compare(Order("2", "elsewhere"), documents).outdated == documents[1:]
+    assert index.compare(Order("3", "documents"), documents[:1]).settled == {"a"}
 
 
 def test_a_deleted_document_leaves_nothing_behind(index: Index, put: Put, other: apsw.Connection) -> None:

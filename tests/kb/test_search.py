@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from stenobus_kb.errors import IndexMissing
 from stenobus_kb.query import MAX_TERMS, expressions
-from stenobus_kb.search import Hit, search
+from stenobus_kb.search import Hit
 
-from .conftest import Put
+from .conftest import Put, search
 
 REPORT = """# Checkout outage
 

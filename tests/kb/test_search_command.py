@@ -41,7 +41,7 @@ def test_programs_get_one_json_document(run: Run, put: Put) -> None:
     result = run("disk", "--json")
     found = json.loads(result.stdout)
     [hit] = found.pop("results")
-    assert found == {"query": "disk", "collection": None} and hit.pop("score") > 0
+    assert found == {"query": "disk", "collection": None, "more": False} and hit.pop("score") > 0
     assert hit == {
         "document": "talk",
         "collection": "documents",
@@ -51,6 +51,8 @@ def test_programs_get_one_json_document(run: Run, put: Put) -> None:
         "highlights": [[11, 15]],
         "uri": "file:///talk.md",
         "start": 65.0,
+        "source": None,
+        "metadata": {},
     }
 
 

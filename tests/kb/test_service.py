@@ -13,7 +13,9 @@ from stenobus_bus import Bus, EmbeddedServer, Envelope
 from stenobus_contracts import BlobRef, DeadLetter, DocReady, DocumentSource, Event, KbDocument, KbSync, KbSynced, Media
 from stenobus_core import CoreSettings, Host, PluginError
 from stenobus_kb import plugin
-from stenobus_kb.search import search
+from stenobus_kb.index import Index
+
+from .conftest import search
 
 TIMEOUT = 20.0
 
@@ -30,6 +32,9 @@ class Producer:
     async def publish(self, event: Event) -> KbSynced:
         """Publish an event and wait for what it changed."""
         await self._bus.publish(event, Envelope.new(event, "test"))
+        return KbSynced.model_validate_json((await self._synced.next_msg(TIMEOUT)).data)
+
+    async def next_synced(self) -> KbSynced:
         return KbSynced.model_validate_json((await self._synced.next_msg(TIMEOUT)).data)
 
     async def publish_in_vain(self, event: Event) -> DeadLetter:
@@ -112,7 +117,7 @@ async def test_an_address_too_long_for_an_id_still_identifies(producer: Producer
 async def test_a_collection_is_brought_up_to_date(producer: Producer, path: Path) -> None:
     await producer.publish(await producer.sync(a="alpha", b="beta", c="gamma"))
     changed = await producer.publish(await producer.sync(a="alpha", b="better", d="delta", delete=("c", "unknown")))
-    assert changed.model_dump(exclude={"sink"}, exclude_none=True) == {
+    assert changed.model_dump(exclude={"sink"}, exclude_defaults=True) == {
         "collection": "handbook",
         "added": 1,
         "updated": 1,
@@ -140,6 +145,8 @@ async def test_one_bad_document_does_not_stop_the_others(producer: Producer, pat
     assert letter.reason == "permanent" and letter.attempts == 1
     assert letter.message.startswith("1 of 2 documents are not indexed:") and "is no UTF-8 text" in letter.message
     assert len(search(path, "alpha")) == 1
+    changed = await producer.next_synced()
+    assert (changed.added, changed.failed, changed.unchanged) == (1, 1, 0) and "no UTF-8 text" in changed.problems[0]
 
 
 async def test_a_document_whose_content_is_gone_is_named(producer: Producer) -> None:
@@ -178,3 +185,93 @@ def test_doctor_tells_a_damaged_index(path: Path, monkeypatch: pytest.MonkeyPatc
     path.write_bytes(b"no database" * 1000)
     monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
     assert [check.name for check in plugin.check() if not check.ok] == ["index"]
+
+
+async def many(producer: Producer, *lines: bytes, **fields: Any) -> KbSync:
+    return KbSync(collection="handbook", documents=await producer.store(b"\n".join(lines)), **fields)
+
+
+async def line(producer: Producer, name: str, text: str, **facts: Any) -> bytes:
+    return KbDocument(id=name, title=name, content=await producer.store(text), **facts).model_dump_json().encode()
+
+
+async def test_documents_beside_the_event_are_indexed(producer: Producer, path: Path) -> None:
+    lines = [await line(producer, f"d{number}", f"whale {number}") for number in range(150)]
+    changed = await producer.publish(await many(producer, *lines, b"", delete=("d3",), source="web.event", dataset="1"))
+    assert (changed.added, changed.chunks) == (150, 150)
+    changed = await producer.publish(await many(producer, *lines, source="web.event", dataset="2"))
+    assert (changed.added, changed.updated, changed.unchanged) == (0, 0, 150)
+    [hit] = search(path, "whale 77", sources=("web.event",), limit=1)
+    assert (hit.document, hit.source) == ("d77", "web.event")
+    assert search(path, "whale", sources=("other",)) == []
+
+
+async def test_of_two_lines_with_one_id_the_last_counts_and_the_event_itself_comes_last(
+    producer: Producer, path: Path
+) -> None:
+    lines = [
+        await line(producer, "a", "first"),
+        await line(producer, "a", "second"),
+        await line(producer, "b", "first"),
+    ]
+    event = KbDocument(id="b", title="b", content=await producer.store("third"))
+    changed = await producer.publish(await many(producer, *lines, upsert=(event,)))
+    assert changed.added == 2 and search(path, "first") == []
+    assert [hit.document for hit in search(path, "second") + search(path, "third")] == ["a", "b"]
+
+
+async def test_a_line_that_is_no_document_is_named_and_the_others_are_indexed(producer: Producer, path: Path) -> None:
+    letter = await producer.publish_in_vain(
+        await many(producer, await line(producer, "a", "whale"), b'{"id": "b"}', b"no json")
+    )
+    assert letter.message.startswith("2 of 3 documents are not indexed: Line 2 of nats://") and letter.attempts == 1
+    assert "title: Field required" in letter.message and "Line 3" in letter.message
+    assert len(search(path, "whale")) == 1
+
+
+async def test_a_line_without_end_is_refused(producer: Producer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stenobus_kb.incoming.MAX_LINE_BYTES", 1_000)
+    letter = await producer.publish_in_vain(await many(producer, b"x" * 1_001))
+    assert "longer than 1000 bytes" in letter.message
+
+
+async def test_too_many_lines_are_refused_and_nothing_is_shown(
+    producer: Producer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stenobus_kb.incoming.MAX_DOCUMENTS", 2)
+    lines = [await line(producer, name, "whale") for name in "abc"]
+    letter = await producer.publish_in_vain(await many(producer, *lines))
+    assert "more than 2 lines" in letter.message and search(path, "whale") == []
+
+
+async def test_a_blob_that_says_it_is_too_large_is_not_fetched(producer: Producer) -> None:
+    gone = BlobRef(uri="nats://stenobus/gone", sha256="0" * 64, size=1 << 40)
+    letter = await producer.publish_in_vain(KbSync(collection="handbook", documents=gone))
+    assert "sync it in parts" in letter.message
+
+
+async def test_documents_of_principals_are_for_them_alone(producer: Producer, path: Path) -> None:
+    await producer.publish(await many(producer, await line(producer, "a", "whale", principals=("group:board",))))
+    assert search(path, "whale", principals=("group:support",)) == []
+    assert len(search(path, "whale", principals=("group:board",))) == 1
+
+
+async def test_a_failure_in_the_middle_serves_the_old_versions(
+    producer: Producer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await producer.publish(await producer.sync(a="old whale"))
+    failing = iter([None, OSError("the disk is on fire"), None])
+    stage = Index.stage
+
+    def flaky(self: Index, *arguments: Any) -> None:
+        if len(search(path, "old whale")) != 1 or search(path, "new"):
+            raise AssertionError("readers must see the old version")
+        if problem := next(failing, None):
+            raise problem
+        stage(self, *arguments)
+
+    monkeypatch.setattr(Index, "stage", flaky)
+    lines = [await line(producer, f"d{number}", f"new whale {number}") for number in range(100)]
+    changed = await producer.publish(await many(producer, await line(producer, "a", "new whale"), *lines))
+    assert (changed.added, changed.updated) == (100, 1)
+    assert search(path, "old whale")[0].snippet.startswith("new")

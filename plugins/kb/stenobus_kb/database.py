@@ -1,4 +1,4 @@
-"""The one SQLite file: opening it safely, its schema, and its errors in plain words."""
+"""The one SQLite file: opening it safely, and its errors in plain words."""
 
 from __future__ import annotations
 
@@ -8,47 +8,18 @@ from pathlib import Path
 
 import apsw
 
+from . import schema
 from .errors import IndexMissing, IndexUnusable
+from .schema import SCHEMA_VERSION
 
-#: Raised with every change of the tables below.
-SCHEMA_VERSION = 1
 #: Tells an index from any other SQLite file: "STKB".
 APPLICATION_ID = 0x53544B42
 BUSY_TIMEOUT_MS = 10_000
 _REBUILD = "move it away, restart the kb plugin and replay its handlers kb-ready and kb-sync to build it again"
 
-# `passages` holds the text once, for matching and for snippets; its rowid is the chunk's id. Symbols (So) are token
-# characters so that emoji can be found.
-_SCHEMA = """
-CREATE TABLE documents(
-    id INTEGER PRIMARY KEY,
-    collection TEXT NOT NULL,
-    name TEXT NOT NULL,
-    title TEXT NOT NULL,
-    uri TEXT,
-    metadata TEXT NOT NULL,
-    fingerprint TEXT NOT NULL,
-    UNIQUE(collection, name)
-) STRICT;
-CREATE TABLE chunks(
-    id INTEGER PRIMARY KEY,
-    document INTEGER NOT NULL REFERENCES documents(id) ON DELETE CASCADE,
-    position INTEGER NOT NULL,
-    start REAL,
-    weight REAL NOT NULL,
-    UNIQUE(document, position)
-) STRICT;
-CREATE VIRTUAL TABLE passages USING fts5(
-    title, heading, body, tokenize = "unicode61 remove_diacritics 2 categories 'L* N* Co So'"
-);
-CREATE TRIGGER chunk_deleted AFTER DELETE ON chunks BEGIN
-    DELETE FROM passages WHERE rowid = old.id;
-END;
-"""
-
 
 def open_writer(path: Path) -> apsw.Connection:
-    """A connection that may write; makes the folder and the file when they are missing.
+    """A connection that may write; makes the folder and the file when they are missing, migrates an earlier schema.
 
     Raises:
         IndexUnusable: the place is not writable, or the file is damaged, foreign or of another schema.
@@ -60,9 +31,15 @@ def open_writer(path: Path) -> apsw.Connection:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             connection.transaction_mode = "IMMEDIATE"  # a lock upgrade in mid-transaction cannot wait its turn
             with connection:
-                if not _is_ours(connection, path):
-                    connection.execute(_SCHEMA)
+                version = _version(connection, path)
+                if version is None:
+                    schema.create(connection)
                     connection.pragma("application_id", APPLICATION_ID)
+                elif version in schema.KNOWN:
+                    schema.migrate(connection, version)
+                elif version != SCHEMA_VERSION:
+                    raise _other_schema(path, version)
+                if version != SCHEMA_VERSION:
                     connection.pragma("user_version", SCHEMA_VERSION)
             connection.pragma("journal_mode", "wal")
             # An event is acknowledged after its commit, so the commit has to outlive a power cut.
@@ -88,8 +65,11 @@ def open_reader(path: Path) -> apsw.Connection:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
             connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            if not _is_ours(connection, path):
+            version = _version(connection, path)
+            if version is None:
                 raise missing
+            if version != SCHEMA_VERSION:
+                raise _other_schema(path, version)
         except BaseException:
             connection.close()
             raise
@@ -122,16 +102,22 @@ def explained(path: Path) -> Iterator[None]:
         raise IndexUnusable(f"The index {path} failed ({error}): see the disk's health and try again.") from error
 
 
-def _is_ours(connection: apsw.Connection, path: Path) -> bool:
-    """Whether the file holds our tables; False when it holds nothing at all."""
+def _version(connection: apsw.Connection, path: Path) -> int | None:
+    """The schema of our tables; None when the file holds nothing at all."""
     if connection.pragma("application_id") != APPLICATION_ID:
         if connection.execute("SELECT count(*) FROM sqlite_schema").get:
             raise IndexUnusable(f"{path} is a SQLite file of something else: set STENOBUS_KB_PATH to another file.")
-        return False
-    version = connection.pragma("user_version")
-    if version != SCHEMA_VERSION:
-        raise IndexUnusable(
-            f"The index {path} has schema {version} and this release works with schema {SCHEMA_VERSION}: use the "
-            f"release that wrote it, or {_REBUILD}."
-        )
-    return True
+        return None
+    version: int = connection.pragma("user_version")
+    return version
+
+
+def _other_schema(path: Path, version: int) -> IndexUnusable:
+    advice = (
+        "start the kb plugin of this release, which migrates it"
+        if version in schema.KNOWN
+        else f"use the release that wrote it, or {_REBUILD}"
+    )
+    return IndexUnusable(
+        f"The index {path} has schema {version} and this release works with schema {SCHEMA_VERSION}: {advice}."
+    )

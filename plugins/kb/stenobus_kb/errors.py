@@ -13,3 +13,7 @@ class IndexMissing(KbError):
 
 class IndexUnusable(KbError):
     """The index cannot be opened, read or written."""
+
+
+class StagingLost(KbError):
+    """What a sync had staged was removed meanwhile: the sync has to be run again."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from .errors import KbError
 from .judged import Qrels
-from .search import search
+from .search import Query, search
 
 #: The measures, in the words of ir_measures.
 MEASURES: Final = ("nDCG@10", "R@50", "RR@10")
@@ -65,9 +65,10 @@ def run(index: Path, queries: Mapping[str, str], collection: str | None = None) 
         IndexMissing, IndexUnusable: as the search does.
     """
     found: dict[str, dict[str, float]] = {}
+    collections = (collection,) if collection else None
     for name, text in queries.items():
         ranked: dict[str, float] = {}
-        for hit in search(index, text, collection=collection, limit=_PASSAGES):
+        for hit in search(index, Query(text, collections=collections, limit=_PASSAGES)).hits:
             # The order counts, whatever scale the scores have: a document is as good as its best passage.
             ranked.setdefault(hit.document, float(_PASSAGES - len(ranked)))
         found[name] = dict(list(ranked.items())[:DEPTH])

@@ -1,22 +1,84 @@
-"""The local index: documents and their chunks, replaced version by version and found by words."""
+"""The local index: versions of documents are staged beside those that are found, and take their place all at once."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from stenobus_contracts import KbDocument
 
 from . import chunk
 from .chunk import Chunk
 from .database import explained, open_writer
-from .text import clean, cut
+from .errors import StagingLost
+from .text import clean, cut, digest
 
 Outcome = Literal["added", "updated", "unchanged"]
+
+#: Unfinished syncs whose event is this many syncs behind have been given up: what they staged is removed.
+ABANDONED_AFTER = 20
+#: Revisions that a reader may be behind without reading everything anew.
+REVISIONS_KEPT = 1_000
+#: Finished syncs whose outcome is remembered, for events that are delivered again.
+SYNCS_KEPT = 1_000
+_SWEPT_AT_ONCE = 200
+
+
+class Prepared(NamedTuple):
+    """A document's version, ready to be staged."""
+
+    document: KbDocument
+    chunks: Sequence[Chunk]
+
+    @property
+    def title(self) -> str:
+        """The title as it is indexed."""
+        return clean(self.document.title)
+
+    def texts(self) -> list[tuple[str, str, str]]:
+        """Title, heading path and text of every chunk: what is matched, shown and embedded."""
+        return [(self.title, " › ".join(part.headings), part.text) for part in self.chunks]
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a sync changed, in documents."""
+
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A sync as its event has it.
+
+    Args:
+        event: id of the event; the same id goes on where an earlier attempt was broken off.
+    """
+
+    event: str
+    collection: str
+    source: str | None = None
+    dataset: str | None = None
+
+
+class Comparison(NamedTuple):
+    """Documents of a sync beside what the index holds."""
+
+    #: Neither live nor staged in this very version.
+    outdated: list[KbDocument]
+    #: Ids of those that an earlier attempt at the same event has staged.
+    staged: set[str]
+    #: Ids of those that are live as they should be.
+    settled: set[str]
 
 
 class Index:
@@ -29,73 +91,248 @@ class Index:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connection = open_writer(path)
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def close(self) -> None:
         """Close the file."""
         with self._lock:
             self.connection.close()
 
-    def outdated(self, collection: str, documents: Iterable[KbDocument]) -> list[KbDocument]:
-        """Those of the documents that the index does not hold in this very version."""
+    def outcome(self, order: Order) -> Changes | None:
+        """What the order changed, when it has been carried out already."""
         with self._lock, explained(self.path):
-            return [
-                document
-                for document in documents
-                if self._fingerprint(collection, document.id) != _fingerprint(document)
-            ]
+            found = self.connection.execute("SELECT changes FROM syncs WHERE event = ?", (order.event,)).get
+            return Changes(**json.loads(found)) if found else None
+
+    def compare(self, order: Order, documents: Iterable[KbDocument]) -> Comparison:
+        """Which of the documents have to be staged. Of documents with one id, the last one that is compared counts."""
+        found = Comparison([], set(), set())
+        with self._lock, explained(self.path):
+            sync = self._sync(order)
+            for document in {document.id: document for document in documents}.values():
+                wanted = _fingerprint(document, order.source)
+                waiting = self._staged(sync, document.id)
+                if self._live(order.collection, document.id) == wanted:
+                    found.settled.add(document.id)
+                    if waiting is not None:  # an earlier line had another version
+                        self._unstage(sync, document.id)
+                elif waiting == wanted:
+                    found.staged.add(document.id)
+                else:
+                    found.outdated.append(document)
+        return found
+
+    def stage(self, order: Order, documents: Iterable[Prepared]) -> None:
+        """Write versions that nobody finds before :meth:`flip`."""
+        with self._lock, explained(self.path), self.connection:
+            self._stage(order, documents)
+
+    def flip(
+        self, order: Order, staged: int, delete: Iterable[str] = (), *, unchanged: int = 0, complete: bool = True
+    ) -> Changes:
+        """Let all staged versions take the place of the old ones and remove documents, in one transaction.
+
+        Args:
+            order: the sync.
+            staged: number of documents that have been staged for it.
+            delete: ids to remove; they are kept for ``stenobus kb restore``.
+            unchanged: number of documents that were live already, to be told with the rest.
+            complete: remember the order as carried out; otherwise the same event works again.
+
+        Raises:
+            StagingLost: something that had been staged is not there any more.
+        """
+        with self._lock, explained(self.path):
+            unwanted = [name for name in delete if self._live(order.collection, name) is not None]
+            if not staged and not unwanted:
+                return Changes(unchanged=unchanged)  # an unchanged run writes nothing
+            with self.connection:
+                added, updated = self._flip(order, staged, unwanted)
+                changes = Changes(added, updated, unchanged, len(unwanted))
+                if complete:
+                    self.connection.execute(
+                        "UPDATE syncs SET changes = ? WHERE event = ?", (json.dumps(asdict(changes)), order.event)
+                    )
+            self._sweep()
+            return changes
 
     def put(self, collection: str, document: KbDocument, chunks: Sequence[Chunk]) -> Outcome:
         """Add a document, or replace it: readers see the old version or the new one, whatever happens in between."""
-        fingerprint, title = _fingerprint(document), clean(document.title)
-        with self._lock, explained(self.path), self.connection:
-            known = self._fingerprint(collection, document.id)
-            if known == fingerprint:
+        with self._lock, explained(self.path):
+            known, wanted = self._live(collection, document.id), _fingerprint(document, None)
+            if known == wanted:
                 return "unchanged"
-            [(row,)] = self.connection.execute(
-                "INSERT INTO documents(collection, name, title, uri, metadata, fingerprint) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT(collection, name) DO UPDATE SET title = excluded.title, uri = excluded.uri,"
-                " metadata = excluded.metadata, fingerprint = excluded.fingerprint RETURNING id",
-                (collection, document.id, title, document.uri, json.dumps(document.metadata), fingerprint),
-            )
-            self.connection.execute("DELETE FROM chunks WHERE document = ?", (row,))
-            for position, part in enumerate(chunks):
-                self.connection.execute(
-                    "INSERT INTO chunks(document, position, start, weight) VALUES (?, ?, ?, ?)",
-                    (row, position, part.start, part.weight),
-                )
-                self.connection.execute(
-                    "INSERT INTO passages(rowid, title, heading, body) VALUES (?, ?, ?, ?)",
-                    (self.connection.last_insert_rowid(), cut(title), cut(" › ".join(part.headings)), cut(part.text)),
-                )
+            order = Order(f"put:{wanted}:{time.time_ns()}", collection)
+            with self.connection:
+                self._stage(order, [Prepared(document, chunks)])
+                self._flip(order, 1, [])
+            self._sweep()
         return "added" if known is None else "updated"
 
     def delete(self, collection: str, ids: Iterable[str]) -> int:
         """Remove documents; returns how many of them were there."""
-        removed = 0
-        with self._lock, explained(self.path), self.connection:
-            for name in ids:
-                self.connection.execute("DELETE FROM documents WHERE collection = ? AND name = ?", (collection, name))
-                removed += self.connection.changes()
-        return removed
+        return self.flip(Order(f"delete:{time.time_ns()}", collection), 0, ids).deleted
 
     def size(self, collection: str) -> int:
         """Number of chunks in a collection."""
         with self._lock, explained(self.path):
             count: int = self.connection.execute(
-                "SELECT count(*) FROM chunks JOIN documents ON documents.id = chunks.document WHERE collection = ?",
+                "SELECT count(*) FROM chunks JOIN documents ON documents.id = chunks.document"
+                " WHERE collection = ? AND live",
                 (collection,),
             ).get
             return count
 
-    def _fingerprint(self, collection: str, name: str) -> str | None:
+    def _sync(self, order: Order) -> int | None:
+        found: int | None = self.connection.execute("SELECT id FROM syncs WHERE event = ?", (order.event,)).get
+        return found
+
+    def _live(self, collection: str, name: str) -> str | None:
         found: str | None = self.connection.execute(
-            "SELECT fingerprint FROM documents WHERE collection = ? AND name = ?", (collection, name)
+            "SELECT fingerprint FROM documents WHERE collection = ? AND name = ? AND live", (collection, name)
         ).get
         return found
 
+    def _staged(self, sync: int | None, name: str) -> str | None:
+        found: str | None = self.connection.execute(
+            "SELECT fingerprint FROM documents WHERE sync = ? AND name = ? AND born IS NULL", (sync, name)
+        ).get
+        return found
 
-def _fingerprint(document: KbDocument) -> str:
+    def _unstage(self, sync: int | None, name: str) -> None:
+        self.connection.execute("DELETE FROM documents WHERE sync = ? AND name = ? AND born IS NULL", (sync, name))
+
+    def _begun(self, order: Order) -> int:
+        sync = self._sync(order)
+        if sync is None:
+            self.connection.execute(
+                "INSERT INTO syncs(event, collection) VALUES (?, ?)", (order.event, order.collection)
+            )
+            sync = self.connection.last_insert_rowid()
+        return sync
+
+    def _stage(self, order: Order, documents: Iterable[Prepared]) -> None:
+        sync = self._begun(order)
+        for prepared in documents:
+            document = prepared.document
+            self._unstage(sync, document.id)
+            self.connection.execute(
+                "INSERT INTO documents(collection, name, source, dataset, title, uri, metadata, principals, content,"
+                " fingerprint, sync) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    order.collection,
+                    document.id,
+                    order.source,
+                    order.dataset,
+                    prepared.title,
+                    document.uri,
+                    json.dumps(document.metadata),
+                    json.dumps(document.principals),
+                    document.content.model_dump_json(exclude_none=True),
+                    _fingerprint(document, order.source),
+                    sync,
+                ),
+            )
+            row = self.connection.last_insert_rowid()
+            for position, (part, texts) in enumerate(zip(prepared.chunks, prepared.texts(), strict=True)):
+                self.connection.execute(
+                    "INSERT INTO chunks(document, position, start, weight, digest) VALUES (?, ?, ?, ?, ?)",
+                    (row, position, part.start, part.weight, digest(*texts)),
+                )
+                self.connection.execute(
+                    "INSERT INTO passages(rowid, title, heading, body) VALUES (?, ?, ?, ?)",
+                    (self.connection.last_insert_rowid(), *map(cut, texts)),
+                )
+
+    def _flip(self, order: Order, staged: int, unwanted: Sequence[str]) -> tuple[int, int]:
+        """Returns how many documents are new, and how many replace one."""
+        sync = self._begun(order)
+        there: int = self.connection.execute(
+            "SELECT count(*) FROM documents WHERE sync = ? AND born IS NULL", (sync,)
+        ).get
+        if there != staged:
+            raise StagingLost(f"{staged - there} of {staged} documents must be staged again: they were given up.")
+        revision: int = self.connection.execute("UPDATE state SET revision = revision + 1 RETURNING revision").get
+        self.connection.execute(
+            "INSERT INTO departures SELECT ?, old.id FROM documents AS new JOIN documents AS old"
+            " ON old.collection = new.collection AND old.name = new.name AND old.live"
+            " WHERE new.sync = ? AND new.born IS NULL",
+            (revision, sync),
+        )
+        updated = self.connection.changes()
+        for name in unwanted:
+            self._remove(order.collection, name, sync, revision)
+        self.connection.execute(
+            "UPDATE documents SET live = 0 WHERE id IN (SELECT document FROM departures WHERE revision = ?)",
+            (revision,),
+        )
+        self.connection.execute(
+            "DELETE FROM absences WHERE collection = ? AND name IN"
+            " (SELECT name FROM documents WHERE sync = ? AND born IS NULL)",
+            (order.collection, sync),
+        )
+        self.connection.execute(
+            "UPDATE documents SET live = 1, born = ? WHERE sync = ? AND born IS NULL", (revision, sync)
+        )
+        return staged - updated, updated
+
+    def _remove(self, collection: str, name: str, sync: int, revision: int) -> None:
+        [(row, source, title, uri, metadata, principals, content)] = self.connection.execute(
+            "SELECT id, source, title, uri, metadata, principals, content FROM documents"
+            " WHERE collection = ? AND name = ? AND live",
+            (collection, name),
+        )
+        self.connection.execute("INSERT INTO departures VALUES (?, ?)", (revision, row))
+        self.connection.execute("DELETE FROM absences WHERE collection = ? AND name = ?", (collection, name))
+        if content is None:  # indexed by a release that did not keep where the text lies
+            return
+        document = {
+            "id": name,
+            "title": title,
+            "content": json.loads(content),
+            "uri": uri,
+            "metadata": json.loads(metadata),
+            "principals": json.loads(principals),
+        }
+        self.connection.execute(
+            "INSERT INTO removed(sync, at, collection, source, name, document) VALUES (?, ?, ?, ?, ?, ?)",
+            (sync, int(time.time()), collection, source, name, json.dumps(document)),
+        )
+
+    def _sweep(self) -> None:
+        """Remove versions that nobody finds any more, a few at a time. Whoever is killed here has lost nothing."""
+        with self.connection:
+            self.connection.execute(
+                "DELETE FROM documents WHERE born IS NULL AND sync IN (SELECT id FROM syncs WHERE changes IS NULL"
+                " AND id <= (SELECT max(id) FROM syncs) - ?)",
+                (ABANDONED_AFTER,),
+            )
+            self.connection.execute("DELETE FROM syncs WHERE id <= (SELECT max(id) FROM syncs) - ?", (SYNCS_KEPT,))
+            self.connection.execute(
+                "DELETE FROM departures WHERE revision <= (SELECT revision FROM state) - ?", (REVISIONS_KEPT,)
+            )
+            if self.connection.changes():
+                self.connection.execute("UPDATE state SET floor = max(floor, revision - ?)", (REVISIONS_KEPT,))
+        swept = _SWEPT_AT_ONCE
+        while swept == _SWEPT_AT_ONCE:
+            with self.connection:
+                self.connection.execute(
+                    "DELETE FROM documents WHERE id IN"
+                    " (SELECT id FROM documents WHERE NOT live AND born IS NOT NULL LIMIT ?)",
+                    (_SWEPT_AT_ONCE,),
+                )
+                swept = self.connection.changes()
+
+
+def _fingerprint(document: KbDocument, source: str | None) -> str:
     """Equal exactly when indexing the document again would write the same."""
-    parts = [chunk.VERSION, document.title, document.uri, document.metadata, document.content.sha256]
+    parts = [
+        chunk.VERSION,
+        document.title,
+        document.uri,
+        document.metadata,
+        document.content.sha256,
+        sorted(document.principals),
+        source,
+    ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,38 +1,74 @@
-"""Full-text search over the local index."""
+"""Search over the local index: a typed query in, ranked passages out."""
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import apsw
+from typing import Any, Final
 
 from .database import explained, open_reader
+from .filters import Filter, Value
 from .query import expressions
 from .text import uncut
 
+#: One long document must not fill the page.
+_PER_DOCUMENT: Final = 3
+#: Hits a query can page through.
+MAX_HITS: Final = 1_000
 #: A word in the title counts four times, in a heading twice.
 _RANKED = """
 WITH matched AS MATERIALIZED (
-    SELECT rowid AS chunk, -bm25(passages, 4.0, 2.0, 1.0) AS score FROM passages WHERE passages MATCH :expression
+    SELECT rowid AS chunk, -bm25(passages, 4.0, 2.0, 1.0) AS score FROM passages WHERE passages MATCH ?
 ), weighted AS (
-    SELECT chunk, document, position, start, score * weight AS score,
+    SELECT chunk, document, position, score * weight AS score,
         row_number() OVER (PARTITION BY document ORDER BY score * weight DESC, position) AS place
-    FROM matched JOIN chunks ON chunks.id = chunk
+    FROM matched JOIN chunks ON chunks.id = chunk JOIN documents ON documents.id = document WHERE {condition}
 )
-SELECT chunk, name, collection, title, uri, start, score
-FROM weighted JOIN documents ON documents.id = document
-WHERE place <= :per_document AND (:collection IS NULL OR collection = :collection)
-ORDER BY score DESC, document, position LIMIT :limit
+SELECT chunk, score FROM weighted WHERE place <= ? ORDER BY score DESC, document, position LIMIT ?
 """
 _SHOWN = """
-SELECT heading, snippet(passages, 2, char(2), char(3), '…', 32) FROM passages
-WHERE passages MATCH :expression AND rowid = :chunk
+SELECT name, collection, documents.title, uri, metadata, source, start, heading,
+    snippet(passages, 2, char(2), char(3), '…', 32)
+FROM passages JOIN chunks ON chunks.id = passages.rowid JOIN documents ON documents.id = document
+WHERE passages MATCH ? AND passages.rowid = ?
 """
-#: One long document must not fill the page.
-_PER_DOCUMENT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked.
+
+    Args:
+        text: any string; ``"quoted words"`` are a phrase.
+        collections: documents of these collections only; all when None.
+        principals: who asks: finds what is for everybody and what names one of these; None is the owner, who finds
+            everything.
+        metadata: fields that a document's metadata must have, with these values or with lists that hold them.
+        sources: documents from these sources only; all when None.
+        limit: most hits.
+        offset: best hits to leave out, for the next page; with ``limit`` at most 1,000.
+    """
+
+    text: str
+    collections: tuple[str, ...] | None = None
+    principals: tuple[str, ...] | None = None
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+    sources: tuple[str, ...] | None = None
+    limit: int = 10
+    offset: int = 0
+
+    def __post_init__(self) -> None:
+        if self.limit < 1 or self.offset < 0 or self.limit + self.offset > MAX_HITS:
+            raise ValueError(f"limit is at least 1, offset at least 0, and both together at most {MAX_HITS}")
+
+    @property
+    def filter(self) -> Filter:
+        """Which documents may be found."""
+        return Filter(self.collections, self.principals, self.metadata, self.sources)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,47 +88,88 @@ class Hit:
     uri: str | None
     #: Where the recording says it, in seconds.
     start: float | None
+    source: str | None
+    metadata: Mapping[str, Any]
 
 
-def search(path: Path, query: str, *, collection: str | None = None, limit: int = 10) -> list[Hit]:
-    """The best passages for a query, best first; at most three of one document.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of the hits, best first; at most three of one document."""
 
-    Args:
-        path: the index.
-        query: any string; ``"quoted words"`` are a phrase.
-        collection: only documents of this collection.
-        limit: most hits to return.
+    hits: tuple[Hit, ...]
+    #: Whether a larger offset finds more.
+    more: bool
+
+
+class Searcher:
+    """An open index. Safe to use from several threads, which take turns; sees every sync at once, whole.
 
     Raises:
         IndexMissing: nothing has been indexed yet.
-        IndexUnusable: the file is unreadable, damaged, foreign or of another schema.
+        IndexUnusable: from every method: the file is unreadable, damaged, foreign or of another schema.
     """
-    with closing(open_reader(path)) as connection, explained(path), connection:
-        for expression in expressions(query):
-            if hits := _hits(connection, expression, collection, limit):
-                return hits
-    return []
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._connection = open_reader(path)
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    def search(self, query: Query) -> Page:
+        """The best passages for a query."""
+        page = Page((), more=False)
+        with self._lock, explained(self.path), self._connection:
+            condition, given = query.filter.condition()
+            wanted = query.offset + query.limit
+            for expression in expressions(query.text):
+                ranked: list[Any] = self._connection.execute(
+                    _RANKED.format(condition=condition), (expression, *given, _PER_DOCUMENT, wanted + 1)
+                ).fetchall()
+                if ranked:
+                    shown = ranked[query.offset : wanted]
+                    hits = tuple(self._hit(expression, chunk, score) for chunk, score in shown)
+                    page = Page(hits, more=len(ranked) > wanted)
+                    break
+        return page
+
+    def _hit(self, expression: str, chunk: int, score: float) -> Hit:
+        [(name, collection, title, uri, metadata, source, start, heading, marked)] = self._connection.execute(
+            _SHOWN, (expression, chunk)
+        )
+        snippet, highlights = _unmarked(marked)
+        return Hit(
+            document=name,
+            collection=collection,
+            title=title,
+            heading=uncut(heading),
+            snippet=snippet,
+            highlights=highlights,
+            score=round(score, 6),
+            uri=uri,
+            start=start,
+            source=source,
+            metadata=json.loads(metadata),
+        )
+
+
+def search(path: Path, query: Query) -> Page:
+    """One query to an index that is opened for it. Raises as :class:`Searcher` does."""
+    with closing(Searcher(path)) as searcher:
+        return searcher.search(query)
 
 
 def counts(path: Path) -> tuple[int, int]:
     """Number of documents and of chunks in the index. Raises as :func:`search` does."""
     with closing(open_reader(path)) as connection, explained(path):
         [(documents, chunks)] = connection.execute(
-            "SELECT (SELECT count(*) FROM documents), (SELECT count(*) FROM chunks)"
+            "SELECT (SELECT count(*) FROM documents WHERE live),"
+            " (SELECT count(*) FROM chunks JOIN documents ON documents.id = document WHERE live)"
         )
-        return documents, chunks
-
-
-def _hits(connection: apsw.Connection, expression: str, collection: str | None, limit: int) -> list[Hit]:
-    ranked: list[tuple[Any, ...]] = connection.execute(
-        _RANKED, {"expression": expression, "collection": collection, "per_document": _PER_DOCUMENT, "limit": limit}
-    ).fetchall()
-    hits = []
-    for chunk, name, found_in, title, uri, start, score in ranked:
-        [(heading, marked)] = connection.execute(_SHOWN, {"expression": expression, "chunk": chunk})
-        snippet, highlights = _unmarked(marked)
-        hits.append(Hit(name, found_in, title, uncut(heading), snippet, highlights, round(score, 6), uri, start))
-    return hits
+    return documents, chunks
 
 
 def _unmarked(marked: str) -> tuple[str, tuple[tuple[int, int], ...]]:

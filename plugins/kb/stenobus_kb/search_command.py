@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -9,15 +11,37 @@ import click
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from .search import Hit
+    from .filters import Value
+    from .search import Hit, Page
 
 
 @click.command()
 @click.argument("words", metavar="QUERY...", nargs=-1, required=True)
 @click.option("--collection", metavar="NAME", help="Search this collection only.")
+@click.option("--source", metavar="NAME", help="Search documents from this source only.")
+@click.option(
+    "--where", metavar="KEY=VALUE", multiple=True, help="Only documents with this in their metadata; may be repeated."
+)
+@click.option(
+    "--as",
+    "principals",
+    metavar="NAME",
+    multiple=True,
+    help="Search as somebody who is this, such as group:support; may be repeated. Everything is found without it.",
+)
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Most hits to show.")
+@click.option("--offset", type=click.IntRange(0, 900), default=0, help="Best hits to leave out.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-def search(words: tuple[str, ...], collection: str | None, limit: int, as_json: bool) -> None:
+def search(
+    words: tuple[str, ...],
+    collection: str | None,
+    source: str | None,
+    where: tuple[str, ...],
+    principals: tuple[str, ...],
+    limit: int,
+    offset: int,
+    as_json: bool,
+) -> None:
     """Find passages of documents. "Quoted words" are a phrase.
 
     Exits with 1 when nothing is found.
@@ -25,32 +49,54 @@ def search(words: tuple[str, ...], collection: str | None, limit: int, as_json: 
     from stenobus_core.errors import SettingsError
 
     from .errors import KbError
+    from .search import Query
     from .search import search as find
     from .settings import Settings
 
-    query = " ".join(words)
+    query = Query(
+        " ".join(words),
+        collections=(collection,) if collection else None,
+        principals=principals or None,
+        metadata=dict(_field(text) for text in where),
+        sources=(source,) if source else None,
+        limit=limit,
+        offset=offset,
+    )
     try:
-        hits = find(Settings.load("kb").index_path, query, collection=collection, limit=limit)
+        page = find(Settings.load("kb").index_path, query)
     except (KbError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        _print_json(query, collection, hits)
+        _print_json(query.text, collection, page)
     else:
-        _print(hits)
-    if not hits:
-        where = f" in the collection {collection}" if collection else ""
-        raise click.ClickException(f'Nothing{where} matches "{query}": try other or fewer words.')
+        _print(page.hits)
+    if not page.hits:
+        place = f" in the collection {collection}" if collection else ""
+        raise click.ClickException(f'Nothing{place} matches "{query.text}": try other or fewer words.')
 
 
-def _print_json(query: str, collection: str | None, hits: list[Hit]) -> None:
+def _field(text: str) -> tuple[str, Value]:
+    """A metadata field: numbers, true and false are what they are in JSON, everything else is text."""
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise click.BadParameter(f"{text} is not KEY=VALUE.", param_hint="--where")
+    if value in {"true", "false"}:
+        return key, value == "true"
+    for number in (int, float):
+        with suppress(ValueError):
+            return key, number(value)
+    return key, value
+
+
+def _print_json(query: str, collection: str | None, page: Page) -> None:
     import json
     from dataclasses import asdict
 
-    found = {"query": query, "collection": collection, "results": [asdict(hit) for hit in hits]}
+    found = {"query": query, "collection": collection, "results": [asdict(hit) for hit in page.hits], "more": page.more}
     click.echo(json.dumps(found, ensure_ascii=False, indent=2))
 
 
-def _print(hits: list[Hit]) -> None:
+def _print(hits: Sequence[Hit]) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)

@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-from collections import Counter
 from collections.abc import AsyncIterator
 
 from stenobus_contracts import DocReady, KbDocument, KbSync, KbSynced
-from stenobus_core import Check, Context, PermanentError, Plugin
+from stenobus_core import Check, Context, Plugin
 
-from .chunk import chunks
 from .errors import IndexMissing, KbError
-from .index import Index, Outcome
+from .index import Index
 from .search import counts
 from .settings import Settings
-
-SINK = "local"
-#: Longest text of one document.
-MAX_TEXT_BYTES = 16 * 1024 * 1024
+from .sync import synchronised
 
 plugin = Plugin("kb", summary="Keeps documents in a local full-text index", settings=Settings)
 
@@ -54,20 +49,16 @@ def doctor(settings: Settings) -> list[Check]:
 
 
 # One event at a time: there is one writer, and a document's versions go in as they came.
-@plugin.handler(name="kb-ready", concurrency=1)
+@plugin.handler(name="kb-ready", concurrency=1, publishes=[KbSynced])
 async def ready(event: DocReady, ctx: Context[Settings, Index]) -> KbSynced:
     """Index a finished document; the same recording's next document takes its place."""
-    return await _sync(ctx, ctx.settings.collection, [searchable(event)], [])
+    return await synchronised(KbSync(collection=ctx.settings.collection, upsert=(searchable(event),)), ctx)
 
 
-@plugin.handler(name="kb-sync", concurrency=1, timeout=3600)
+@plugin.handler(name="kb-sync", concurrency=1, timeout=3600, publishes=[KbSynced])
 async def sync(event: KbSync, ctx: Context[Settings, Index]) -> KbSynced:
     """Bring a collection up to date: index new versions, remove ids. An id in both lists stays."""
-    upsert = {document.id: document for document in event.upsert}
-    synced = await _sync(
-        ctx, event.collection, list(upsert.values()), [name for name in event.delete if name not in upsert]
-    )
-    return synced.model_copy(update={"source": event.source, "dataset": event.dataset})
+    return await synchronised(event, ctx)
 
 
 def searchable(event: DocReady) -> KbDocument:
@@ -80,48 +71,3 @@ def searchable(event: DocReady) -> KbDocument:
         uri=origin,
         metadata={"markdown": event.markdown.uri, "language": event.source.language, "method": event.method},
     )
-
-
-async def _sync(
-    ctx: Context[Settings, Index], collection: str, upsert: list[KbDocument], delete: list[str]
-) -> KbSynced:
-    index = ctx.state
-    outdated = await asyncio.to_thread(index.outdated, collection, upsert)
-    if ctx.shadow:
-        outdated, delete = [], []  # what is only tried out must not be found by people
-    outcomes = Counter[Outcome](unchanged=len(upsert) - len(outdated))
-    problems = []
-    for number, document in enumerate(outdated):
-        await ctx.progress(number / len(outdated), document.title)
-        try:
-            outcomes[await _put(ctx, collection, document)] += 1
-        except PermanentError as error:  # the other documents are not to blame
-            problems.append(str(error))
-    deleted = await asyncio.to_thread(index.delete, collection, delete)
-    if problems:
-        some = " ".join(problems[:3])
-        raise PermanentError(f"{len(problems)} of {len(upsert)} documents are not indexed: {some}")
-    return KbSynced(
-        collection=collection,
-        sink=SINK,
-        added=outcomes["added"],
-        updated=outcomes["updated"],
-        unchanged=outcomes["unchanged"],
-        deleted=deleted,
-        chunks=await asyncio.to_thread(index.size, collection),
-    )
-
-
-async def _put(ctx: Context[Settings, Index], collection: str, document: KbDocument) -> Outcome:
-    content = await ctx.read(document.content, limit=MAX_TEXT_BYTES)
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise PermanentError(
-            f"{document.content.uri} is no UTF-8 text: the index takes Markdown and plain text."
-        ) from error
-
-    def write() -> Outcome:
-        return ctx.state.put(collection, document, chunks(text, document.title))
-
-    return await asyncio.to_thread(write)

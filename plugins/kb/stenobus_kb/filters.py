@@ -1,0 +1,57 @@
+"""Which documents a query may find, as a condition that holds inside the search."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+#: What a document's metadata can be compared with.
+Value = str | int | float | bool
+
+_PRINCIPALS = (
+    "(documents.principals = '[]' OR EXISTS (SELECT 1 FROM json_each(documents.principals) AS holder"
+    " WHERE holder.value IN (SELECT value FROM json_each(?))))"
+)
+# A list in the metadata matches by each of its items.
+_METADATA = (
+    "EXISTS (SELECT 1 FROM json_each(documents.metadata) AS field WHERE field.key = ? AND (field.atom = ?"
+    " OR field.type = 'array' AND EXISTS (SELECT 1 FROM json_each(field.value) AS item WHERE item.atom = ?)))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Restrictions that all have to hold.
+
+    Args:
+        collections: one of these; all when None, and none at all when empty.
+        principals: who asks: finds what is for everybody, and what names one of these. None is the owner, who finds
+            everything.
+        metadata: these fields of a document's metadata have these values, or are lists that hold them.
+        sources: one of these.
+    """
+
+    collections: tuple[str, ...] | None = None
+    principals: tuple[str, ...] | None = None
+    metadata: Mapping[str, Value] = field(default_factory=dict)
+    sources: tuple[str, ...] | None = None
+
+    def condition(self) -> tuple[str, list[Any]]:
+        """SQL over ``documents``, and its parameters."""
+        terms = ["documents.live"]
+        given: list[Any] = []
+        if self.collections is not None:
+            terms.append("documents.collection IN (SELECT value FROM json_each(?))")
+            given.append(json.dumps(self.collections))
+        if self.sources is not None:
+            terms.append("documents.source IN (SELECT value FROM json_each(?))")
+            given.append(json.dumps(self.sources))
+        if self.principals is not None:
+            terms.append(_PRINCIPALS)
+            given.append(json.dumps(self.principals))
+        for key, value in self.metadata.items():
+            terms.append(_METADATA)
+            given += [key, value, value]
+        return " AND ".join(terms), given
