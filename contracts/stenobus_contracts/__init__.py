@@ -37,9 +37,10 @@ from .document import (
     WriteInputs,
 )
 from .event import ContractError, Event, Model, Registry, registry
+from .ingest import DocumentFacts, DocumentType, EntityKind, FoundDate, FoundEntity, IngestDone, IngestedDocument
 from .kb import KbDocument, KbListed, KbSync, KbSynced
 from .llm import Capability, LlmCandidate, LlmChunk, LlmDone, LlmError, LlmRequest, Message, TokenUsage, Tool, ToolCall
-from .media import DocumentLanguage, ExtraFormat, MediaUploaded, OutputOptions
+from .media import DocumentLanguage, ExtraFormat, MediaKind, MediaUploaded, OutputOptions
 from .monitor import (
     Action,
     EvidenceKind,
@@ -74,8 +75,11 @@ __all__ = [
     "DocOutlined",
     "DocReady",
     "DocumentEvent",
+    "DocumentFacts",
     "DocumentLanguage",
     "DocumentSource",
+    "DocumentType",
+    "EntityKind",
     "Event",
     "Evidence",
     "EvidenceKind",
@@ -83,6 +87,10 @@ __all__ = [
     "ExtraFormat",
     "ExtractInputs",
     "Extraction",
+    "FoundDate",
+    "FoundEntity",
+    "IngestDone",
+    "IngestedDocument",
     "Item",
     "ItemKind",
     "KbDocument",
@@ -97,6 +105,7 @@ __all__ = [
     "LlmRequest",
     "MapInputs",
     "Media",
+    "MediaKind",
     "MediaUploaded",
     "Message",
     "Method",

@@ -12,6 +12,9 @@ from .event import Event, Model
 #: A language a document can be asked for in, ISO 639-1.
 DocumentLanguage = Literal["en", "pt", "es"]
 
+#: What an upload is. A .txt file is taken for a transcript unless it is said to be a document.
+MediaKind = Literal["recording", "transcript", "document", "image"]
+
 #: What a document can be had as beside Markdown and DOCX, which are always made.
 ExtraFormat = Literal["html", "pdf"]
 
@@ -29,6 +32,9 @@ class MediaUploaded(Event, subject="media.uploaded"):
     """A recording (or image, PDF, text) is available. ``{"media": {"uri": "file:///talk.wav"}}`` is complete."""
 
     media: Media
+    kind: MediaKind | None = Field(
+        default=None, description="whose it is; told from media type, name and content when absent"
+    )
     title: str | None = Field(default=None, max_length=500, description="title of the document to be")
     language: str | None = Field(
         default=None, description="spoken language, BCP 47 (en, pt-BR, es-CL); detected if absent"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from stenobus_contracts import AsrDone, MediaUploaded
 from stenobus_core import Check, Context, PermanentError, Plugin, RetryableError
+from stenobus_core.kinds import HEAD, Kind, kind_by_content, kind_of
 
 from .choice import ChoiceError, choose
 from .errors import UnusableError, WorkerError
-from .kinds import HEAD, Kind, kind_by_content, kind_by_name
 from .recogniser import Recognised, Recogniser
 from .settings import Settings
 
@@ -51,8 +51,8 @@ def doctor(settings: Settings) -> list[Check]:
 @plugin.handler(concurrency=2, timeout=12 * 3600, attempts=5)
 async def transcribe(event: MediaUploaded, ctx: Context[Settings, Recogniser]) -> AsrDone | None:
     """Hear a recording. A transcript is passed on as it is; what is neither belongs to other plugins."""
-    kind = kind_by_name(event.media)
-    if kind is Kind.OTHER:
+    kind = kind_of(event)
+    if kind not in {Kind.RECORDING, Kind.TRANSCRIPT, None}:
         return None
     if kind is Kind.TRANSCRIPT:
         return _passed_on(event)

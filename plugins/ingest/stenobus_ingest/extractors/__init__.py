@@ -1,0 +1,1 @@
+"""One module per format. They run in a process of their own, which holds nothing but one document."""
