@@ -1,0 +1,1 @@
+"""WordPress sites, by their REST API."""
