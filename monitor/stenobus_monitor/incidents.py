@@ -50,6 +50,7 @@ class Entry(BaseModel):
 
     incident: MonitorIncident
     status: Literal["waiting", "open", "resolved"] = "waiting"
+    cause: str = ""
     symptom: bool = True
     latest_at: datetime
     #: Well since then, if nothing comes in between.
@@ -138,7 +139,9 @@ class Incidents:
             evidence=_merged((), trouble.evidence),
             started_at=trouble.at,
         )
-        self.entries[trouble.fingerprint] = Entry(incident=incident, symptom=trouble.symptom, latest_at=trouble.at)
+        self.entries[trouble.fingerprint] = Entry(
+            incident=incident, cause=trouble.cause, symptom=trouble.symptom, latest_at=trouble.at
+        )
 
     def _again(self, entry: Entry, trouble: Trouble) -> None:
         was, entry.latest_at = entry.incident, max(entry.latest_at, trouble.at)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from stenobus_core.runs import Step
 
 from .containers import Container
 
@@ -67,6 +69,134 @@ class ContainerGone(Observation):
     """A container was removed."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandlerSeen(Observation):
+    """A handler: what waits for it on the server, and what its processes say."""
+
+    handler: str
+    stream: str
+    plugin: str
+    #: Events that were never delivered, and those that were delivered and not settled.
+    pending: int
+    unsettled: int
+    redelivered: int
+    #: Requests for events that are open; 0 means that nobody asks for work.
+    waiting: int
+    paused: bool
+    #: Sequence up to which everything is settled.
+    floor: int
+    #: Age of the oldest event that is not settled, in seconds; None when nobody told.
+    oldest: float | None
+    #: Processes that answer, events they have in hand, and events they could have.
+    processes: int
+    in_hand: int
+    slots: int
+    #: Attempts that ended since the processes began: well, and badly.
+    handled: int
+    failures: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSeen(Observation):
+    """How full a stream or bucket is; a limit of 0 is none."""
+
+    stream: str
+    messages: int
+    bytes: int
+    max_messages: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterSeen(Observation):
+    """An event became a dead letter."""
+
+    handler: str
+    reason: str
+    event_id: str
+    run: str
+    attempts: int
+    #: Class of the last error, and what it said.
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LettersRising(Observation):
+    """The bus itself says that a handler's rate of dead letters rose, or calmed down."""
+
+    handler: str
+    resolved: bool
+    count: int
+    previous: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advised(Observation):
+    """The server said something of a stream or consumer by an advisory, which it says once."""
+
+    #: ``stream_action.delete``, ``consumer_action.delete``, ``max_deliver``, …
+    kind: str
+    stream: str
+    consumer: str
+    #: Place of the event it is about, 0 for none.
+    sequence: int
+    deliveries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSeen(Observation):
+    """What another clock says."""
+
+    source: str
+    #: How far it is ahead of ours, negative when behind; known to half of the time that asking took.
+    ahead: timedelta
+    known_to: timedelta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskSeen(Observation):
+    """Room on a disk, in bytes."""
+
+    path: str
+    total: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepSeen(Observation):
+    """A step of a run changed."""
+
+    step: Step
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventStored(Observation):
+    """An event was stored, at the server's time ``at``."""
+
+    subject: str
+    run: str
+    event_id: str
+    #: Who published it, and what time it had then; None when it did not say.
+    source: str
+    said: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobChecked(Observation):
+    """Content was read and compared with what an event says of it."""
+
+    uri: str
+    run: str
+    #: Subject of the event that refers to it.
+    subject: str
+    #: What is wrong with it, None when nothing is.
+    trouble: str | None
+    #: It is not there at all.
+    gone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-from typing import Any
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 
 from stenobus_contracts import MonitorActionProposed, MonitorIncident
 from stenobus_core import Check, Context, Plugin
+from stenobus_core.blobs import Blobs
 from stenobus_core.session import connect
 from stenobus_core.settings import CoreSettings
 
 from .alerts import alert_line
-from .collectors import Collector
-from .collectors.engine import EngineCollector
 from .engine import Engine
-from .incidents import Policy
 from .proposals import proposal
-from .rules.deaths import Deaths
 from .settings import Settings
 from .store import Store
 from .watch import Watch, speaks
+from .watching import lookouts, policy, rules
 
 plugin = Plugin(
     "monitor", summary="Watches containers, bus and pipeline, and says what is wrong and why", settings=Settings
@@ -41,27 +39,27 @@ async def watching(settings: Settings) -> AsyncIterator[Watch]:
     if settings.nats_creds:
         core = core.model_copy(update={"nats_creds": settings.nats_creds})
     engine = Engine(str(settings.engine)) if settings.engine else None
-    try:
-        async with connect(core, name="stenobus monitor") as session:
-            store = await Store.open(session.bus, core.replicas)
-            collectors: list[Collector] = []
-            places: dict[str, Any] = {}
-            if engine is not None:
-                since = await store.get("place.engine")
-                containers = EngineCollector(
-                    engine, settings.containers, settings.reconcile, since if isinstance(since, float) else None
-                )
-                collectors.append(containers)
-                places["engine"] = lambda: containers.since
-            watch = Watch(session.bus, store, collectors, [Deaths()], policy(settings), places=places, out=sys.stdout)
-            await watch.start()
-            try:
-                yield watch
-            finally:
-                await watch.stop()
-    finally:
+    async with AsyncExitStack() as resources:
         if engine is not None:
-            await engine.close()
+            resources.push_async_callback(engine.close)
+        session = await resources.enter_async_context(connect(core, name="stenobus monitor"))
+        store, blobs = await Store.open(session.bus, core.replicas), Blobs(core, session.bus)
+        resources.push_async_callback(blobs.close)
+        found = await lookouts(settings, core, session.bus, blobs, engine, store)
+        watch = Watch(
+            session.bus,
+            store,
+            found.collectors,
+            rules(settings),
+            policy(settings),
+            places=found.places,
+            out=sys.stdout,
+        )
+        await watch.start()
+        try:
+            yield watch
+        finally:
+            await watch.stop()
 
 
 @plugin.doctor
@@ -85,12 +83,3 @@ async def alert(event: MonitorIncident, ctx: Context[Settings, Watch]) -> None:
 async def propose(event: MonitorIncident, ctx: Context[Settings, Watch]) -> MonitorActionProposed | None:
     """Propose the remedy that the kind of incident calls for."""
     return proposal(event, datetime.now(UTC))
-
-
-def policy(settings: Settings) -> Policy:
-    """When signs become an incident, and when it is over."""
-    return Policy(
-        group_wait=timedelta(seconds=settings.group_wait),
-        settle=timedelta(seconds=settings.settle),
-        thresholds=settings.thresholds,
-    )

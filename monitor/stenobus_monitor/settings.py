@@ -26,6 +26,17 @@ class Settings(PluginSettings):
         default=None, description="credentials of an operator, who may see all handlers; those of the host when absent"
     )
     reconcile: float = Field(default=30.0, ge=1, description="seconds between two looks at all containers")
+    poll: float = Field(default=5.0, ge=0.1, description="seconds between two looks at the bus and the run record")
+    follows: dict[str, str] = Field(
+        default={"asr.done": "doc.ready"},
+        description="subject to the subject that has to follow in the same run; their content is checked as well",
+    )
+    patience: float = Field(
+        default=900.0, ge=1, description="seconds the second of them may take while nobody knows what is usual"
+    )
+    disks: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="folders whose disks are watched, separated by commas; the data folder when empty"
+    )
     group_wait: float = Field(
         default=0.3, ge=0, le=60, description="seconds an incident waits for what belongs to it before it is told"
     )
@@ -36,7 +47,7 @@ class Settings(PluginSettings):
         default={}, description="signs within ten minutes that a kind of incident needs before it opens; 1 by default"
     )
 
-    @field_validator("containers", mode="before")
+    @field_validator("containers", "disks", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -27,6 +27,7 @@ from .observations import (
     ContainerHealth,
     ContainerSeen,
     ContainerStarted,
+    HandlerSeen,
     Observation,
 )
 from .rules import Rule
@@ -87,6 +88,9 @@ class Watch:
         for rule in self._rules:
             if (state := await self._store.get(f"rule.{rule.name}")) is not None:
                 rule.restore(state)
+        for entry in self.incidents.entries.values():
+            for rule in self._rules:
+                rule.resume(entry.cause, entry.incident.component, entry.incident.started_at)
         self._tasks = [
             asyncio.create_task(self._work()),
             *(asyncio.create_task(self._look(c)) for c in self._collectors),
@@ -109,6 +113,8 @@ class Watch:
                 self.graph.see(seen.container)
             case ContainerGone(name=name):
                 self.graph.forget(name)
+            case HandlerSeen(handler=handler, plugin=name):
+                self.graph.handler(handler, name)
             case _:
                 pass
         for rule in self._rules:

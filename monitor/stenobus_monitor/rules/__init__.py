@@ -26,6 +26,9 @@ class Rule:
         """What follows from the time alone; called about once a second."""
         return ()
 
+    def resume(self, cause: str, component: str, since: datetime) -> None:
+        """An incident that this rule may have found is open since the process before this one: see it end, too."""
+
     def state(self) -> JsonValue:
         """What must survive a restart; None for nothing."""
         return None

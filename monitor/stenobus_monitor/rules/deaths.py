@@ -124,6 +124,14 @@ class Deaths(Rule):
                 life.down = life.stopped
                 yield self._stopped(name, life)
 
+    def resume(self, cause: str, component: str, since: datetime) -> None:
+        """A container that was down, or had lost a child."""
+        name = component.partition(":")[2]
+        if cause == "death":
+            self._life(name).down = since
+        elif cause == "child":
+            self._life(name).child_down = since
+
     def state(self) -> JsonValue:
         """The deaths of the last minutes: the engine's own counter forgets those that its API healed."""
         return {

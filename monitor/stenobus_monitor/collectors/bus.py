@@ -1,0 +1,216 @@
+"""The bus: what waits for whom, who works, what became a dead letter, what the server advises, what time it has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from stenobus_bus import Bus, dead_letters
+from stenobus_bus.history import Remembered, read
+from stenobus_bus.topology import domain_stream, handler_of
+from stenobus_contracts import BusAlert, DeadLetter
+from stenobus_core.board import is_bucket
+from stenobus_core.lag import Lag, gather, lags, oldest, stream_sizes
+from stenobus_core.service import Alive, alive
+
+from ..observations import Advised, ClockSeen, HandlerSeen, LetterSeen, LettersRising, StreamSeen
+from . import Emit
+
+log = structlog.get_logger(__name__)
+
+#: Seconds the server gets for each round of questions.
+_DEADLINE: Final = 3.0
+#: Dead letters and alerts that are read in one look; the rest waits for the next one.
+_AT_ONCE: Final = 500
+#: Characters of an error that are kept.
+_LONGEST: Final = 500
+_ADVISORIES: Final = "$JS.EVENT.ADVISORY.>"
+#: Advisories that wait to be told; a flood of them says nothing more than these.
+_WAITING: Final = 1000
+_TYPE: Final = "io.nats.jetstream.advisory.v1."
+#: Advisories about every call of the API: there are many, and they say what somebody asked.
+_AUDIT: Final = "api_audit"
+
+
+class BusCollector:
+    """Looks at one server.
+
+    Args:
+        every: seconds between two looks.
+        places: sequences up to which dead letters and alerts were told before, by stream.
+    """
+
+    name = "bus"
+
+    def __init__(
+        self,
+        bus: Bus,
+        every: float = 5.0,
+        places: Mapping[str, int] | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._bus, self._every, self._clock = bus, every, clock
+        #: Where to go on, by stream.
+        self.places = dict(places or {})
+
+    async def run(self, emit: Emit) -> None:
+        """Look again and again, and hear the advisories in between."""
+        heard: asyncio.Queue[Msg] = asyncio.Queue(_WAITING)
+
+        async def hear(message: Msg) -> None:
+            if not heard.full():
+                heard.put_nowait(message)
+
+        subscription = await self._bus.nc.subscribe(_ADVISORIES, cb=hear)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._advisories(heard, emit))
+                group.create_task(self._patrol(emit))
+        finally:
+            if not self._bus.nc.is_closed:
+                await subscription.unsubscribe()
+
+    async def look(self, emit: Emit) -> None:
+        """Tell of everything once. Raises BusError."""
+        await self._time(emit)
+        sizes, services = await asyncio.gather(stream_sizes(self._bus), alive(self._bus))
+        now = self._clock()
+        for size in sizes:
+            await emit(
+                StreamSeen(
+                    at=now,
+                    stream=size.name,
+                    messages=size.messages,
+                    bytes=size.bytes,
+                    max_messages=size.max_messages,
+                    max_bytes=size.max_bytes,
+                )
+            )
+        names = [size.name for size in sizes if size.consumers and not is_bucket(size)]
+        found = await gather(names, lambda name: lags(self._bus, name), deadline=_DEADLINE)
+        ours = [lag for several in found.values() for lag in several if lag.plugin]
+        ages = await gather(ours, lambda lag: oldest(self._bus, lag), deadline=_DEADLINE)
+        for lag in ours:
+            await emit(_handler(now, lag, ages.get(lag), services))
+        await self._letters(emit)
+        await self._alerts(emit)
+
+    async def _patrol(self, emit: Emit) -> None:
+        while True:
+            await self.look(emit)
+            await asyncio.sleep(self._every)
+
+    async def _time(self, emit: Emit) -> None:
+        """The server's clock. The time that asking takes is all that is not known about it."""
+        before = self._clock()
+        told = (await self._bus.api(f"STREAM.INFO.{dead_letters.STREAM}"))["ts"]
+        after = self._clock()
+        half = (after - before) / 2
+        server = datetime.fromisoformat(told).astimezone(UTC)
+        await emit(ClockSeen(at=after, source="nats", ahead=server - (before + half), known_to=half))
+
+    async def _letters(self, emit: Emit) -> None:
+        for message in await self._since(dead_letters.STREAM, "dlq.>"):
+            try:
+                letter = DeadLetter.model_validate_json(message.data)
+            except ValidationError:
+                continue  # larger than an event, or somebody else's: it counts in the bus's own alert
+            await emit(
+                LetterSeen(
+                    at=message.time,
+                    handler=letter.handler,
+                    reason=letter.reason,
+                    event_id=letter.event_id,
+                    run=letter.run,
+                    attempts=letter.attempts,
+                    error=letter.error[:_LONGEST],
+                    message=letter.message[:_LONGEST],
+                )
+            )
+
+    async def _alerts(self, emit: Emit) -> None:
+        for message in await self._since(domain_stream(BusAlert.subject), BusAlert.subject):
+            try:
+                alert = BusAlert.model_validate_json(message.data)
+            except ValidationError:
+                continue  # anybody can publish there
+            await emit(
+                LettersRising(
+                    at=message.time,
+                    handler=alert.handler,
+                    resolved=alert.status == "resolved",
+                    count=alert.count,
+                    previous=alert.previous_count,
+                    reason=alert.reason or "unknown",
+                )
+            )
+
+    async def _since(self, stream: str, subject: str) -> list[Remembered]:
+        """What came since the last look; at the first one, what comes from now on."""
+        if stream not in self.places:
+            self.places[stream] = (await self._bus.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
+            return []
+        found: list[Remembered] = []
+        async for message in read(self._bus, stream, subject, from_sequence=self.places[stream] + 1):
+            self.places[stream] = message.sequence
+            found.append(message)
+            if len(found) == _AT_ONCE:
+                break
+        return found
+
+    async def _advisories(self, heard: asyncio.Queue[Msg], emit: Emit) -> None:
+        while True:
+            message = await heard.get()
+            if (seen := _advised(message.data, self._clock())) is not None:
+                await emit(seen)
+
+
+def _handler(now: datetime, lag: Lag, age: float | None, services: list[Alive]) -> HandlerSeen:
+    name = handler_of(lag.handler)
+    here = [service.handlers[name] for service in services if name in service.handlers]
+    return HandlerSeen(
+        at=now,
+        handler=lag.handler,
+        stream=lag.stream,
+        plugin=lag.plugin,
+        pending=lag.pending,
+        unsettled=lag.unsettled,
+        redelivered=lag.redelivered,
+        waiting=lag.waiting,
+        paused=lag.paused,
+        floor=lag.floor,
+        oldest=age,
+        processes=len(here),
+        in_hand=sum(figures["active"] for figures in here),
+        slots=sum(figures["slots"] for figures in here),
+        handled=sum(figures["handled"] for figures in here),
+        failures=sum(figures["failures"] for figures in here),
+    )
+
+
+def _advised(data: bytes, at: datetime) -> Advised | None:
+    """An advisory, None for what says nothing about a stream or consumer."""
+    try:
+        told: Any = json.loads(data)
+        kind = str(told["type"]).removeprefix(_TYPE)
+        if kind == _AUDIT:
+            return None
+        if action := told.get("action"):
+            kind = f"{kind}.{action}"
+        return Advised(
+            at=at,
+            kind=kind[:100],
+            stream=str(told.get("stream", ""))[:200],
+            consumer=str(told.get("consumer", ""))[:200],
+            sequence=int(told.get("stream_seq") or 0),
+            deliveries=int(told.get("deliveries") or 0),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return None  # whoever may publish there may publish anything

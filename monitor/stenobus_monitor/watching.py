@@ -1,0 +1,100 @@
+"""What is watched with which settings: the collectors and the rules of this installation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from pydantic import JsonValue
+
+from stenobus_bus import Bus
+from stenobus_core.blobs import Blobs
+from stenobus_core.settings import CoreSettings
+
+from .collectors import Collector
+from .collectors.bus import BusCollector
+from .collectors.disks import DiskCollector
+from .collectors.engine import EngineCollector
+from .collectors.events import EventCollector
+from .collectors.runs import RunCollector
+from .engine import Engine
+from .incidents import Policy
+from .rules import Rule
+from .rules.backlog import Backlog
+from .rules.blindness import Blindness
+from .rules.clocks import Clocks
+from .rules.contents import Contents
+from .rules.deaths import Deaths
+from .rules.deletions import Deletions
+from .rules.fullness import Fullness
+from .rules.health import Health
+from .rules.letters import Letters
+from .rules.orphans import Orphans
+from .rules.poison import Poison
+from .rules.slowness import Slowness
+from .settings import Settings
+from .store import Store
+
+
+@dataclass(slots=True)
+class Lookouts:
+    """Collectors, and where each of them is, so that it goes on from there after a restart."""
+
+    collectors: list[Collector] = field(default_factory=list)
+    places: dict[str, Callable[[], JsonValue]] = field(default_factory=dict)
+
+
+async def lookouts(
+    settings: Settings, core: CoreSettings, bus: Bus, blobs: Blobs, engine: Engine | None, store: Store
+) -> Lookouts:
+    """The collectors that the settings call for. Raises ServerUnavailable."""
+    places = await store.get("place.bus")
+    known = (
+        {name: place for name, place in places.items() if isinstance(place, int)} if isinstance(places, dict) else {}
+    )
+    on_bus = BusCollector(bus, settings.poll, known)
+    found = Lookouts(
+        [
+            on_bus,
+            RunCollector(bus, settings.poll),
+            EventCollector(bus, blobs, tuple({*settings.follows, *settings.follows.values()}), settings.poll),
+            DiskCollector(settings.disks or (core.data_dir,), settings.reconcile),
+        ],
+        {"bus": lambda: dict(on_bus.places)},
+    )
+    if engine is not None:
+        since = await store.get("place.engine")
+        containers = EngineCollector(
+            engine, settings.containers, settings.reconcile, since if isinstance(since, float) else None
+        )
+        found.collectors.append(containers)
+        found.places["engine"] = lambda: containers.since
+    return found
+
+
+def rules(settings: Settings) -> list[Rule]:
+    """All rules, with their state empty."""
+    return [
+        Deaths(),
+        Health(),
+        Backlog(),
+        Letters(),
+        Poison(),
+        Deletions(),
+        Orphans(settings.follows, timedelta(seconds=settings.patience)),
+        Slowness(),
+        Contents(),
+        Fullness(),
+        Clocks(),
+        Blindness(),
+    ]
+
+
+def policy(settings: Settings) -> Policy:
+    """When signs become an incident, and when it is over."""
+    return Policy(
+        group_wait=timedelta(seconds=settings.group_wait),
+        settle=timedelta(seconds=settings.settle),
+        thresholds=settings.thresholds,
+    )

@@ -1,0 +1,284 @@
+"""Every other rule, on simulated observations: trouble where there is some, silence where there is none."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from stenobus_monitor.findings import Trouble
+from stenobus_monitor.observations import (
+    Advised,
+    BlobChecked,
+    ClockSeen,
+    CollectorState,
+    ContainerDied,
+    ContainerHealth,
+    ContainerSeen,
+    DiskSeen,
+    EventStored,
+    LetterSeen,
+    LettersRising,
+    StreamSeen,
+)
+from stenobus_monitor.rules.backlog import Backlog
+from stenobus_monitor.rules.blindness import Blindness
+from stenobus_monitor.rules.clocks import Clocks
+from stenobus_monitor.rules.contents import Contents
+from stenobus_monitor.rules.deletions import Deletions
+from stenobus_monitor.rules.fullness import Fullness
+from stenobus_monitor.rules.health import Health
+from stenobus_monitor.rules.letters import Letters
+from stenobus_monitor.rules.orphans import Orphans
+from stenobus_monitor.rules.poison import Poison
+from stenobus_monitor.rules.slowness import Slowness
+
+from .simulated import Story, at, container, handler, step
+
+# --- a backlog --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("standing", "kind"),
+    [
+        ({"pending": 5, "processes": 0, "waiting": 0}, "handler.absent"),
+        ({"unsettled": 1, "processes": 0, "waiting": 0}, "handler.absent"),
+        ({"pending": 5, "waiting": 0}, "consumer.stalled"),
+        ({"pending": 5, "waiting": 3}, "handler.idle"),
+    ],
+)
+def test_a_backlog_that_nobody_works_on_is_told_at_the_second_look(standing: dict[str, int], kind: str) -> None:
+    story = Story(Backlog())
+    story.sees(handler(0, pending=standing.get("pending", 0)))
+    looks = [story.sees(handler(5 * look, **standing)) for look in (1, 2, 3)]
+    assert looks[0] == []
+    assert set(story.kinds) == {kind}
+    assert len(story.found) == 2 and [each.again for each in story.found] == [True, False]  # type: ignore[attr-defined]
+    story.sees(handler(20, floor=15))
+    assert story.kinds[-1] == "recovered backlog"
+
+
+@pytest.mark.parametrize(
+    "moving", [{"floor": 11}, {"handled": 11}, {"in_hand": 1}, {"paused": True}, {"pending": 0}], ids=str
+)
+def test_a_backlog_that_moves_rests_or_is_held_is_no_trouble(moving: dict[str, int]) -> None:
+    story = Story(Backlog())
+    story.sees(handler(0, pending=5, waiting=0))
+    for look in range(1, 5):
+        more = {name: value + look if name in {"floor", "handled"} else value for name, value in moving.items()}
+        story.sees(handler(5 * look, **{"pending": 5, "waiting": 0, **more}))
+    assert story.kinds == []
+
+
+def test_a_container_that_runs_and_does_not_answer_hangs() -> None:
+    story = Story(Backlog())
+    story.sees(ContainerSeen(at=at(0), container=container("asr-1", labels={"stenobus.plugin": "asr"})))
+    story.sees(handler(10, processes=0), handler(20, processes=0))
+    assert story.kinds == []  # it is starting
+    story.sees(handler(40, processes=0), handler(45, processes=0), handler(50, processes=0))
+    assert story.kinds == ["container.hung"]
+    assert story.found[0].component == "container:asr-1"
+    story.sees(handler(55))
+    assert story.kinds == ["container.hung", "recovered hang"]
+
+
+# --- dead letters -----------------------------------------------------------------------------------------------------
+
+
+def letter(seconds: float, reason: str) -> LetterSeen:
+    return LetterSeen(
+        at=at(seconds), handler="asr", reason=reason, event_id="e1", run="r1", attempts=3, error="E", message="no"
+    )
+
+
+def test_a_rising_rate_of_dead_letters_is_told_with_the_latest_error_and_its_end() -> None:
+    story = Story(Letters())
+    rising = {"handler": "asr", "previous": 0, "reason": "permanent"}
+    story.sees(letter(1, "permanent"))
+    (trouble,) = story.sees(LettersRising(at=at(2), resolved=False, count=12, **rising))  # type: ignore[arg-type]
+    assert isinstance(trouble, Trouble) and [each.kind for each in trouble.evidence] == ["bus", "bus", "log"]
+    story.sees(LettersRising(at=at(400), resolved=True, count=1, **rising))  # type: ignore[arg-type]
+    assert story.kinds == ["handler.dead_letters", "recovered letters"]
+
+
+def test_one_event_that_ended_its_process_is_enough_and_one_that_is_wrong_is_not() -> None:
+    story = Story(Letters())
+    story.sees(letter(1, "permanent"), letter(2, "crashed"))
+    story.waits(601)
+    story.waits(603)
+    assert story.kinds == ["event.crashed", "recovered lost"]
+
+
+# --- poison -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_third_attempt_that_ended_with_its_process_proves_poison() -> None:
+    story = Story(Poison())
+    event = {"run": "r1", "event_id": "bad"}
+    story.sees(handler(0), step(5), step(200, "running", kills=2, **event))
+    assert story.kinds == []
+    worker = container("asr-1", labels={"stenobus.plugin": "asr"})
+    story.sees(ContainerDied(at=at(201), container=worker, exit_code=139), step(202, event_id="good"))
+    (trouble,) = story.sees(step(203, "running", kills=3, **event))
+    assert isinstance(trouble, Trouble)
+    told = " | ".join(each.text for each in trouble.evidence)
+    assert trouble.component == "event:asr/bad"
+    assert "3 attempts ended with their process" in told and "asr-1" in told and "handled event good" in told
+    assert story.sees(step(204, "running", kills=3, **event)) == []
+    story.sees(step(300, "done", **event))
+    assert story.kinds == ["event.kills_worker", "recovered poison"]
+
+
+def test_attempts_that_failed_with_an_error_killed_nobody() -> None:
+    story = Story(Poison())
+    seen = step(200, "running", kills=4, event_id="bad")
+    ended = tuple(each.model_copy(update={"seconds": 1.0}) for each in seen.step.tries)
+    story.sees(type(seen)(at=seen.at, step=seen.step.model_copy(update={"tries": ended})))
+    assert story.kinds == []
+
+
+# --- what should follow -----------------------------------------------------------------------------------------------
+
+
+def stored(seconds: float, subject: str, run: str) -> EventStored:
+    return EventStored(at=at(seconds), subject=subject, run=run, event_id="e", source="test", said=None)
+
+
+def test_a_run_without_its_document_after_its_usual_time_is_an_orphan() -> None:
+    story = Story(Orphans({"asr.done": "doc.ready"}, timedelta(minutes=15)))
+    for number in range(10):
+        story.sees(stored(number * 100, "asr.done", f"r{number}"), stored(number * 100 + 20, "doc.ready", f"r{number}"))
+    story.sees(stored(1000, "asr.done", "lost"))
+    assert story.waits(1045) == []
+    (trouble,) = story.waits(1055)  # 20 s usually, 50 s are unusual
+    assert trouble.component == "run:lost"
+    assert story.waits(1056) == []
+    story.sees(stored(1100, "doc.ready", "lost"))
+    assert story.kinds == ["run.orphaned", "recovered orphan"]
+
+
+def test_without_history_patience_says_when_and_work_in_progress_is_no_orphan() -> None:
+    story = Story(Orphans({"asr.done": "doc.ready"}, timedelta(minutes=15)))
+    story.sees(stored(0, "asr.done", "r"), step(1, "running", run="r", handler="documents-clean", event_id="e"))
+    assert story.waits(1000) == []
+    story.sees(step(1001, "done", run="r", handler="documents-clean", event_id="e"))
+    assert len(story.waits(1002)) == 1
+
+
+def test_a_run_that_failed_is_no_orphan_and_order_of_reading_is_no_matter() -> None:
+    story = Story(Orphans({"asr.done": "doc.ready"}, timedelta(minutes=15)))
+    story.sees(stored(20, "doc.ready", "early"), stored(0, "asr.done", "early"), stored(0, "asr.done", "failed"))
+    story.sees(step(5, "failed", run="failed"))
+    assert story.waits(1000) == []
+
+
+# --- what is usual ----------------------------------------------------------------------------------------------------
+
+
+def test_a_stage_that_takes_longer_than_it_used_to_is_told_and_does_not_become_usual() -> None:
+    story = Story(Slowness())
+    for number in range(20):
+        story.sees(step(number, seconds=2.0 + number % 3 / 10))
+    story.sees(step(30, seconds=40.0), step(31, seconds=2.0), step(32, seconds=2.0))
+    assert story.kinds == []  # one long recording
+    story.sees(*(step(40 + number, seconds=9.0) for number in range(30)))
+    assert set(story.kinds) == {"stage.slow"}
+    story.sees(step(100, seconds=2.0), step(101, seconds=2.0))
+    assert story.kinds[-1] == "recovered slow"
+
+
+def test_a_step_that_is_still_at_work_is_slow_before_it_ends_and_cached_ones_say_nothing() -> None:
+    story = Story(Slowness())
+    story.sees(*(step(number, seconds=0.001, cached=True) for number in range(50)))
+    story.sees(*(step(number, seconds=2.0) for number in range(10)))
+    story.sees(step(20, "running", started=at(20)))
+    assert story.waits(29) == []
+    story.waits(31)
+    story.waits(32)
+    assert story.kinds == ["stage.slow"]
+
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_health_check_that_fails_is_told_once_with_what_it_said() -> None:
+    story = Story(Health())
+    ill = container(health="unhealthy", health_text="connection refused")
+    story.sees(ContainerHealth(at=at(1), container=ill), ContainerSeen(at=at(2), container=ill))
+    assert story.kinds == ["container.unhealthy"]
+    story.sees(ContainerHealth(at=at(3), container=container(health="healthy")))
+    assert story.kinds == ["container.unhealthy", "recovered health"]
+
+
+def test_content_that_differs_is_told_at_once() -> None:
+    story = Story(Contents())
+    checked = {"uri": "nats://b/k", "run": "r", "subject": "asr.done"}
+    story.sees(BlobChecked(at=at(0), trouble=None, **checked), BlobChecked(at=at(1), trouble="differs", **checked))  # type: ignore[arg-type]
+    story.sees(BlobChecked(at=at(2), trouble="gone", gone=True, **checked))  # type: ignore[arg-type]
+    story.sees(BlobChecked(at=at(3), trouble=None, **checked))  # type: ignore[arg-type]
+    assert story.kinds == ["blob.mismatch", "blob.missing", "recovered content"]
+
+
+def test_a_stream_that_fills_up_does_not_flutter() -> None:
+    story = Story(Fullness())
+    for number, used in enumerate((50, 84, 86, 84, 86, 98, 79)):
+        story.sees(StreamSeen(at=at(number), stream="ASR", messages=1, bytes=used, max_messages=0, max_bytes=100))
+    assert story.kinds == ["stream.full"] * 3 + ["recovered full"]
+    assert [each.severity for each in story.found if isinstance(each, Trouble)] == ["warning", "warning", "critical"]
+
+
+def test_a_disk_without_room_is_full_however_large_it_is() -> None:
+    story = Story(Fullness())
+    story.sees(DiskSeen(at=at(0), path="/data", total=2**40, free=2**20), DiskSeen(at=at(1), path="/", total=0, free=0))
+    assert "disk.full" in story.kinds
+
+
+def test_a_clock_is_wrong_when_two_looks_say_so_and_asking_explains_it_not() -> None:
+    story = Story(Clocks())
+
+    def seen(seconds: float, ahead: float, known_to: float = 0.1) -> ClockSeen:
+        return ClockSeen(
+            at=at(seconds), source="nats", ahead=timedelta(seconds=ahead), known_to=timedelta(seconds=known_to)
+        )
+
+    story.sees(seen(0, 3), seen(5, 0), seen(10, -3, known_to=3), seen(15, -3, known_to=3))
+    assert story.kinds == []
+    story.sees(seen(20, -3), seen(25, -3), seen(30, 0))
+    assert story.kinds == ["clock.skew", "recovered clock"]
+
+
+def test_an_event_from_the_future_has_a_producer_whose_clock_is_ahead_and_a_late_one_says_nothing() -> None:
+    story = Story(Clocks())
+
+    def event(said: float) -> EventStored:
+        return EventStored(at=at(0), subject="asr.done", run="r", event_id="e", source="acme", said=at(said))
+
+    story.sees(event(-3600), event(-3600), event(60), event(60))
+    assert story.kinds == ["clock.skew"]
+
+
+def test_a_stream_that_was_deleted_and_is_not_back_is_told_and_a_stranger_s_is_not() -> None:
+    story = Story(Deletions())
+
+    def gone(seconds: float, stream: str) -> Advised:
+        return Advised(
+            at=at(seconds), kind="stream_action.delete", stream=stream, consumer="", sequence=0, deliveries=0
+        )
+
+    there = {"messages": 0, "bytes": 0, "max_messages": 0, "max_bytes": 0}
+    story.sees(StreamSeen(at=at(0), stream="ASR", **there), StreamSeen(at=at(0), stream="DOC", **there))
+    story.sees(gone(1, "ASR"), gone(1, "TOOL"), gone(1, "DOC"), StreamSeen(at=at(3), stream="DOC", **there))
+    story.waits(20)
+    assert [(each.component, each.kind) for each in story.found if isinstance(each, Trouble)] == [
+        ("stream:ASR", "stream.deleted")
+    ]
+    story.sees(StreamSeen(at=at(30), stream="ASR", **there))
+    assert story.kinds[-1] == "recovered deleted"
+
+
+def test_a_collector_that_cannot_see_is_trouble_of_its_own() -> None:
+    story = Story(Blindness())
+    story.sees(CollectorState(at=at(0), collector="engine", trouble=None))
+    story.sees(CollectorState(at=at(1), collector="engine", trouble="gone"))
+    story.sees(CollectorState(at=at(6), collector="engine", trouble=None))
+    assert story.kinds == ["engine.unreachable", "recovered blind"]
