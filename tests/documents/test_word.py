@@ -17,10 +17,13 @@ from docx.oxml.ns import qn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree  # type: ignore[import-untyped]
+from pygments.styles import get_style_by_name
 
 from stenobus_documents.manuscript import Manuscript
 from stenobus_documents.word import Look, Rendered
 from stenobus_documents.word import render as render_manuscript
+from stenobus_documents.word.code import STYLE
+from stenobus_documents.word.styles import SHADE
 
 FRONT = (
     '---\ntitle: "A title"\nsource: "file:///a%20b.mp4"\nmethod: "extractive"\nlanguage: "pt-BR"\n---\n\n# A title\n\n'
@@ -186,6 +189,49 @@ def test_code_is_monospaced_coloured_and_whole() -> None:
     ]
     assert [block.text for block in blocks] == [code.rstrip(), "a  b", "indented"]
     assert {run.font.color.rgb for run in blocks[0].runs if run.font.color and run.font.color.rgb}
+
+
+@pytest.mark.parametrize(("lines", "whole"), [(20, True), (21, False)])
+def test_short_code_is_not_torn_apart(lines: int, whole: bool) -> None:
+    [block] = [each for each in opened("```\n" + "x\n" * lines + "```").paragraphs if each.text]
+    assert bool(block.paragraph_format.keep_together) == whole
+
+
+@pytest.mark.parametrize(("rows", "kept"), [(8, 9), (9, 0)])
+def test_a_small_table_stays_on_one_page(rows: int, kept: int) -> None:
+    [table] = opened("| a |\n|---|\n" + "| b |\n" * rows).tables
+    paragraphs = [paragraph for row in table.rows for cell in row.cells for paragraph in cell.paragraphs]
+    assert sum(bool(each.paragraph_format.keep_with_next) for each in paragraphs) == kept - bool(kept)
+
+
+def luminance(color: str) -> float:
+    """Of a colour as RRGGBB, as WCAG 2 defines it."""
+    red, green, blue = (
+        part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (b / 255 for b in bytes.fromhex(color))
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_every_colour_of_code_can_be_read_on_its_shade() -> None:
+    colors = {look["color"] for _, look in get_style_by_name(STYLE) if look["color"]}
+    assert len(colors) > 5
+    assert min((luminance(SHADE) + 0.05) / (luminance(color) + 0.05) for color in colors) >= 4.5
+
+
+def test_long_contents_keep_to_the_chapters() -> None:
+    sections = "".join(f"## s{n}\n\n### t{n}\n\n" for n in range(41))
+    styles = [each.style.name for each in opened(FRONT + sections).paragraphs if each.style]
+    assert (styles.count("toc 1"), styles.count("toc 2")) == (41, 0)
+    shorter = sections.replace("### t39\n\n", "").replace("### t40\n\n", "")
+    styles = [each.style.name for each in opened(FRONT + shorter).paragraphs if each.style]
+    assert (styles.count("toc 1"), styles.count("toc 2")) == (41, 39)
+
+
+def test_word_is_asked_for_the_pages_of_the_contents() -> None:
+    many, few = (opened(FRONT + "## s\n\n" * count).settings.element for count in (3, 2))
+    assert [each.get(qn("w:val")) for each in many.findall(qn("w:updateFields"))] == ["true"]
+    assert few.find(qn("w:updateFields")) is None
 
 
 def test_quotes_rules_and_definitions() -> None:

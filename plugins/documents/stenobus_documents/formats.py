@@ -12,7 +12,7 @@ from stenobus_core import PermanentError, PluginError
 from . import images, pdf
 from .manuscript import Manuscript
 from .web import page
-from .word import Backend, Look, TemplateError, render
+from .word import Backend, Look, TemplateError, contents, render
 from .word.pandoc import NoPandoc
 from .word.pandoc import render as render_by_pandoc
 from .word.pandoc import version as pandoc_version
@@ -112,7 +112,8 @@ async def make_pdf(docx: BlobRef, content: Content) -> BlobRef:
     Raises:
         NoPdf: LibreOffice is not there, or failed.
     """
-    return await content.store(await pdf.convert(await content.read(docx)), "application/pdf")
+    counted = await asyncio.to_thread(contents.counted, await content.read(docx))
+    return await content.store(await pdf.convert(counted), "application/pdf")
 
 
 def sentence(loss: NotCarried) -> str:

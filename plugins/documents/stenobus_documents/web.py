@@ -24,8 +24,9 @@ from .images import Image
 from .labels import labels
 from .manuscript import Manuscript
 from .markdown import parser
-from .word.code import lexer
-from .word.cover import FIELD, listed, method, told
+from .word.code import STYLE, lexer
+from .word.contents import listed
+from .word.cover import FIELD, method, told
 from .word.look import Look, losses
 
 _BREAK: Final = re.compile(r"&lt;br\s*/?&gt;", re.IGNORECASE)
@@ -82,7 +83,7 @@ def _cover(manuscript: Manuscript) -> Iterator[str]:
 
 @cache
 def _css() -> str:
-    colours = HtmlFormatter(style="friendly").get_style_defs(".code")
+    colours = HtmlFormatter(style=STYLE).get_style_defs(".code")
     own = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     return f"{own}{colours}\n"
 

@@ -19,6 +19,8 @@ _QUOTE: Final = 284
 _BOX: Final = 113
 #: Indents end here, lest nothing of the line is left, as a part of the text's width.
 _DEEPEST: Final = 0.6
+#: Code of this many lines is not torn apart by the end of a page.
+_WHOLE: Final = 20
 #: Shaded or bordered paragraphs that touch become one box.
 BOXED: Final = frozenset({"fence", "code_block", "blockquote"})
 
@@ -83,13 +85,13 @@ class Blocks:
         num: tuple[int, int] | None = None,
         left: int = 0,
         hanging: int = 0,
-        side: str = "",
         keep: bool = False,
+        whole: bool = False,
     ) -> None:
         named = self._styles[style] if style else None
         left = min(left, self._deepest)
         self._out.append(
-            paragraph(named, content, page=self._page, num=num, left=left, hanging=hanging, side=side, keep=keep)
+            paragraph(named, content, page=self._page, num=num, left=left, hanging=hanging, keep=keep, whole=whole)
         )
         self._page = False
 
@@ -105,7 +107,8 @@ class Blocks:
 
     def _code(self, node: SyntaxTreeNode, place: Place) -> None:
         content = code.runs(node.content, node.info if node.type == "fence" else "")
-        self._paragraph("CodeBlock", content, left=place.left + _BOX if place.left else 0)
+        whole = node.content.count("\n") <= _WHOLE
+        self._paragraph("CodeBlock", content, left=place.left + _BOX if place.left else 0, whole=whole)
 
     def _words(self, nodes: Sequence[SyntaxTreeNode], place: Place) -> None:
         """A paragraph; an image that stands alone in it gets its caption."""

@@ -1,27 +1,23 @@
-"""Cover, contents, header and footer."""
+"""Cover, header and footer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
 from docx.document import Document
 from docx.section import _BaseHeaderFooter
 
-from ..headings import Heading
 from ..labels import Labels, labels
 from ..markdown import link_target
 from .build import Build
 from .styles import room
-from .xml import FIELD_END, Marks, Xml, element, field, field_begin, link, paragraph, parsed, run
+from .xml import Marks, Xml, element, field, link, paragraph, parsed, run
 
 #: The fields of :attr:`Labels.numbers`.
 FIELD: Final = re.compile(r"(\{\w+\})")
-#: Headings down to this level are in the contents; fewer than this many need none.
-CONTENTS_LEVELS: Final = 2
-_FEWEST: Final = 3
 
 
 def told(facts: Mapping[str, str]) -> list[tuple[str, str, str | None]]:
@@ -35,12 +31,6 @@ def method(facts: Mapping[str, str]) -> str:
     return labels(facts).methods.get(facts.get("method", ""), "")
 
 
-def listed(headings: Sequence[Heading | None]) -> list[Heading]:
-    """The headings of the contents, none when there are too few to need them."""
-    entries = [heading for heading in headings if heading and heading.level <= CONTENTS_LEVELS]
-    return entries if len(entries) >= _FEWEST else []
-
-
 def cover(build: Build, facts: Mapping[str, str]) -> list[Xml]:
     """Title and facts of the front matter."""
     made = [paragraph(build.styles["Title"], run(facts["title"]))]
@@ -50,22 +40,6 @@ def cover(build: Build, facts: Mapping[str, str]) -> list[Xml]:
             words = link(words, relation=build.relation(build.document.part, target))
         content = run(name, Marks(style=build.styles["FactName"])) + run("\t") + words
         made.append(paragraph(build.styles["CoverFact"], content))
-    return made
-
-
-def contents(styles: Mapping[str, str], facts: Mapping[str, str], headings: Sequence[Heading | None]) -> list[Xml]:
-    """A table of contents that is complete as it is: links, with page numbers as soon as a program counts pages."""
-    entries = listed(headings)
-    if not entries:
-        return []
-    made = [paragraph(styles["ContentsHeading"], run(labels(facts).contents))]
-    for number, heading in enumerate(entries):
-        content = link(run(heading.text), anchor=heading.bookmark)
-        if number == 0:
-            content = field_begin(rf'TOC \o "1-{CONTENTS_LEVELS}" \h \z \u') + content
-        if number == len(entries) - 1:
-            content += FIELD_END
-        made.append(paragraph(styles[f"TOC{heading.level}"], content))
     return made
 
 

@@ -18,7 +18,7 @@ from docx.oxml.ns import qn
 
 from ..images import Image
 from ..manuscript import Manuscript
-from . import ast, cover, styles
+from . import ast, contents, cover, styles
 from .look import Look, Rendered
 from .render import begun, finished
 from .xml import element, paragraph, parsed
@@ -94,7 +94,7 @@ def _front(manuscript: Manuscript, names: Mapping[str, str]) -> list[ast.Node]:
     for name, value, target in cover.told(facts):
         content = [ast.text(name, "Fact Name"), {"t": "RawInline", "c": ["openxml", "<w:r><w:tab/></w:r>"]}]
         made.append(ast.styled("Cover Fact", [*content, ast.text(value, target=target)]))
-    made.append(ast.raw("".join(cover.contents(names, facts, manuscript.headings))))
+    made.append(ast.raw("".join(contents.contents(names, facts, manuscript.headings))))
     return [*made, ast.raw(_PAGE.format(names["Spacer"]))]
 
 

@@ -9,7 +9,7 @@ import docx
 from docx.document import Document
 
 from ..manuscript import Manuscript
-from . import cover, options, package, styles, template, validate
+from . import contents, cover, options, package, styles, template, validate
 from .blocks import Blocks
 from .build import Build
 from .footnotes import Footnotes
@@ -43,7 +43,7 @@ def render(manuscript: Manuscript, look: Look) -> Rendered:
         anchors={heading.anchor: heading for heading in found if heading},
         pictures=look.pictures,
     )
-    front = [*cover.cover(build, facts), *cover.contents(names, facts, found)] if "title" in facts else []
+    front = [*cover.cover(build, facts), *contents.contents(names, facts, found)] if "title" in facts else []
     blocks: list[Xml] = []
     Blocks(build, blocks, page=bool(front)).walk(manuscript.tree.children)
     body = document.element.body
@@ -75,7 +75,7 @@ def finished(
     facts = manuscript.facts
     cover.running_titles(document, names, manuscript.title, facts)
     options.current_mode(document.settings.element)
-    if "title" in facts and cover.listed(manuscript.headings):
+    if "title" in facts and contents.listed(manuscript.headings):
         options.update_fields(document.settings.element)
     package.describe(
         document,

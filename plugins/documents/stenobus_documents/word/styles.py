@@ -114,7 +114,7 @@ STYLES: Final[tuple[Style, ...]] = (
         "Quote",
         "Quote",
         f"<w:pBdr>{_border('left', ACCENT, 24, 10)}</w:pBdr>"
-        f'{_SHADED}<w:spacing w:before="60" w:after="120"/><w:ind w:left="284" w:right="170"/>',
+        f'{_SHADED}<w:spacing w:before="60" w:after="120"/><w:ind w:left="284"/>',
         f'<w:color w:val="{INK}"/>',
     ),
     _paragraph(

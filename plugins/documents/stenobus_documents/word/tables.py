@@ -22,6 +22,8 @@ _NARROWEST: Final = 640
 _PADDING: Final = 220
 #: A row with more characters in one cell may break over pages, lest it leaves half of one empty.
 _TALL: Final = 500
+#: A table of fewer rows and characters than these stays on one page.
+_FEW_ROWS, _FEW_CHARACTERS = 10, 1200
 
 
 def table(node: SyntaxTreeNode, inline: Inline, build: Build, left: int = 0) -> list[Xml]:
@@ -54,13 +56,15 @@ def _table(rows: Sequence[Sequence[SyntaxTreeNode]], heads: int, inline: Inline,
     grid = "".join(f'<w:gridCol w:w="{column}"/>' for column in columns)
     widths = [f'<w:tc><w:tcPr><w:tcW w:w="{column}" w:type="dxa"/></w:tcPr>' for column in columns]
     made = [_properties(sum(columns), build.styles["DocumentTable"], left, header=heads > 0), grid, "</w:tblGrid>"]
+    small = len(rows) < _FEW_ROWS and sum(len(text) for row in texts for text in row) < _FEW_CHARACTERS
     for number, (row, text) in enumerate(zip(rows, texts, strict=True)):
         head = number < heads
         style = build.styles["TableHead" if head else "TableText"]
+        keep = small and number + 1 < len(rows)
         whole = "<w:cantSplit/>" if max(map(len, text), default=0) < _TALL else ""
         about = f"<w:trPr>{whole}{'<w:tblHeader/>' if head else ''}</w:trPr>" if whole or head else ""
         content = "".join(
-            f"{width}{_cell(cell, inline, style)}</w:tc>" for width, cell in zip(widths, row, strict=True)
+            f"{width}{_cell(cell, inline, style, keep=keep)}</w:tc>" for width, cell in zip(widths, row, strict=True)
         )
         made.append(f"<w:tr>{about}{content}</w:tr>")
     return f"<w:tbl>{''.join(made)}</w:tbl>"
@@ -76,7 +80,7 @@ def _properties(width: int, style: str, left: int, *, header: bool) -> Xml:
     )
 
 
-def _cell(cell: SyntaxTreeNode, inline: Inline, style: str) -> Xml:
+def _cell(cell: SyntaxTreeNode, inline: Inline, style: str, *, keep: bool) -> Xml:
     """A cell's content: a line break between two things said begins a paragraph."""
     side = str(cell.attrs.get("style", "")).removeprefix("text-align:")
     parts: list[list[Xml]] = [[]]
@@ -87,7 +91,7 @@ def _cell(cell: SyntaxTreeNode, inline: Inline, style: str) -> Xml:
             else:
                 parts[-1].append(piece)
     side = side if side in {"center", "right"} else ""
-    return "".join(paragraph(style, "".join(part), side=side) for part in parts)
+    return "".join(paragraph(style, "".join(part), side=side, keep=keep) for part in parts)
 
 
 def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:

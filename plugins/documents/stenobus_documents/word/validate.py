@@ -15,7 +15,8 @@ _W: Final = "http://schemas.openxmlformats.org/wordprocessingml/2006/main"
 _R: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _NS: Final = {"w": _W, "r": _R}
 _PARTS: Final = ("document", "footnotes", "endnotes", "header", "footer", "comments")
-_PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True)
+#: Follows nothing that a file names.
+PARSER: Final = etree.XMLParser(resolve_entities=False, no_network=True)
 
 _CELLS: Final = etree.XPath("//w:tc[not(*[last()][self::w:p])]", namespaces=_NS)
 _TABLES: Final = etree.XPath("//w:tbl[count(w:tblGrid/w:gridCol) > 63]", namespaces=_NS)
@@ -56,7 +57,7 @@ def problems(docx: bytes) -> Iterator[str]:
     for name, content in files.items():
         if name.endswith((".xml", ".rels")):
             try:
-                trees[name] = etree.fromstring(content, _PARSER)
+                trees[name] = etree.fromstring(content, PARSER)
             except etree.XMLSyntaxError as error:
                 yield f"{name} is no well-formed XML ({error.msg})"
     if "word/document.xml" not in trees:

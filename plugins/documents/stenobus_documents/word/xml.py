@@ -59,6 +59,7 @@ def paragraph(
     hanging: int = 0,
     side: str = "",
     keep: bool = False,
+    whole: bool = False,
 ) -> Xml:
     """A paragraph.
 
@@ -69,10 +70,13 @@ def paragraph(
         left: indent in twentieths of a point; ``hanging`` is how far its first line reaches out of it.
         side: center or right, where it is not the left one.
         keep: it stays on the page of the next one.
+        whole: its lines stay on one page.
     """
     properties = f'<w:pStyle w:val="{style}"/>' if style else ""
     if keep:
         properties += "<w:keepNext/>"
+    if whole:
+        properties += "<w:keepLines/>"
     if page:
         properties += "<w:pageBreakBefore/>"
     if num:
