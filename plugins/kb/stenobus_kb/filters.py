@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,3 +57,21 @@ class Filter:
             terms.append(_METADATA)
             given += [key, value, value]
         return " AND ".join(terms), given
+
+
+def field_of(text: str) -> tuple[str, Value]:
+    """A metadata field written as ``KEY=VALUE``: numbers, true and false are what they are in JSON, all else is text.
+
+    Raises:
+        ValueError: it is not written so.
+    """
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise ValueError(f"{text} is not KEY=VALUE.")
+    if value in {"true", "false"}:
+        return key, value == "true"
+    for number in (int, float):
+        with suppress(ValueError):
+            if math.isfinite(found := number(value)):
+                return key, found
+    return key, value

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from .api.commands import keys, serve
+
 if TYPE_CHECKING:
     from .evaluation import Report
 
 
 @click.group()
 def kb() -> None:
-    """The knowledge base: how good its search is."""
+    """The knowledge base: its HTTP API, and how good its search is."""
 
 
 @kb.command("eval")
@@ -109,3 +111,7 @@ def _print(report: Report, *, as_json: bool) -> None:
             change = report.changes[name]
             line += f"   {change.mean:+.3f} to the baseline ({change.low:+.3f} to {change.high:+.3f})"
         click.echo(line)
+
+
+kb.add_command(serve)
+kb.add_command(keys)

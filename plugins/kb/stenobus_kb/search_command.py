@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -57,7 +56,7 @@ def search(
         " ".join(words),
         collections=(collection,) if collection else None,
         principals=principals or None,
-        metadata=dict(_field(text) for text in where),
+        metadata=_fields(where),
         sources=(source,) if source else None,
         limit=limit,
         offset=offset,
@@ -75,17 +74,13 @@ def search(
         raise click.ClickException(f'Nothing{place} matches "{query.text}": try other or fewer words.')
 
 
-def _field(text: str) -> tuple[str, Value]:
-    """A metadata field: numbers, true and false are what they are in JSON, everything else is text."""
-    key, sign, value = text.partition("=")
-    if not sign or not key:
-        raise click.BadParameter(f"{text} is not KEY=VALUE.", param_hint="--where")
-    if value in {"true", "false"}:
-        return key, value == "true"
-    for number in (int, float):
-        with suppress(ValueError):
-            return key, number(value)
-    return key, value
+def _fields(texts: tuple[str, ...]) -> dict[str, Value]:
+    from .filters import field_of
+
+    try:
+        return dict(map(field_of, texts))
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--where") from error
 
 
 def _print_json(query: str, collection: str | None, page: Page) -> None:

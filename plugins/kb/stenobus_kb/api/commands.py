@@ -1,0 +1,191 @@
+"""``stenobus kb serve`` and ``stenobus kb keys``."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from .callers import Door
+    from .keys import Keys
+
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_UNITS: Final = {"h": 3600, "d": 86_400, "w": 604_800}
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0 picks a free one.")
+@click.option("--open", "everybody", is_flag=True, help="Ask for no key; on the loopback address only.")
+@click.option("--tls-cert", type=click.Path(exists=True, path_type=Path), help="Serve HTTPS with this certificate.")
+@click.option("--tls-key", type=click.Path(exists=True, path_type=Path), help="The certificate's private key.")
+def serve(host: str, port: int, everybody: bool, tls_cert: Path | None, tls_key: Path | None) -> None:
+    """Serve search, documents and collections over HTTP, until Ctrl-C.
+
+    What it can be asked is described at /openapi.json. Callers need an API key (`stenobus kb keys add`) or a JSON Web
+    Token (STENOBUS_KB_JWT_KEY).
+    """
+    from stenobus_core.errors import SettingsError
+    from stenobus_core.logs import configure
+    from stenobus_core.settings import CoreSettings
+
+    from ..errors import KbError
+    from ..settings import Settings
+
+    if everybody and host not in _LOOPBACK:
+        raise click.UsageError("--open is for the loopback address only; elsewhere anybody could read it all.")
+    try:
+        settings, core = Settings.load("kb"), CoreSettings.load("core")
+        door = None if everybody else _door(settings)
+    except (KbError, SettingsError, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    configure(core)
+    with _listening(host, port) as listener:
+        _run(settings, door, listener, tls_cert, tls_key)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
+        raise click.ClickException(
+            f"{host}:{port} cannot be listened on ({error.strerror}); name another --host or --port."
+        ) from error
+
+
+def _run(
+    settings: Settings, door: Door | None, listener: socket.socket, tls_cert: Path | None, tls_key: Path | None
+) -> None:
+    import structlog
+    import uvicorn
+
+    from .app import create
+    from .reading import Reading
+
+    app = create(Reading(settings.index_path, at_once=min(8, (os.cpu_count() or 1) * 2)), door)
+    config = uvicorn.Config(
+        app,
+        ssl_certfile=tls_cert,
+        ssl_keyfile=tls_key,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        limit_concurrency=500,
+        timeout_graceful_shutdown=10,
+    )
+    host, port = listener.getsockname()[:2]
+    scheme = "https" if tls_cert else "http"
+    structlog.get_logger("kb.api").info("listening", url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _door(settings: Settings) -> Door:
+    from ..errors import KbError
+    from .callers import Door, Tokens
+    from .keys import Keys
+
+    keys, tokens = Keys(settings.api_keys_path), None
+    key = settings.jwt_key.get_secret_value() if settings.jwt_key else ""
+    if settings.jwt_key_file:
+        key = settings.jwt_key_file.read_text()
+    if key:
+        tokens = Tokens(key, settings.jwt_audience, settings.jwt_issuer, settings.jwt_per_minute)
+    if tokens is None and not keys.all():
+        raise KbError(
+            "Nobody could ask: make a key by `stenobus kb keys add NAME`, set STENOBUS_KB_JWT_KEY, or use --open on "
+            "this machine."
+        )
+    return Door(keys, tokens)
+
+
+@click.group()
+def keys() -> None:
+    """Keys of the HTTP API."""
+
+
+@keys.command("add")
+@click.argument("name")
+@click.option("--collection", "collections", multiple=True, help="What it may search; may be repeated.")
+@click.option("--all-collections", is_flag=True, help="It may search every collection.")
+@click.option("--as", "principals", multiple=True, help="Who its holder is, such as group:support; may be repeated.")
+@click.option("--owner", is_flag=True, help="It finds everything, whoever it is for, and may ask for others.")
+@click.option(
+    "--per-minute", type=click.IntRange(1, 1_000_000), default=600, show_default=True, help="Requests a minute."
+)
+@click.option("--expires", metavar="TIME", help="Such as 12h, 90d or 52w; never when absent.")
+def add(
+    name: str,
+    collections: tuple[str, ...],
+    all_collections: bool,
+    principals: tuple[str, ...],
+    owner: bool,
+    per_minute: int,
+    expires: str | None,
+) -> None:
+    """Make a key and print it, this once. It finds what is for everybody, unless --as or --owner says more."""
+    if bool(collections) == all_collections:
+        raise click.UsageError("Name what the key may search by --collection, or say --all-collections.")
+    if principals and owner:
+        raise click.UsageError("--as and --owner exclude each other.")
+    key = _keys().add(
+        name,
+        None if all_collections else collections,
+        None if owner else principals,
+        per_minute,
+        _expiry(expires) if expires else None,
+    )
+    click.echo(key)
+    click.echo("Keep it well: only its digest is stored. Send it as `Authorization: Bearer KEY`.", err=True)
+
+
+@keys.command("list")
+def show() -> None:
+    """List the keys: what they open, and until when."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("Id", "Name", "Collections", "Finds", "A minute", "Made", "Expires"):
+        table.add_column(column)
+    for key in _keys().all():
+        table.add_row(
+            key.id,
+            key.name,
+            "all" if key.collections is None else ", ".join(key.collections),
+            "everything" if key.principals is None else ", ".join(("public", *key.principals)),
+            str(key.per_minute),
+            f"{key.created:%Y-%m-%d}",
+            "never" if key.expires is None else f"{key.expires:%Y-%m-%d %H:%M}{' (over)' if key.expired else ''}",
+        )
+    Console(highlight=False, markup=False).print(table)
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="ID")
+def revoke(key_id: str) -> None:
+    """Take a key away, at once."""
+    key = _keys().revoke(key_id)
+    if key is None:
+        raise click.ClickException(f"There is no key {key_id}; `stenobus kb keys list` shows their ids.")
+    click.echo(f"{key.name} ({key.id}) opens nothing any more.")
+
+
+def _keys() -> Keys:
+    from ..settings import Settings
+    from .keys import Keys
+
+    return Keys(Settings.load("kb").api_keys_path)
+
+
+def _expiry(text: str) -> datetime:
+    found = re.fullmatch(r"(\d{1,5})([hdw])", text)
+    if found is None:
+        raise click.BadParameter(f"{text} is no time such as 12h, 90d or 52w.", param_hint="--expires")
+    return datetime.now(UTC) + timedelta(seconds=int(found[1]) * _UNITS[found[2]])

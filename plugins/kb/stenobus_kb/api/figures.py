@@ -1,0 +1,23 @@
+"""What the API counts, for Prometheus."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+
+class Figures:
+    """Requests by route and status, how long they take, and how many are in work. Names and queries are no labels."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        for collector in (ProcessCollector(registry=None), PlatformCollector(registry=None)):
+            self.registry.register(collector)
+        self.requests = Counter(
+            "stenobus_kb_requests", "requests to the API", ("route", "status"), registry=self.registry
+        )
+        self.seconds = Histogram(
+            "stenobus_kb_request_seconds", "from the request to its answer", ("route",), registry=self.registry
+        )
+        self.working = Gauge(
+            "stenobus_kb_requests_in_work", "requests that wait for their answer", registry=self.registry
+        )

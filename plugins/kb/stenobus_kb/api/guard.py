@@ -1,0 +1,127 @@
+"""What holds for every request: an id, a size, a log line, figures, and errors of one shape."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..errors import KbError
+from .figures import Figures
+from .reading import Busy
+from .shapes import Problem
+
+#: Bytes of a request's body.
+LONGEST_BODY: Final = 64 * 1024
+_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+log = structlog.get_logger("kb.api")
+
+
+class Guard:
+    """ASGI middleware around the whole application."""
+
+    def __init__(self, app: ASGIApp, figures: Figures) -> None:
+        self._app, self._figures = app, figures
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a request through, with an id that whoever asked may have chosen."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, begun, status, size = time.perf_counter(), False, 500, 0
+        state: dict[str, Any] = scope.setdefault("state", {})
+        headers = dict(scope["headers"])
+        given = headers.get(b"x-request-id", b"").decode("latin-1")
+        state["request_id"] = given if _ID.fullmatch(given) else uuid.uuid4().hex
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > LONGEST_BODY:
+                raise HTTPException(413, f"The body is longer than {LONGEST_BODY} bytes.")
+            return message
+
+        async def marked(message: Message) -> None:
+            nonlocal begun, status
+            if message["type"] == "http.response.start":
+                begun, status = True, message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", state["request_id"].encode()),
+                    (b"cache-control", b"no-store"),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        with self._figures.working.track_inprogress():
+            try:
+                await self._app(scope, limited, marked)
+            except Exception as error:
+                log.error("failed", request_id=state["request_id"], exc_info=error)
+                if begun:
+                    raise  # whoever reads the answer has to see that it breaks off
+                detail = "Something went wrong; the server's log knows more by the request's id."
+                await _problem(Request(scope), 500, detail)(scope, receive, marked)
+            finally:
+                self._tell(scope, state, status, time.perf_counter() - start)
+
+    def _tell(self, scope: Scope, state: dict[str, Any], status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        self._figures.requests.labels(route, status).inc()
+        self._figures.seconds.labels(route).observe(seconds)
+        if route in {"/healthz", "/readyz", "/metrics"} and status < 400:
+            return
+        log.info(
+            "request",
+            method=scope["method"],
+            route=route,
+            status=status,
+            milliseconds=round(seconds * 1000, 1),
+            caller=state.get("caller"),
+            refused=state.get("refused"),
+            request_id=state["request_id"],
+        )
+
+
+def problems(app: FastAPI) -> None:
+    """Answer every error in the shape of RFC 9457, without the text that caused it."""
+
+    @app.exception_handler(HTTPException)
+    async def _(request: Request, error: HTTPException) -> JSONResponse:
+        return _problem(request, error.status_code, str(error.detail), getattr(error, "headers", None))
+
+    @app.exception_handler(RequestValidationError)
+    async def _(request: Request, error: RequestValidationError) -> JSONResponse:
+        found = error.errors()[0]
+        where = ".".join(str(part) for part in found["loc"] if part not in {"body", "query"})
+        return _problem(request, 422, f"{where}: {found['msg']}." if where else f"{found['msg']}.")
+
+    @app.exception_handler(Busy)
+    async def _(request: Request, _: Busy) -> JSONResponse:
+        return _problem(request, 503, "Too many searches at once; try again.", {"Retry-After": "1"})
+
+    @app.exception_handler(KbError)
+    async def _(request: Request, error: KbError) -> JSONResponse:
+        log.error("index", error=str(error), request_id=request.state.request_id)
+        detail = "The index cannot be searched now; the log of the server says why."
+        return _problem(request, 503, detail, {"Retry-After": "5"})
+
+
+def _problem(request: Request, status: int, detail: str, headers: Any = None) -> JSONResponse:
+    problem = Problem(
+        title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request.state.request_id
+    )
+    return JSONResponse(
+        problem.model_dump(), status, headers=dict(headers or {}), media_type="application/problem+json"
+    )
