@@ -6,6 +6,7 @@ import os
 import re
 import socket
 from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,8 @@ def serve(host: str, port: int, everybody: bool, tls_cert: Path | None, tls_key:
 
     if everybody and host not in _LOOPBACK:
         raise click.UsageError("--open is for the loopback address only; elsewhere anybody could read it all.")
+    if missing := [name for name in ("fastapi", "jwt", "uvicorn") if find_spec(name) is None]:
+        raise click.ClickException(f"{missing[0]} is not installed: pip install 'stenobus-kb[http]'.")
     try:
         settings, core = Settings.load("kb"), CoreSettings.load("core")
         door = None if everybody else _door(settings)
