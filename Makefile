@@ -7,7 +7,7 @@ DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plu
 	plugins/ingest plugins/sinks plugins/sources monitor tests/kit examples/word-count-plugin
 RECORDING := examples/recording/disk-full.ogg
 
-.PHONY: setup demo test lint test-vllm test-container kill-test chaos bench bench-peers clean
+.PHONY: setup demo test lint images up down test-vllm test-container test-compose kill-test chaos bench bench-peers clean
 
 # The builders are ours, pinned: hatchling for these distributions, setuptools for nkeys, which comes without a wheel.
 setup: $(VENV)/.ready
@@ -73,6 +73,14 @@ bench: setup
 bench-peers: setup
 	bash bench/peers/setup.sh
 	$(BIN)/python bench/bus.py handlers
+
+# The stack in containers: NATS and every plugin as a service of its own; see docs/deploy.md.
+images up down:
+	bash compose/stack.sh $@
+
+# The same on a real engine, with images built here.
+test-compose: setup
+	$(BIN)/pytest -s tests/compose --timeout 900
 
 clean:
 	rm -rf $(VENV) out

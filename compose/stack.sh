@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# The stack of compose.yaml: images, users, up, down. Everything may be done again at any time.
+# Settings come from the environment and from compose/.env, or whatever file STENOBUS_STACK_ENV names.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+cd "$here"
+environment=${STENOBUS_STACK_ENV:-$here/.env}
+usage="usage: stack.sh images [SERVICE…] | users | up [SERVICE…] | down [--volumes] | compose ARGUMENT…"
+
+say() { echo "stack: $*" >&2; }
+fail() {
+    say "$*"
+    exit 1
+}
+
+docker info >/dev/null 2>&1 || fail "no container engine answers; start one (as root: dockerd), or set DOCKER_HOST"
+if docker compose version >/dev/null 2>&1; then
+    compose=(docker compose)
+elif command -v docker-compose >/dev/null; then
+    compose=(docker-compose)
+else
+    fail "there is neither 'docker compose' nor docker-compose; install one"
+fi
+[ -e "$environment" ] || {
+    cp .env.example "$environment"
+    say "wrote $environment: settings of the stack, yours to change"
+}
+compose+=(--file "$here/compose.yaml" --env-file "$environment")
+
+# A value of the environment, else of .env, else the default: as Compose finds it.
+setting() {
+    local line
+    line=$(grep "^$1=" "$environment" | tail -1) || true
+    line=${line#*=}
+    echo "${!1:-${line:-$2}}"
+}
+state=$(setting STENOBUS_STATE ./state)
+
+# Before the first start docker-compose 1.29 complains of every key that is not there yet.
+without_keys() { "$@" 2> >(grep -v 'undefined secret file' >&2); }
+
+images() {
+    STENOBUS_REVISION=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
+    export STENOBUS_REVISION
+    without_keys "${compose[@]}" build "$@"
+}
+
+users() {
+    mkdir -p "$state/settings" "$state/keys" "$state/server" "$state/users"
+    [ -e "$state/settings/stenobus.toml" ] ||
+        echo "# Settings of every plugin: see stenobus.example.toml. No secrets here; see docs/deploy.md." >"$state/settings/stenobus.toml"
+    without_keys "${compose[@]}" run --rm users
+    # A server that runs already takes the users over now.
+    if [ -n "$("${compose[@]}" ps --quiet nats)" ]; then "${compose[@]}" kill -s HUP nats; fi
+}
+
+up() {
+    say "images"
+    images --quiet "$@"
+    say "users and their keys, in $state"
+    users
+    say "services"
+    "${compose[@]}" up --detach --remove-orphans "$@"
+    healthy
+    say "up: nats://127.0.0.1:$(setting STENOBUS_PORT 4222); 'docker-compose logs -f' in compose/ follows it, 'make down' ends it"
+}
+
+# Wait until every service is ready, at most STENOBUS_PATIENCE seconds.
+healthy() {
+    local deadline=$((SECONDS + $(setting STENOBUS_PATIENCE 120))) waiting
+    while :; do
+        waiting=$("${compose[@]}" ps --quiet | xargs -r docker inspect --format \
+            '{{index .Config.Labels "com.docker.compose.service"}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' |
+            awk '$2 != "" && $2 != "healthy" {print $1 " is " $2}')
+        [ -n "$waiting" ] || return 0
+        if [ $SECONDS -ge $deadline ]; then
+            say "not ready: $(echo "$waiting" | paste -sd, | sed 's/,/, /g')"
+            fail "see what they say: docker-compose logs $(echo "$waiting" | cut -d' ' -f1 | paste -sd' ')"
+        fi
+        sleep 0.5
+    done
+}
+
+case "${1:-}" in
+    images) images "${@:2}" ;;
+    users) users ;;
+    up) up "${@:2}" ;;
+    down) "${compose[@]}" --profile gpu --profile aws --profile monitor --profile tools --profile setup \
+        down --remove-orphans "${@:2}" ;;
+    compose) "${compose[@]}" "${@:2}" ;;
+    *) fail "$usage" ;;
+esac

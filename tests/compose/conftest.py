@@ -1,0 +1,31 @@
+"""The stack on a real engine: built and started once for all tests of this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from ..support.engine import Stack, base_image, engine
+
+#: What a transcript needs to become a searchable document; further services are started by the tests that want them.
+SERVICES = (
+    *("nats", "apply", "llm", "kb"),
+    *(f"documents-{stage}" for stage in ("clean", "extract", "map", "outline", "write", "output")),
+)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """The stack, up and healthy; taken down in the end, with all that it stored."""
+    client = engine()
+    with TemporaryDirectory(prefix="stenobus-") as folder:
+        stack = Stack(Path(folder), "stenobus-test", base_image(client), client=client)
+        try:
+            stack.run("images", "--quiet")
+            stack.run("up", *SERVICES)
+            yield stack
+        finally:
+            stack.run("down", "--volumes")
