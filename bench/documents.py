@@ -2,6 +2,8 @@
 
 python bench/documents.py [--hours 3] [--runs 5]
 
+Then what the extractive provider finds of what is planted in the sessions of tests/llm/sessions.
+
 The talk is an AWS Transcribe result with a time and a confidence for every word, 150 words a minute. Times are process
 seconds of one core, the best and the middle of the runs.
 """
@@ -12,6 +14,7 @@ import argparse
 import json
 import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -32,7 +35,8 @@ from stenobus_contracts import (
     WriteInputs,
 )
 from stenobus_contracts.blob import BlobRef
-from stenobus_documents.chunks import line, pack, tokens
+from stenobus_core.tokens import tokens_of
+from stenobus_documents.chunks import line, pack
 from stenobus_documents.draft import assemble
 from stenobus_documents.dropped import Sifted
 from stenobus_documents.grounding import ground, merge
@@ -44,6 +48,9 @@ from stenobus_llm.providers.extractive.extract import extract
 from stenobus_llm.providers.extractive.matrix import problem_matrix
 from stenobus_llm.providers.extractive.outline import outline
 from stenobus_llm.providers.extractive.write import write
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.llm.planted import LANGUAGES, Score, score, session  # they are tests' data
 
 T = TypeVar("T")
 TALKS = Path(__file__).parents[1] / "tests/llm/talks"
@@ -166,6 +173,13 @@ def extractive(transcript: Transcript, clock: Clock) -> str:
     return draft
 
 
+def planted(language: str, *, heard: bool) -> Score:
+    """What of a session of known findings is found."""
+    known = session(language, heard=heard)
+    speech = tuple(each for each in mark(Transcript(segments=known.segments)).segments if each.kind == "speech")
+    return score(known, extract(ExtractInputs(title="Session", language=language, segments=speech)).items)
+
+
 def _inputs(segments: tuple[Segment, ...]) -> ExtractInputs:
     bare = tuple(segment.model_copy(update={"words": (), "confidence": None}) for segment in segments)
     return ExtractInputs(title="Talk", segments=bare)
@@ -188,7 +202,7 @@ def main() -> None:
     for _ in range(chosen.runs):
         transcript, items = local(data, clock)
         draft = extractive(transcript, clock)
-    size = sum(tokens(line(segment)) for segment in transcript.segments)
+    size = sum(tokens_of(line(segment)) for segment in transcript.segments)
     print(
         f"{chosen.hours:g} hours, {len(data) / 1e6:.1f} MB of JSON, {len(transcript.segments)} segments, "
         f"{len(transcript.text.split())} words, about {size} tokens; {len(items)} items, {len(draft)} characters"
@@ -203,6 +217,14 @@ def main() -> None:
         ("with its gates", ("extract", "map", "outline", "write", "vet", "assemble", "assess")),
     ):
         print(f"{name:<34}{clock.row(*steps)[0]:>8.3f}{clock.row(*steps)[1]:>10.3f}")
+    print(f"\n{'planted findings':<24}{'planted':>8}{'recall':>8}{'as such':>9}{'precision':>11}{'commands':>10}")
+    for language in LANGUAGES:
+        for heard in (False, True):
+            got = planted(language, heard=heard)
+            print(
+                f"  {language + (', no punctuation' if heard else ''):<22}{got.planted:>8}{got.recall:>8.2f}"
+                f"{got.placing:>9.2f}{got.precision:>11.2f}{f'{got.commands_found}/{got.commands}':>10}"
+            )
 
 
 if __name__ == "__main__":

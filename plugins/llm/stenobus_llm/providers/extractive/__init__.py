@@ -20,7 +20,7 @@ from .matrix import problem_matrix
 from .outline import outline
 from .write import write
 
-MODEL = "extractive-1"
+MODEL = "extractive-2"
 _TASKS: dict[str, tuple[Task, Callable[[Any], Model]]] = {
     EXTRACT.name: (EXTRACT, extract),
     MAP.name: (MAP, problem_matrix),

@@ -18,7 +18,8 @@ _TOKEN = re.compile(r"\S+")
 _QUOTED = re.compile(r"`([^`\s][^`]*)`")
 _STRIP = "\"'`“”‘’«»()[]{},;:!?"
 _ENDS = re.compile(r"""[,;:!?.]["'”’)\]]*$""")
-_SHELL = re.compile(r"^(?:\.{0,2}/|~/|--?[a-z])|[a-z0-9][-_.=/][a-z0-9]", re.IGNORECASE)
+#: A path, an option, a file, a setting, a machine (``/var -h pg_dump x=1 node-07``), and no "end-to-end".
+_SHELL = re.compile(r"^(?:\.{0,2}/|~/|--?[a-z])|[a-z0-9][_.=/][a-z0-9]|[a-z]-\d|\d-[a-z]", re.IGNORECASE)
 
 
 class Span(NamedTuple):
@@ -33,6 +34,7 @@ class _Programs(NamedTuple):
     words: frozenset[str]
     subcommands: frozenset[str]
     services: frozenset[str]
+    statements: frozenset[str]
 
 
 @cache
@@ -45,13 +47,23 @@ class _Token(NamedTuple):
     start: int
     end: int
     folded: str
+    #: Written in capitals, as statements of SQL are.
+    loud: bool
+
+    @property
+    def shell(self) -> bool:
+        """Whether no prose has such a word."""
+        return any(map(str.isalpha, self.folded)) and _SHELL.search(self.folded) is not None
 
 
 def find(text: str, language: Language) -> list[Span]:
     """Commands in a sentence, in order, not overlapping."""
     if "`" in text and (quoted := [Span(*match.span(1)) for match in _QUOTED.finditer(text)]):
         return quoted
-    tokens = [_Token(*match.span(), fold(match[0]).strip(_STRIP).rstrip(".")) for match in _TOKEN.finditer(text)]
+    tokens = [
+        _Token(*match.span(), fold(match[0]).strip(_STRIP).rstrip("."), match[0].isupper())
+        for match in _TOKEN.finditer(text)
+    ]
     spans: list[Span] = []
     index = 0
     while index < len(tokens):
@@ -67,7 +79,14 @@ def find(text: str, language: Language) -> list[Span]:
 
 def _starts(tokens: Sequence[_Token], index: int, text: str, language: Language) -> Iterator[int]:
     """Where a command may begin that is announced at ``index``, or that needs no announcement."""
-    first = tokens[index].folded
+    first, following = tokens[index].folded, tokens[index + 1].folded if index + 1 < len(tokens) else ""
+    piped = following == "|" and tokens[index + 2 :][:1] and _program(tokens[index + 2])
+    if piped or (tokens[index].loud and first in _programs().statements and following):
+        yield index
+        return
+    if index and tokens[index - 1].folded in language.using and _used(tokens[index:][:2]):
+        yield index
+        return
     if not (first in _programs().names or language.verbs.opens(first) or language.nouns.opens(first)):
         return
     folded = [token.folded for token in tokens[index : index + 6]]
@@ -94,6 +113,17 @@ def _starts(tokens: Sequence[_Token], index: int, text: str, language: Language)
         yield index
 
 
+def _used(tokens: Sequence[_Token]) -> bool:
+    """Whether what stands behind "with" or "used" is a program and what it is given."""
+    if len(tokens) < 2 or not tokens[1].shell:
+        return False
+    return _program(tokens[0]) or "_" in tokens[0].folded
+
+
+def _program(token: _Token) -> bool:
+    return token.folded in _programs().names or token.folded in _programs().words
+
+
 def _commandlike(tokens: Sequence[_Token], start: int, language: Language, *, verb: bool) -> bool:
     first = tokens[start].folded
     following = tokens[start + 1].folded if start + 1 < len(tokens) else ""
@@ -101,8 +131,9 @@ def _commandlike(tokens: Sequence[_Token], start: int, language: Language, *, ve
         return False
     known = _programs()
     if not verb:
-        return first in known.names and (following in known.subcommands | known.names or following.startswith("-"))
-    if first in known.names or first in known.words or _SHELL.search(first):
+        given = start + 1 < len(tokens) and tokens[start + 1].shell
+        return first in known.names and (following in known.subcommands | known.names or given)
+    if first in known.names or first in known.words or tokens[start].shell:
         return True
     if following.startswith("-"):
         return True
@@ -110,18 +141,20 @@ def _commandlike(tokens: Sequence[_Token], start: int, language: Language, *, ve
         return True  # spelled: "d f", "l s"
     ahead = [token.folded for token in tokens[start + 1 : start + 5]]
     until = next((i for i, word in enumerate(ahead) if word in language.stops), len(ahead))
-    return any(word in language.symbols for word in ahead[:until])
+    return any(word in language.symbols for word in ahead[:until]) or any(
+        token.shell for token in tokens[start + 1 : start + 1 + min(until, 2)]
+    )
 
 
 def _extent(tokens: Sequence[_Token], start: int, text: str, language: Language) -> int:
     """The index after the command's last token; 0 when nothing of a command is left."""
-    index, quotes = start, 0
+    index, quotes, loud = start, 0, tokens[start].loud
     while index < min(len(tokens), start + LONGEST):
         token = tokens[index]
         raw = text[token.start : token.end]
-        # "dash a" is an option, whatever the word "a" means elsewhere.
-        option = len(token.folded) == 1 and index > start and tokens[index - 1].folded in language.symbols
-        if quotes % 2 == 0 and token.folded in language.stops and not option:
+        # "dash a" is an option, whatever the word "a" means elsewhere, and whatever was heard in its place.
+        option = index > start and tokens[index - 1].folded in language.symbols
+        if quotes % 2 == 0 and token.folded in language.stops and not option and not (loud and token.loud):
             break
         quotes += raw.count('"')
         index += 1

@@ -34,7 +34,9 @@ class Language:
     openers: Phrases[None]
     continues: Phrases[None]
     chatter: Phrases[None]
+    agreement: Phrases[None]
     topics: Phrases[None]
+    turns: Phrases[None]
     announcements: Phrases[ItemKind]
     cues: Phrases[tuple[ItemKind, int]]
     verbs: Phrases[None]
@@ -76,7 +78,9 @@ def load(code: str) -> Language:
         openers=_phrases(table["openers"]),
         continues=_phrases(table["continues"]),
         chatter=_phrases(table["chatter"]),
+        agreement=_phrases(table["agreement"]),
         topics=_phrases(table["topics"]),
+        turns=_phrases(table["turns"]),
         announcements=Phrases(
             (phrase, kind) for kind, phrases in table["announcements"].items() for phrase in _split(phrases)
         ),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from stenobus_contracts import Item, MapInputs, ProblemMatrix, ProblemRow
 
 from .centrality import Vectors
+from .extract import ERROR
 from .language import choose, words
 
 #: How much closer in words an earlier problem has to be before it wins over the one talked about.
@@ -24,6 +25,11 @@ class _Episode:
     prevention: list[int] = field(default_factory=list)
 
     @property
+    def known(self) -> bool:
+        """Whether more than symptoms was told."""
+        return bool(self.diagnosis or self.explained)
+
+    @property
     def explained(self) -> bool:
         return bool(self.solution or self.prevention)
 
@@ -35,12 +41,19 @@ def problem_matrix(inputs: MapInputs) -> ProblemMatrix:
     vectors = Vectors([words(item.evidence.quote) for item in items], language)
     episodes: list[_Episode] = []
     waiting: list[int] = []
+    turned = False  # whether somebody said that the next problem follows
     for index, item in enumerate(items):
+        turned = turned or (bool(episodes) and language.turns.occur(words(item.evidence.quote)))
         if item.kind == "symptom":
-            if episodes and (not episodes[-1].explained or _same(vectors, index, episodes[-1])):
+            if (
+                episodes
+                and not (turned and episodes[-1].known)
+                and (not episodes[-1].explained or _same(vectors, index, episodes[-1]))
+            ):
                 episodes[-1].symptoms.append(index)
             else:
                 episodes.append(_Episode([index]))
+            turned = False
         elif episodes:
             _assign(items, index, _episode(vectors, index, episodes))
         else:
@@ -87,19 +100,21 @@ def _assign(items: Sequence[Item], index: int, episode: _Episode) -> None:
 
 
 def _row(items: Sequence[Item], vectors: Vectors, episode: _Episode) -> ProblemRow:
-    """The row, named by the first symptoms' one that shares most words with the rest; of equals, by the earliest."""
+    """The row, named by the first symptoms' one with an error message or else with most words of the rest."""
     others = [*episode.symptoms, *episode.diagnosis, *episode.solution]
     # What was seen at first is the problem; symptoms told after the search began are what the search brought up.
     first = [index for index in episode.symptoms if index <= min(episode.diagnosis, default=index)]
 
-    def shared(index: int) -> float:
-        return sum(vectors.similarity(index, other) for other in others)
+    def telling(index: int) -> tuple[bool, float]:
+        # What a program said is looked for by its words.
+        said = ERROR.search(items[index].evidence.quote) is not None
+        return said, sum(vectors.similarity(index, other) for other in others)
 
     def ids(indexes: list[int]) -> tuple[str, ...]:
         return tuple(items[index].id for index in sorted(indexes))
 
     return ProblemRow(
-        problem=items[max(first or episode.symptoms[:1], key=shared)].id,
+        problem=items[max(first or episode.symptoms[:1], key=telling)].id,
         diagnosis=ids(episode.diagnosis),
         solution=ids(episode.solution),
         prevention=ids(episode.prevention),

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 
-from stenobus_contracts import SectionText, WriteInputs
+from stenobus_contracts import Item, SectionText, WriteInputs
 
 from . import commands
 from .language import Language, choose
 from .matrix import in_time
+from .outline import grouped
 
 #: Paths, file names and identifiers, which read better as code.
 _CODE = re.compile(
@@ -23,14 +26,29 @@ _LEADING = re.compile(r"^(\d+)([.)])(?=\s)|^([+=-])")
 
 
 def write(inputs: WriteInputs) -> SectionText:
-    """The section's items in order of time. Items of one sentence share a bullet, with its commands in code style."""
+    """The section's items in order of time, under a heading for each kind where there are several.
+
+    Items of one sentence share a bullet, with its commands in code style.
+    """
     language = choose(inputs.language, (item.evidence.quote for item in inputs.items))
-    bullets: dict[tuple[str, float | None], list[str]] = {}
-    for item in in_time(inputs.items):
-        key = (item.evidence.quote, item.evidence.start)
-        bullets.setdefault(key, []).append(item.text if item.kind == "command" else "")
-    lines = [f"- {_sentence(quote, named, language)}{_time(start)}" for (quote, start), named in bullets.items()]
-    return SectionText(markdown="\n".join(lines) + "\n")
+    items = in_time(inputs.items)
+    parts = list(grouped(items, language))
+    if len(parts) < 2:
+        return SectionText(markdown=_bullets(items, items, language))
+    return SectionText(
+        markdown="\n".join(f"### {heading}\n\n{_bullets(own, items, language)}" for heading, own in parts)
+    )
+
+
+def _bullets(own: Sequence[Item], items: Sequence[Item], language: Language) -> str:
+    """A bullet for each sentence of some items, with the commands that any of all items found in it."""
+    places = dict.fromkeys((item.evidence.quote, item.evidence.start) for item in own)
+    named: defaultdict[str, list[str]] = defaultdict(list)
+    for item in items:
+        if item.kind == "command":
+            named[item.evidence.quote].append(item.text)
+    lines = [f"- {_sentence(quote, named[quote], language)}{_time(start)}" for quote, start in places]
+    return "\n".join(lines) + "\n"
 
 
 def _sentence(quote: str, named: list[str], language: Language) -> str:
@@ -41,7 +59,7 @@ def _sentence(quote: str, named: list[str], language: Language) -> str:
             spans.append((at, at + len(command)))
     spans += [match.span() for match in _CODE.finditer(quote)]
     out, position = [], 0
-    for start, end in sorted(spans):
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
         if start < position:
             continue
         code = quote[start:end]
