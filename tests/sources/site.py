@@ -89,6 +89,7 @@ class Site:
             headers,
             posts,
         )
+        self.about: Callable[[Asked], Reply] = self._about
         self._server: asyncio.Server | None = None
         self.url = ""
 
@@ -171,9 +172,7 @@ class Site:
         if method != "GET":
             raise wrong("rest_no_route", "No route was found.", 404)
         if asked.path == "/wp-json/":
-            about = {"name": "Sitio", "timezone_string": self.zone.key, "gmt_offset": self._offset()}
-            names = asked.parameters.get("_fields", ",".join(about)).split(",")
-            return Reply(200, {name: about[name] for name in names})
+            return self.about(asked)
         kind = asked.path.removeprefix("/wp-json/wp/v2/")
         if kind not in self.posts:
             raise wrong("rest_no_route", "No route was found matching the URL and request method.", 404)
@@ -237,10 +236,12 @@ class Site:
         }
         return whole if names is None else {name: whole[name] for name in names if name in whole}
 
-    def _offset(self) -> float:
+    def _about(self, asked: Asked) -> Reply:
         offset = self.now.astimezone(self.zone).utcoffset()
         assert offset is not None
-        return offset.total_seconds() / 3600
+        about = {"name": "Sitio", "timezone_string": self.zone.key, "gmt_offset": offset.total_seconds() / 3600}
+        names = asked.parameters.get("_fields", ",".join(about)).split(",")
+        return Reply(200, {name: about[name] for name in names})
 
     def _number(self, wanted: dict[str, str], name: str, default: int, most: int) -> int:
         text = wanted.get(name, str(default))

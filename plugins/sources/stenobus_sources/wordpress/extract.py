@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -21,6 +21,8 @@ from .pager import Checkpoint, Post, Reading, read, unkept
 FIELDS: Final = "id,date,date_gmt,modified,modified_gmt,slug,status,link,title,content,excerpt,acf,meta,categories,tags"
 #: What is read where only the ids count.
 SLIM: Final = "id,modified_gmt"
+#: How often a listing is read again until two in a row agree.
+PROOFS: Final = 3
 
 Progress = Callable[[float, str], Awaitable[None]]
 
@@ -40,7 +42,7 @@ async def extract(
     A pass over changes asks for what the site says was modified; one over the listing finds, by the way, what another
     pass missed: posts that nobody has read yet, or whose time of modification is another one.
 
-    A listing of several pages is complete when it held together and a second one, read right behind it, has the same
+    A listing of several pages is complete when it held together and another one, read right behind it, has the same
     ids: a post that comes while another one goes leaves the total as it was, and may slip between two pages unseen.
 
     Args:
@@ -52,7 +54,7 @@ async def extract(
         Misconfigured: somebody has to change something first.
     """
 
-    async def reading(stage: str, **parameters: str | int) -> Reading:
+    async def reading(stage: str, per_page: int = site.per_page, **parameters: str | int) -> Reading:
         async def told(count: int, total: int | None) -> None:
             await progress(0.9 * count / max(total or count, count, 1), f"{stage}: {count} of {total or '?'} posts")
 
@@ -60,30 +62,35 @@ async def extract(
             client,
             f"/wp/v2/{kind.type}",
             parameters,
-            per_page=site.per_page,
+            per_page=per_page,
             max_pages=site.max_pages,
             checkpoint=checkpoint(stage),
             progress=told,
         )
 
+    async def more(numbers: Iterable[int]) -> None:
+        wanted = sorted(numbers)
+        for start in range(0, len(wanted), site.per_page):
+            some = wanted[start : start + site.per_page]
+            ids = ",".join(map(str, some))
+            _take(found, await reading(f"more-{start}", len(some), _fields=FIELDS, include=ids))
+
     found = Extraction()
     if reads == "listing" and state.cursor is not None:
         first = await reading("listing", _fields=SLIM)
-        await _prove(found, first, kind, reading)
+        last = await _prove(found, first, kind, reading)
         seen = state.seen
-        behind = [number for number, post in first.posts.items() if _differs(seen, number, post)]
-        for start in range(0, len(behind), site.per_page):
-            some = ",".join(map(str, behind[start : start + site.per_page]))
-            _take(found, await reading(f"behind-{start}", _fields=FIELDS, include=some))
+        await more(number for number, post in last.items() if _differs(seen, number, post))
     elif reads == "changes" and state.cursor is not None:
         zone = await site_zone(client, site)
         after = local(state.cursor - timedelta(hours=site.overlap), zone)
-        changes = await reading("changes", _fields=FIELDS, modified_after=after)
-        _take(found, changes)
+        _take(found, await reading("changes", _fields=FIELDS, modified_after=after))
     else:
         everything = await reading("full", _fields=FIELDS)
         _take(found, everything)
-        await _prove(found, everything, kind, reading)
+        last = await _prove(found, everything, kind, reading)
+        found.failures.clear()  # what is missing is asked for once more, and by name
+        await more(last.keys() - everything.posts.keys())
     found.requests = client.requests
     return found
 
@@ -125,17 +132,27 @@ def _take(found: Extraction, reading: Reading) -> None:
     found.failures += reading.failures
 
 
-async def _prove(found: Extraction, first: Reading, kind: PostType, again: Callable[..., Awaitable[Reading]]) -> None:
-    ids, second = set(first.posts), first
-    if first.pages > 1:
-        second = await again("proof", _fields=SLIM)
-    found.doubt = first.doubt or second.doubt
-    if not found.doubt and set(second.posts) != ids:
-        found.doubt = "two listings, one right behind the other, differ"
-    if not found.doubt and not ids and not kind.may_be_empty:
-        found.doubt = "the site says that it has none at all"
-    found.complete = not found.doubt
-    found.listing = [str(number) for number in sorted(ids | set(second.posts))]
+async def _prove(
+    found: Extraction, reading: Reading, kind: PostType, again: Callable[..., Awaitable[Reading]]
+) -> dict[int, Post]:
+    """List until two readings in a row hold together and have the same ids; returns the posts that are there."""
+    posts, proven = dict(reading.posts), reading.whole and reading.pages <= 1
+    doubt = reading.doubt
+    for number in range(1, 1 if proven else PROOFS + 1):
+        other = await again(f"proof-{number}", _fields=SLIM)
+        posts.update(other.posts)
+        proven = reading.whole and other.whole and reading.posts.keys() == other.posts.keys()
+        doubt = reading.doubt or other.doubt or "two listings, one right behind the other, differ"
+        hopeless = not reading.whole and not other.whole and number > 1
+        reading = other
+        if proven or hopeless:
+            break
+    if proven and not reading.posts and not kind.may_be_empty:
+        proven, doubt = False, "the site says that it has none at all"
+    there = reading.posts if proven else posts
+    found.complete, found.doubt = proven, "" if proven else doubt
+    found.listing = [str(number) for number in sorted(there)]
+    return there
 
 
 def _kept(post: Post) -> dict[str, JsonValue]:

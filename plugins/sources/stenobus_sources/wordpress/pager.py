@@ -47,9 +47,9 @@ class Reading:
     """The posts of a listing."""
 
     posts: dict[int, Post] = field(default_factory=dict)
-    #: The last round held together: one total, as many distinct ids, every page read.
+    #: The last round held together and had no failures: one total, as many distinct ids, every page read.
     whole: bool = False
-    #: Why not.
+    #: Why it did not hold together.
     doubt: str = ""
     failures: list[str] = field(default_factory=list)
     #: Pages of the last round; a listing on a single page cannot have changed between two.
@@ -81,13 +81,16 @@ async def read(
     """
     wanted = {**parameters, "orderby": "id", "order": "asc"}
     found = Reading()
-    while not found.whole and found.rounds < ROUNDS:
+    moved = True
+    while moved and found.rounds < ROUNDS:
         found.rounds += 1
         one = await _round(client, path, wanted, found.rounds, per_page, max_pages, checkpoint, progress)
         found.posts.update(one.posts)  # what an earlier round saw is no lie, and the later one is newer
-        found.whole, found.doubt, found.pages, found.failures = one.whole, one.doubt, one.pages, one.failures
-    if found.whole and len(found.posts) != len(one.posts):
-        found.posts = {number: post for number, post in found.posts.items() if number in one.posts}
+        found.doubt, found.pages, found.failures = one.doubt, one.pages, one.failures
+        moved = bool(one.doubt)
+    found.whole = not moved and not found.failures
+    if not moved:
+        found.posts = one.posts
     return found
 
 
@@ -111,13 +114,15 @@ async def _round(
 
         page = await checkpoint(round, number, fetch)
         if page.past_the_end:
-            doubts.append(f"page {number} is gone: the listing shrank while it was read")
+            if totals or number == 1:  # where nobody said how many pages there are, this is how they end
+                doubts.append(f"page {number} is gone: the listing shrank while it was read")
             break
         found.pages = number
         found.failures += page.failures
         if len(found.failures) > MOST_FAILURES:
             raise Unreachable(f"The site fails on too many requests, such as: {found.failures[0]}.")
-        totals.add(page.total)
+        if page.total is not None or not page.failures:
+            totals.add(page.total)
         fresh = 0
         for post in page.posts:
             identity = post.get("id")
@@ -143,16 +148,15 @@ async def _round(
         if number >= max_pages:
             doubts.append(f"there are more than {max_pages} pages")
             break
-    doubts += found.failures
     if None in totals:
         doubts.append("the site does not say how many posts there are (X-WP-Total)")
     elif len(totals) > 1:
         doubts.append(
             f"the total changed while it was read: {', '.join(map(str, sorted(t for t in totals if t is not None)))}"
         )
-    elif totals and totals != {len(found.posts)}:
+    elif totals and totals != {len(found.posts) + len(found.failures)}:
         doubts.append(f"the site says {totals.pop()} posts and gives {len(found.posts)}")
-    found.whole, found.doubt = not doubts, doubts[0] if doubts else ""
+    found.doubt = doubts[0] if doubts else ""
     return found
 
 
