@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import stenobus_kb.service
 import stenobus_sources.service
 from stenobus_bus.topology import Spec
+from stenobus_core.cli import cli
 from stenobus_core.services import topology
 from stenobus_sources import lease
 from stenobus_sources.events import SourceDone, SourceDue
 from stenobus_testing import Stage
 
-from ..support.command import Command
 from .site import Site
 
 SOURCES = stenobus_sources.service.plugin
@@ -103,4 +104,6 @@ def runs(stage: Stage) -> Runs:
 
 async def hits(words: str) -> Any:
     """What `stenobus search` finds among the events."""
-    return (await asyncio.to_thread(Command().json, "search", words, "--collection", "eventos"))["results"]
+    arguments = ["search", words, "--collection", "eventos", "--json"]
+    result = await asyncio.to_thread(CliRunner().invoke, cli, arguments)
+    return json.loads(result.stdout)["results"]

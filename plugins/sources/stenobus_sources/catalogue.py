@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from .errors import Misconfigured
-from .kinds import Page, shape
+from .kinds import Page, Text, shape
 from .places import Places
 from .records import Record
 from .settings import Files, PostType, Settings, WordPress
@@ -58,7 +58,7 @@ class Tree:
 
     def shape(self, record: Record) -> Page:
         """The file as a page. Raises ValidationError."""
-        return Page.model_validate(record.data)
+        return Text.model_validate(record.data)
 
 
 Origin = Posts | Tree

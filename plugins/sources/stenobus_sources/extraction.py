@@ -7,8 +7,8 @@ from typing import Any
 
 from stenobus_core import Context
 
-from .catalogue import Origin, Posts
-from .errors import Misconfigured
+from . import files
+from .catalogue import Origin, Tree
 from .events import Pass
 from .records import Extraction
 from .settings import Settings
@@ -20,8 +20,15 @@ from .wordpress.pager import Checkpoint, Page
 
 async def extract(ctx: Context[Settings, Any], origin: Origin, reads: Pass, state: State) -> Extraction:
     """Read a source. Raises SourceError."""
-    if not isinstance(origin, Posts):
-        raise Misconfigured(f"{origin.name} cannot be read.")
+    if isinstance(origin, Tree):
+        return await files.extract(
+            ctx,
+            origin.files,
+            state,
+            everything=reads == "full",
+            most=ctx.settings.max_bytes,
+            progress=ctx.progress,
+        )
 
     async def pace() -> None:
         await ctx.limit(origin.site.name).acquire(1)

@@ -203,6 +203,16 @@ class Restaurant(Store):
     price: Line
 
 
+class Text(Page):
+    """A file, whose text is Markdown already."""
+
+    labels: ClassVar[dict[str, str]] = {}
+
+    title: Annotated[str, Field(min_length=1, max_length=500)]
+    body: Annotated[str, Field(max_length=20_000_000)]
+    link: Annotated[str | None, Field(default=None, max_length=4000)]
+
+
 KINDS: Final[dict[str, type[Page]]] = {
     "page": Page,
     "event": Event,

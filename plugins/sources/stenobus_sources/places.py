@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
@@ -46,8 +46,10 @@ class Places:
         return f"{self.root}datasets/{self.kb}/{version}/{self.collection}/{own}"
 
 
-def version(began: datetime) -> str:
-    """What a run that began then calls its dataset. Later ones are greater."""
+def version(began: datetime, before: str = "") -> str:
+    """What a run that began then calls its dataset: greater than the one before, whatever the clock says."""
+    if before:
+        began = max(began, instant(before) + timedelta(seconds=1))
     return began.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 

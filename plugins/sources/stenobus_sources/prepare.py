@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -67,20 +68,24 @@ def _sort(result: Prepared, origin: Origin, name: str, record: Record) -> None:
     known, refused = result.known.get(name), result.refused.get(name)
     if known is not None and known.digest == digest:
         result.unchanged += 1
-        result.known[name] = known.model_copy(update={"modified": record.modified, "absent": 0})
+        result.known[name] = known.model_copy(update={**_seen(record), "absent": 0})
         result.refused.pop(name, None)
         return
     if refused is not None and refused.digest == digest:
-        result.refused[name] = refused.model_copy(update={"modified": record.modified})
+        result.refused[name] = refused.model_copy(update=_seen(record))
         return
     try:
         page = origin.shape(record)
     except ValidationError as error:
-        result.refused[name] = Refused(digest=digest, modified=record.modified, reason=reason(error))
+        result.refused[name] = Refused(digest=digest, reason=reason(error), **_seen(record))
         return
     result.refused.pop(name, None)
     result.changed[name] = page
-    result.known[name] = Known(digest=digest, modified=record.modified)
+    result.known[name] = Known(digest=digest, **_seen(record))
+
+
+def _seen(record: Record) -> dict[str, Any]:
+    return {"modified": record.modified, "version": record.version}
 
 
 def _count_absences(result: Prepared, there: set[str]) -> None:

@@ -20,6 +20,7 @@ class Record(BaseModel):
 
     id: str = Field(min_length=1, max_length=500)
     modified: datetime | None = Field(default=None, description="in UTC")
+    version: str | None = Field(default=None, description="of its file; an equal one need not be read again")
     data: dict[str, JsonValue]
 
     def digest(self, *parts: str) -> str:

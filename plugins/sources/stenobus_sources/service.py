@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
@@ -128,7 +129,7 @@ async def extracted(event: SourceWanted, ctx: Ctx) -> SourceExtracted:
             source=event.source,
             collection=origin.collection,
             reads=event.reads,
-            run_version=places.version(began),
+            run_version=places.version(began, state.version),
             began=began,
             counts=counts,
             records=await ctx.store(lines(found.records.values()), "application/jsonl"),
@@ -196,7 +197,9 @@ async def loaded(event: SourcePrepared, ctx: Ctx) -> SourceLoaded:
     """Send what changed, and what the source holds. What is as it was is not sent."""
     origin = _known(catalogue(ctx.settings), event.source)
     async with lease.step(ctx, origin, event.began):
-        name = f"{event.source}@{event.run_version}"
+        # Two runs that end in the same second have nothing in common but their version.
+        run = hashlib.sha256(ctx.run.encode()).hexdigest()[:6]
+        name = f"{event.source}@{event.run_version}.{run}"
         sent = event.counts.changed if event.documents else 0
         if event.documents:
             content = await ctx.read(event.documents, limit=ctx.settings.max_bytes)

@@ -22,6 +22,7 @@ class Known(BaseModel):
 
     digest: str = Field(description="of what was sent; empty when it is to be sent again should it come back")
     modified: datetime | None = None
+    version: str | None = None
     absent: int = Field(default=0, ge=0, description="complete listings in a row that lacked it")
 
 
@@ -32,6 +33,7 @@ class Refused(BaseModel):
 
     digest: str
     modified: datetime | None = None
+    version: str | None = None
     reason: str
 
 
