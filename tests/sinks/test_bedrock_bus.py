@@ -34,7 +34,7 @@ async def test_documents_go_through_the_bucket_into_the_knowledge_base(
     await stage.publish(await sync(stage, alpha="The whale.", beta="The giraffe."))
     done = await synced(stage)
     assert (done.sink, done.collection, done.added, done.failed) == ("bedrock", "handbook", 2, 0)
-    assert sorted(bedrock.texts.values()) == ["The giraffe.", "The whale."]
+    assert sorted(text for _, text in bedrock.found()) == ["The giraffe.", "The whale."]
     keys = sorted(item.key for item in bucket.objects.filter(Prefix="kb/current/"))
     assert len(keys) == 4 and all(key.startswith("kb/current/handbook/") for key in keys)
     metadata = json.loads(bucket.Object(next(key for key in keys if key.endswith(".json"))).get()["Body"].read())
@@ -43,4 +43,4 @@ async def test_documents_go_through_the_bucket_into_the_knowledge_base(
     await stage.publish(await sync(stage, alpha="The walrus.", delete=("beta",)))
     done = await synced(stage)
     assert (done.added, done.updated, done.deleted) == (0, 1, 1)
-    assert list(bedrock.texts.values()) == ["The walrus."]
+    assert [text for _, text in bedrock.found()] == ["The walrus."]

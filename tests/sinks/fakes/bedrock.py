@@ -41,7 +41,7 @@ class Job:
     statistics: dict[str, int] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     #: What lay in the folder when it began: address to entity tags and text.
-    seen: dict[str, tuple[str, str]] = field(default_factory=dict)
+    seen: dict[str, tuple[str, str, dict[str, Any]]] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
 
@@ -51,6 +51,7 @@ class Held:
 
     text: str
     tag: str
+    attributes: dict[str, Any]
     status: str
     reason: str = ""
     updated: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -96,10 +97,16 @@ class FakeBedrock:
     def close(self) -> None:
         self.server.close()
 
-    @property
-    def texts(self) -> dict[str, str]:
-        """What can be found, by file name."""
-        return {uri.rpartition("/")[2]: held.text for uri, held in self.index.items() if held.status == "INDEXED"}
+    def found(self) -> list[tuple[dict[str, Any], str]]:
+        """What can be found: the attributes of its metadata, and the text."""
+        return [(held.attributes, held.text) for held in self.index.values() if held.status == "INDEXED"]
+
+    def clear(self) -> None:
+        """Forget all documents, and empty the bucket."""
+        with self._lock:
+            self.index.clear()
+            for item in self._s3.list_objects_v2(Bucket=self._bucket).get("Contents", ()):
+                self._s3.delete_object(Bucket=self._bucket, Key=item["Key"])
 
     def start_foreign_job(self) -> Job:
         """A job that somebody else started."""
@@ -123,7 +130,7 @@ class FakeBedrock:
                     raise Refused(self.refuse[operation.name].pop(0), "Not now.")
                 if given.get("knowledgeBaseId", KNOWLEDGE_BASE) != KNOWLEDGE_BASE:
                     raise Refused("ResourceNotFoundException", "Knowledge base not found.")
-                if given.get("dataSourceId", DATA_SOURCE) not in self.data_sources:
+                if "dataSourceId" in given and given["dataSourceId"] not in self.data_sources:
                     raise Refused("ResourceNotFoundException", "Data source not found.")
                 answer = self._once(operation.name, given)
                 return Reply(operation.http.get("responseCode", 200), dumps(operation.output_shape, answer))
@@ -197,17 +204,26 @@ class FakeBedrock:
         self.jobs[job.id] = job
         return job
 
-    def _folder(self) -> dict[str, tuple[str, str]]:
-        """The documents as they lie there: address to tag (of text and metadata) and text."""
+    def _folder(self) -> dict[str, tuple[str, str, dict[str, Any]]]:
+        """The documents as they lie there, by address."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self.folder)
-        keys = {item["Key"]: item["ETag"] for page in pages for item in page.get("Contents", ())}
+        keys = [item["Key"] for page in pages for item in page.get("Contents", ())]
         found = {}
-        for key, tag in keys.items():
+        for key in keys:
             if key.endswith(".metadata.json"):
                 continue
-            text = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read().decode()
-            found[f"s3://{self._bucket}/{key}"] = (tag + keys.get(f"{key}.metadata.json", ""), text)
+            found[f"s3://{self._bucket}/{key}"] = self._file(key)
         return found
+
+    def _file(self, key: str) -> tuple[str, str, dict[str, Any]]:
+        """Tag of text and metadata, text, attributes."""
+        content = self._s3.get_object(Bucket=self._bucket, Key=key)
+        metadata = self._s3.get_object(Bucket=self._bucket, Key=f"{key}.metadata.json")
+        attributes = json.loads(metadata["Body"].read())["metadataAttributes"]
+        for name, value in attributes.items():
+            texts = isinstance(value, list) and all(isinstance(part, str) for part in value)
+            assert texts or isinstance(value, str | int | float | bool), f"{name} is no attribute: {value!r}"
+        return content["ETag"] + metadata["ETag"], content["Body"].read().decode(), attributes
 
     def _end(self, job: Job) -> None:
         job.status, job.reasons = self.ends.pop(0) if self.ends else ("COMPLETE", [])
@@ -218,17 +234,17 @@ class FakeBedrock:
         if job.status != "COMPLETE":
             return
         count: Counter[str] = Counter(numberOfDocumentsScanned=len(job.seen))
-        for uri, (tag, text) in job.seen.items():
+        for uri, (tag, text, attributes) in job.seen.items():
             known = self.index.get(uri)
             if known and known.tag == tag and known.status == "INDEXED":
                 continue
             if self.poison in text:
                 count["numberOfDocumentsFailed"] += 1
-                self.index[uri] = Held(text, tag, "FAILED", "The file cannot be read.")
+                self.index[uri] = Held(text, tag, attributes, "FAILED", "The file cannot be read.")
                 job.reasons.append(f'["Encountered error: The file cannot be read. [Files: {uri}]"]')
                 continue
             count["numberOfModifiedDocumentsIndexed" if known else "numberOfNewDocumentsIndexed"] += 1
-            self.index[uri] = Held(text, tag, "INDEXED")
+            self.index[uri] = Held(text, tag, attributes, "INDEXED")
         for uri in self.index.keys() - job.seen.keys():
             del self.index[uri]
             count["numberOfDocumentsDeleted"] += 1
@@ -254,15 +270,13 @@ class FakeBedrock:
             key = uri.removeprefix(f"s3://{self._bucket}/")
             if not key.startswith(self.folder):
                 raise Refused("ValidationException", f"{uri} lies outside of the data source.")
-            content = self._s3.get_object(Bucket=self._bucket, Key=key)
-            metadata = self._s3.get_object(Bucket=self._bucket, Key=f"{key}.metadata.json")
-            text, tag = content["Body"].read().decode(), content["ETag"] + metadata["ETag"]
-            json.loads(metadata["Body"].read())["metadataAttributes"]  # what is no metadata fails here
+            tag, text, attributes = self._file(key)
             failed = self.poison in text
             old = self.index.get(uri)
             self.index[uri] = Held(
                 text,
                 tag,
+                attributes,
                 "FAILED" if failed else "INDEXED",
                 "The file cannot be read." if failed else "",
                 datetime.now(UTC) + timedelta(microseconds=1),

@@ -9,11 +9,11 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError
 
-from stenobus_core import PermanentError
+from stenobus_core import PermanentError, RetryableError
 
 from ...aws import code, explained
 from ...port import Document
-from .records import LOST, NO_BUCKET, RIGHTS
+from .records import NO_BUCKET, RIGHTS, TRIES, is_lost
 
 #: Most bytes that Bedrock reads of a document, and of its metadata (its documented quotas).
 MAX_BYTES: Final = 50 * 1024 * 1024
@@ -100,7 +100,7 @@ class Files:
 
     def _replace(self, key: str, content: bytes, kind: str, digest: str, order: int) -> bool:
         with explained(f"s3://{self._bucket}/{key}", NO_BUCKET, RIGHTS):
-            while True:
+            for _ in range(TRIES):
                 tag, there, since = self._head(key)
                 if since > order:
                     raise Superseded
@@ -118,12 +118,13 @@ class Files:
                     )
                     return True
                 except ClientError as error:
-                    if code(error) not in LOST | {"NoSuchKey"}:
+                    if not is_lost(error, tag):
                         raise  # else somebody was faster: look who
+            raise RetryableError(f"s3://{self._bucket}/{key}: others write it all the time.")
 
     def _delete(self, key: str, order: int) -> bool:
         with explained(f"s3://{self._bucket}/{key}", NO_BUCKET, RIGHTS):
-            while True:
+            for _ in range(TRIES):
                 tag, _, since = self._head(key)
                 if tag is None:
                     return False
@@ -133,8 +134,9 @@ class Files:
                     self._s3.delete_object(Bucket=self._bucket, Key=key, IfMatch=tag)
                     return True
                 except ClientError as error:
-                    if code(error) not in LOST | {"NoSuchKey"}:
+                    if not is_lost(error, tag):
                         raise
+            raise RetryableError(f"s3://{self._bucket}/{key}: others write it all the time.")
 
 
 def _metadata(collection: str, document: Document) -> bytes:

@@ -30,6 +30,8 @@ ENDED: Final = {"COMPLETE", "FAILED", "STOPPED"}
 RIGHTS: Final = "bedrock:StartIngestionJob and bedrock:GetIngestionJob"
 #: Jobs that are remembered, for events that look late.
 _REMEMBERED: Final = 20
+#: Events that may wait at the same time.
+_WAITING: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +211,8 @@ def _end(state: Value, job: Job) -> None:
         state["job"] = None
         state["covered"] = job.covers
         state["done"] = [*state.get("done", []), asdict(job)][-_REMEMBERED:]
+        # Events that ended among the dead letters ask no more.
+        state["asked"] = {token: number for token, number in state["asked"].items() if number > job.covers - _WAITING}
 
 
 def _take(state: Value, token: str, number: int) -> Job | None:

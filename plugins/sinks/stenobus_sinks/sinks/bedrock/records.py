@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 
 from botocore.exceptions import ClientError
 
-from stenobus_core import PermanentError
+from stenobus_core import PermanentError, RetryableError
 
 from ...aws import code, explained
 
@@ -18,12 +18,19 @@ T = TypeVar("T")
 Value = dict[str, Any]
 
 #: What S3 answers when somebody else was faster.
-LOST: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict", "OperationAborted", "409"}
+_LOST: Final = {"PreconditionFailed", "412", "ConditionalRequestConflict", "OperationAborted", "409"}
 _MISSING: Final = {"404", "NoSuchKey", "NotFound"}
 #: Most seconds between two tries of one change.
 _CROWD: Final = 0.5
+#: Times that a change is tried while others are faster.
+TRIES: Final = 100
 RIGHTS: Final = "s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket"
 NO_BUCKET: Final = "the bucket does not exist: create it, or correct STENOBUS_KB_BEDROCK_BUCKET"
+
+
+def is_lost(error: ClientError, tag: str | None) -> bool:
+    """Whether a conditional write failed because somebody else was faster, who may have removed what had this tag."""
+    return code(error) in _LOST or (tag is not None and code(error) in _MISSING)
 
 
 class Record:
@@ -49,7 +56,7 @@ class Record:
             PermanentError, RetryableError: the bucket does not answer as it should.
         """
         pause = 0.01
-        while True:
+        for _ in range(TRIES):
             value, tag = await asyncio.to_thread(self._read)
             before = json.dumps(value, sort_keys=True)
             result = step(value)
@@ -58,6 +65,7 @@ class Record:
                 return result
             await asyncio.sleep(random.uniform(0, pause))  # a crowd spreads
             pause = min(2 * pause, _CROWD)
+        raise RetryableError(f"{self._uri}: others change it all the time.")
 
     def _read(self) -> tuple[Value, str | None]:
         with explained(self._uri, NO_BUCKET, RIGHTS):
@@ -86,7 +94,7 @@ class Record:
                     Bucket=self._bucket, Key=self._key, Body=content, ContentType="application/json", **condition
                 )
             except ClientError as error:
-                if code(error) in LOST | _MISSING:  # missing: somebody removed it meanwhile
-                    return False
-                raise
+                if not is_lost(error, tag):
+                    raise
+                return False
         return True

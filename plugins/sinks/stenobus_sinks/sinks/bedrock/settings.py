@@ -39,6 +39,7 @@ class Settings(PluginSettings):
     patience: float = Field(
         default=3600.0, gt=0, description="seconds that a busy service, or documents on their way, are waited for"
     )
+    attempts: int = Field(default=4, ge=1, le=20, description="tries of one request to the bucket, with growing pauses")
     connect_timeout: float = Field(default=5.0, gt=0, description="seconds until a connection must stand")
     read_timeout: float = Field(default=60.0, gt=0, description="seconds the endpoint may stay silent")
 

@@ -10,6 +10,7 @@ from stenobus_core import PermanentError
 
 from ...aws import client, explained
 from ...port import Change, Document, Mark, Outcome, Progress
+from ...together import together
 from .agent import prepare
 from .direct import Direct
 from .files import Files, Superseded
@@ -47,7 +48,7 @@ class Bedrock:
         self._settings, self._bucket = settings, settings.bucket
         self._knowledge_base = settings.knowledge_base_id
         with explained(f"Knowledge base {self._knowledge_base}"):
-            self._s3 = client("s3", settings.connect_timeout, settings.read_timeout)
+            self._s3 = client("s3", settings.connect_timeout, settings.read_timeout, attempts=settings.attempts)
             # Conflicts and quotas are waited for here, not by botocore.
             self._agents = client("bedrock-agent", settings.connect_timeout, settings.read_timeout, attempts=1)
         self._folder = f"{settings.prefix}current/"
@@ -96,28 +97,26 @@ class Bedrock:
 
     async def _write(self, change: Change, outcome: Outcome, progress: Progress) -> bool:
         """Write and remove files; whether any was."""
-        hands, total, done = asyncio.Semaphore(_HANDS), len(change.upsert) + len(change.delete), 0
+        total, done = len(change.upsert) + len(change.delete), 0
 
-        async def one(id: str, document: Document | None) -> bool:
+        async def one(document: Document | str) -> bool:
             nonlocal done
-            async with hands:
-                try:
-                    if document is None:
-                        return await self._files.remove(change.collection, id, change.order)
-                    return await self._files.put(change.collection, document, change.order)
-                except Superseded:
-                    outcome.superseded.add(id)
-                except PermanentError as error:  # the other documents are not to blame
-                    outcome.problems[id] = str(error)
-                finally:
-                    done += 1
-                    await progress(0.5 * done / total, document.title if document else id)
+            id = document if isinstance(document, str) else document.id
+            try:
+                if isinstance(document, str):
+                    return await self._files.remove(change.collection, id, change.order)
+                return await self._files.put(change.collection, document, change.order)
+            except Superseded:
+                outcome.superseded.add(id)
+            except PermanentError as error:  # the other documents are not to blame
+                outcome.problems[id] = str(error)
+            finally:
+                done += 1
+                await progress(0.5 * done / total, f"writing {id}")
             return False
 
-        wanted = [*((document.id, document) for document in change.upsert), *((id, None) for id in change.delete)]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(id, document)) for id, document in wanted]
-        return any(task.result() for task in tasks)
+        wanted: list[Document | str] = [*change.upsert, *change.delete]
+        return any(await together(_HANDS, one, wanted))
 
     async def _bring_in(
         self,
