@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from stenobus_kb.errors import KbError
 from stenobus_kb.evaluation import DEPTH, Scores, evaluate, load, report, run
 from stenobus_kb.judged import read_corpus, read_qrels, read_queries
 from stenobus_kb.kb_command import kb
+from stenobus_kb.search import Searcher
 
 from .conftest import Put
 
@@ -30,10 +32,11 @@ def evaluation(tmp_path: Path) -> Evaluate:
     return evaluation
 
 
-def test_the_search_is_as_good_as_it_was(evaluation: Evaluate) -> None:
+@pytest.mark.parametrize("mode", ["words", "vectors", "hybrid"])
+def test_the_search_is_as_good_as_it_was(evaluation: Evaluate, mode: str) -> None:
     result = evaluation(
         JUDGED / "queries.tsv", JUDGED / "qrels.txt", "--corpus", JUDGED / "documents",
-        "--baseline", JUDGED / "baseline.json", "--json",
+        "--mode", mode, "--baseline", JUDGED / f"baseline-{mode}.json", "--json",
     )  # fmt: skip
 
     assert result.exit_code == 0, result.output
@@ -41,6 +44,23 @@ def test_the_search_is_as_good_as_it_was(evaluation: Evaluate) -> None:
     assert found["queries"] == 168
     for name, change in found["changes"].items():
         assert change["mean"] >= -0.0005, f"{name} fell: if that is meant, save a new baseline and say why"
+
+
+def test_both_legs_together_are_not_worse_than_the_best_of_them() -> None:
+    means = {
+        mode: json.loads((JUDGED / f"baseline-{mode}.json").read_text())["means"]["nDCG@10"]
+        for mode in ("words", "vectors", "hybrid")
+    }
+
+    assert means["hybrid"] >= max(means["words"], means["vectors"])
+
+
+def test_a_leg_that_is_missing_is_no_result(evaluation: Evaluate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOBUS_KB_EMBEDDER", "none")
+
+    result = evaluation(JUDGED / "queries.tsv", JUDGED / "qrels.txt", "--corpus", JUDGED / "documents")
+
+    assert result.exit_code == 1 and "No embedder is set up" in result.output
 
 
 def test_every_judged_document_is_in_the_corpus() -> None:
@@ -67,7 +87,8 @@ def test_a_document_counts_once_by_its_best_passage(put: Put, path: Path) -> Non
     put("long", "## One\n\nwhale\n\n## Two\n\nwhale and more words\n\n## Three\n\nwhale and many more words here")
     put("short", "whale whale whale whale")
 
-    [ranked] = run(path, {"q": "whale"}).values()
+    with closing(Searcher(path)) as searcher:
+        [ranked] = run(searcher, {"q": "whale"}, mode="words").values()
 
     assert sorted(ranked) == ["long", "short"]
     assert len(ranked) <= DEPTH
@@ -87,7 +108,7 @@ def test_a_fall_beyond_chance_is_worse_and_noise_is_not() -> None:
 
 
 def test_a_worse_search_fails_the_command(evaluation: Evaluate, tmp_path: Path) -> None:
-    better = json.loads((JUDGED / "baseline.json").read_text())
+    better = json.loads((JUDGED / "baseline-hybrid.json").read_text())
     for values in better["queries"].values():
         values["nDCG@10"] = 1.0
     (tmp_path / "better.json").write_text(json.dumps(better))
@@ -104,7 +125,7 @@ def test_what_is_saved_is_a_baseline(evaluation: Evaluate, tmp_path: Path) -> No
     given = (JUDGED / "queries.tsv", JUDGED / "qrels.txt", "--corpus", JUDGED / "documents")
     assert evaluation(*given, "--save", tmp_path / "now.json").exit_code == 0
 
-    assert load(tmp_path / "now.json") == load(JUDGED / "baseline.json")
+    assert load(tmp_path / "now.json") == load(JUDGED / "baseline-hybrid.json")
 
 
 def test_beir_files_are_read_as_well(tmp_path: Path, evaluation: Evaluate) -> None:

@@ -118,7 +118,8 @@ def test_highlights_of_uncut_scripts_fit_the_snippet(path: Path, put: Put) -> No
 def test_all_words_win_over_some(path: Path, put: Put) -> None:
     put("both", "nginx failed to reload because of a missing certificate on the second of the two machines")
     put("one", "nginx nginx nginx")
-    assert titles(search(path, "nginx certificate")) == ["both"]
+    assert titles(search(path, "nginx certificate")) == ["both", "one"]
+    assert titles(search(path, "nginx certificate", limit=1)) == ["both"]
 
 
 def test_beginnings_are_tried_when_words_find_nothing(path: Path, put: Put) -> None:
@@ -130,6 +131,29 @@ def test_some_words_are_enough_when_all_find_nothing(path: Path, put: Put) -> No
     put("a", "The certificates expired.")
     put("b", "Nothing to see.")
     assert titles(search(path, "why have our certificates died?")) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("certificado vencido", "Los certificados han sido vencidos."),
+        ("restaurantes veganos", "Un restaurante vegano"),
+        ("informação", "As informações do museu"),
+        ("running migrations", "We run the migration at night."),
+    ],
+)
+def test_inflections_are_found_and_highlighted(path: Path, put: Put, query: str, found: str) -> None:
+    put("a", found)
+    put("b", "Something else entirely.")
+    [hit] = search(path, query)
+    assert hit.document == "a" and hit.highlights
+
+
+def test_words_that_tell_nothing_do_not_find_but_count_when_all_are_there(path: Path, put: Put) -> None:
+    put("a", "the of and to be or not to be")
+    put("b", "a giraffe")
+    assert titles(search(path, "where is the giraffe")) == ["b"]
+    assert titles(search(path, "to be or not to be")) == ["a"]
 
 
 def test_nothing_is_found_for_nothing(path: Path, put: Put) -> None:

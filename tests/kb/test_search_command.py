@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from stenobus_kb.embedders.hashed import HashedEmbedder
+from stenobus_kb.index import Index
+from stenobus_kb.library import Library
 from stenobus_kb.search_command import search
 
 from .conftest import Put
@@ -41,7 +45,9 @@ def test_programs_get_one_json_document(run: Run, put: Put) -> None:
     result = run("disk", "--json")
     found = json.loads(result.stdout)
     [hit] = found.pop("results")
-    assert found == {"query": "disk", "collection": None, "more": False} and hit.pop("score") > 0
+    note = "Nothing has been embedded yet: only words were searched."
+    assert found == {"query": "disk", "collection": None, "more": False, "model": None, "note": note}
+    assert hit.pop("legs")["words"]["rank"] == 1 and hit.pop("score") > 0
     assert hit == {
         "document": "talk",
         "collection": "documents",
@@ -54,6 +60,29 @@ def test_programs_get_one_json_document(run: Run, put: Put) -> None:
         "source": None,
         "metadata": {},
     }
+
+
+def test_both_legs_are_explained(run: Run, put: Put, index: Index) -> None:
+    put("talk", TEXT, title="Outage")
+    Library(index, HashedEmbedder()).catch_up()
+    result = run("full disks", "--explain")
+    assert result.exit_code == 0 and result.stderr == ""
+    line = result.stdout.splitlines()[-2]
+    assert re.fullmatch(r"0\.0952 = words #1 \(0\.000\) \+ vectors #1 \(0\.[3-9]\d+\)", line), line
+
+
+def test_restrictions_are_obeyed(run: Run, put: Put) -> None:
+    put("a", "whale", metadata={"year": 2026, "draft": False, "lang": "es"}, principals=("group:sea",))
+    put("b", "whale", metadata={"year": 2025})
+    for options, found in (
+        (["--where", "year=2026"], ["a"]),
+        (["--where", "draft=false", "--where", "lang=es"], ["a"]),
+        (["--as", "group:air"], ["b"]),
+        (["--offset", "1"], ["b"]),
+        (["--source", "web"], []),
+    ):
+        assert [hit["document"] for hit in json.loads(run("whale", "--json", *options).stdout)["results"]] == found
+    assert "KEY=VALUE" in run("whale", "--where", "year").stderr
 
 
 def test_collection_and_limit_are_obeyed(run: Run, put: Put) -> None:
@@ -69,7 +98,9 @@ def test_nothing_found_is_told_and_exits_with_1(run: Run, put: Put) -> None:
     put("talk", TEXT)
     result = run("unicorn", "--collection", "zoo")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == 'Error: Nothing in the collection zoo matches "unicorn": try other or fewer words.\n'
+    note, error = result.stderr.splitlines()
+    assert "only words were searched" in note
+    assert error == 'Error: Nothing in the collection zoo matches "unicorn": try other or fewer words.'
     result = run("unicorn", "--json")
     assert result.exit_code == 1 and json.loads(result.stdout)["results"] == []
 
@@ -88,7 +119,7 @@ def test_the_command_loads_in_a_blink() -> None:
     """Beyond click, which the command line has loaded anyway."""
     code = (
         "import click, time; start = time.perf_counter(); import stenobus_kb.search_command; import sys;"
-        "print(time.perf_counter() - start, *({'apsw', 'pydantic', 'rich', 'markdown_it'} & set(sys.modules)))"
+        "print(time.perf_counter() - start, *({'apsw', 'pydantic', 'rich', 'markdown_it', 'numpy'} & set(sys.modules)))"
     )
     seconds, *heavy = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -17,3 +17,11 @@ class IndexUnusable(KbError):
 
 class StagingLost(KbError):
     """What a sync had staged was removed meanwhile: the sync has to be run again."""
+
+
+class EmbedderUnavailable(KbError):
+    """The embedder does not answer, or not now: the same again may work."""
+
+
+class EmbedderRefused(KbError):
+    """The embedder will never answer this, as it is set up."""

@@ -12,7 +12,7 @@ from typing import Final
 
 from .errors import KbError
 from .judged import Qrels
-from .search import Query, search
+from .search import Mode, Query, Searcher
 
 #: The measures, in the words of ir_measures.
 MEASURES: Final = ("nDCG@10", "R@50", "RR@10")
@@ -58,17 +58,22 @@ class Report:
         return self.changes is not None and self.changes[DECISIVE].high < 0
 
 
-def run(index: Path, queries: Mapping[str, str], collection: str | None = None) -> dict[str, dict[str, float]]:
+def run(
+    searcher: Searcher, queries: Mapping[str, str], collection: str | None = None, mode: Mode = "hybrid"
+) -> dict[str, dict[str, float]]:
     """Documents and scores per query, as the search ranks them.
 
     Raises:
-        IndexMissing, IndexUnusable: as the search does.
+        KbError: the index is unusable, or a leg that is asked for is missing.
     """
     found: dict[str, dict[str, float]] = {}
     collections = (collection,) if collection else None
     for name, text in queries.items():
         ranked: dict[str, float] = {}
-        for hit in search(index, Query(text, collections=collections, limit=_PASSAGES)).hits:
+        page = searcher.search(Query(text, collections=collections, limit=_PASSAGES, mode=mode))
+        if page.note:
+            raise KbError(page.note)
+        for hit in page.hits:
             # The order counts, whatever scale the scores have: a document is as good as its best passage.
             ranked.setdefault(hit.document, float(_PASSAGES - len(ranked)))
         found[name] = dict(list(ranked.items())[:DEPTH])

@@ -40,6 +40,11 @@ class Filter:
     metadata: Mapping[str, Value] = field(default_factory=dict)
     sources: tuple[str, ...] | None = None
 
+    @property
+    def restricts(self) -> bool:
+        """Whether it leaves anything out."""
+        return self != Filter()
+
     def condition(self) -> tuple[str, list[Any]]:
         """SQL over ``documents``, and its parameters."""
         terms = ["documents.live"]

@@ -6,10 +6,10 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from stenobus_contracts import KbDocument
 
@@ -17,7 +17,7 @@ from . import chunk
 from .chunk import Chunk
 from .database import explained, open_writer
 from .errors import StagingLost
-from .text import clean, cut, digest
+from .text import clean, cut, digest, uncut
 
 Outcome = Literal["added", "updated", "unchanged"]
 
@@ -28,6 +28,13 @@ REVISIONS_KEPT = 1_000
 #: Finished syncs whose outcome is remembered, for events that are delivered again.
 SYNCS_KEPT = 1_000
 _SWEPT_AT_ONCE = 200
+_UNEMBEDDED = """
+SELECT DISTINCT digest, passages.title, heading, body FROM documents
+JOIN chunks ON chunks.document = documents.id JOIN passages ON passages.rowid = chunks.id
+WHERE {which} AND NOT EXISTS
+    (SELECT 1 FROM vectors WHERE vectors.generation = :generation AND vectors.digest = chunks.digest)
+LIMIT :most
+"""
 
 
 class Prepared(NamedTuple):
@@ -44,6 +51,10 @@ class Prepared(NamedTuple):
     def texts(self) -> list[tuple[str, str, str]]:
         """Title, heading path and text of every chunk: what is matched, shown and embedded."""
         return [(self.title, " › ".join(part.headings), part.text) for part in self.chunks]
+
+    def embedded(self) -> list[tuple[bytes, str]]:
+        """Digest and text of every chunk, as an embedder gets it."""
+        return [(digest(*texts), _as_embedded(*texts)) for texts in self.texts()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +133,24 @@ class Index:
                     found.outdated.append(document)
         return found
 
-    def stage(self, order: Order, documents: Iterable[Prepared]) -> None:
-        """Write versions that nobody finds before :meth:`flip`."""
+    def stage(
+        self,
+        order: Order,
+        documents: Iterable[Prepared],
+        generation: int | None = None,
+        vectors: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        """Write versions that nobody finds before :meth:`flip`.
+
+        Args:
+            order: the sync.
+            documents: the versions.
+            generation: that of the vectors.
+            vectors: those of texts that had none, float32, by the text's digest.
+        """
         with self._lock, explained(self.path), self.connection:
+            if generation is not None and vectors:
+                self._keep(generation, vectors)
             self._stage(order, documents)
 
     def flip(
@@ -182,6 +208,66 @@ class Index:
                 (collection,),
             ).get
             return count
+
+    def generation(self, model: str, dimension: int) -> int:
+        """The generation of a model's vectors; made when there is none."""
+        with self._lock, explained(self.path):
+            find = "SELECT id FROM generations WHERE model = ? AND dimension = ?"
+            found: int | None = self.connection.execute(find, (model, dimension)).get
+            if found is None:
+                with self.connection:
+                    self.connection.execute(
+                        "INSERT OR IGNORE INTO generations(model, dimension) VALUES (?, ?)", (model, dimension)
+                    )
+                    found = self.connection.execute(find, (model, dimension)).get
+            assert found is not None
+            return found
+
+    def without_vector(self, generation: int, texts: Mapping[bytes, str]) -> dict[bytes, str]:
+        """Those of the texts, by digest, that the generation has no vector of."""
+        with self._lock, explained(self.path):
+            find = "SELECT 1 FROM vectors WHERE generation = ? AND digest = ?"
+            return {
+                digest: text
+                for digest, text in texts.items()
+                if self.connection.execute(find, (generation, digest)).get is None
+            }
+
+    def unembedded(self, generation: int, most: int, order: Order | None = None) -> dict[bytes, str]:
+        """Some of the live texts that the generation has no vector of; of those that a sync has staged, when given."""
+        which = "live" if order is None else "sync = :sync AND born IS NULL"
+        with self._lock, explained(self.path):
+            found: list[Any] = self.connection.execute(
+                _UNEMBEDDED.format(which=which),
+                {"generation": generation, "most": most, "sync": self._sync(order) if order else None},
+            ).fetchall()
+        return {digest: _as_embedded(*map(uncut, texts)) for digest, *texts in found}
+
+    def keep(self, generation: int, vectors: Mapping[bytes, bytes]) -> None:
+        """Store vectors, float32, by their texts' digests."""
+        with self._lock, explained(self.path), self.connection:
+            self._keep(generation, vectors)
+
+    def serve(self, generation: int) -> bool:
+        """Let readers search a generation, and drop all others; does nothing and is False while vectors are missing."""
+        with self._lock, explained(self.path), self.connection:
+            missing = self.connection.execute(_UNEMBEDDED.format(which="live"), {"generation": generation, "most": 1})
+            complete = not missing.fetchall()
+            if (
+                complete
+                and not self.connection.execute("SELECT serving FROM generations WHERE id = ?", (generation,)).get
+            ):
+                self.connection.execute("UPDATE generations SET serving = id = ?", (generation,))
+                self.connection.execute("DELETE FROM generations WHERE NOT serving")
+                self.connection.execute("UPDATE state SET revision = revision + 1")
+        return complete
+
+    def _keep(self, generation: int, vectors: Mapping[bytes, bytes]) -> None:
+        today = int(time.time()) // 86_400
+        self.connection.executemany(
+            "INSERT OR IGNORE INTO vectors(generation, digest, day, vector) VALUES (?, ?, ?, ?)",
+            ((generation, digest, today, vector) for digest, vector in vectors.items()),
+        )
 
     def _sync(self, order: Order) -> int | None:
         found: int | None = self.connection.execute("SELECT id FROM syncs WHERE event = ?", (order.event,)).get
@@ -322,6 +408,10 @@ class Index:
                     (_SWEPT_AT_ONCE,),
                 )
                 swept = self.connection.changes()
+
+
+def _as_embedded(title: str, heading: str, text: str) -> str:
+    return "\n".join(part for part in (title, heading, text) if part)
 
 
 def _fingerprint(document: KbDocument, source: str | None) -> str:

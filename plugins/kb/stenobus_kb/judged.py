@@ -6,13 +6,17 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stenobus_contracts import BlobRef, KbDocument
 
 from .chunk import chunks
 from .errors import KbError
 from .index import Index
+from .library import Library
+
+if TYPE_CHECKING:
+    from .embedders import Embedder
 
 #: Query id → document id → relevance; 0 is judged and not relevant.
 Qrels = dict[str, dict[str, int]]
@@ -77,7 +81,7 @@ def read_corpus(path: Path) -> Iterator[tuple[str, str, str]]:
         yield str(fields["_id"]), str(fields.get("title", "")), str(fields["text"])
 
 
-def fill(index: Index, collection: str, corpus: Path) -> int:
+def fill(index: Index, collection: str, corpus: Path, embedder: Embedder | None) -> int:
     """Put a corpus into an index; returns the number of documents. Raises as :func:`read_corpus` does."""
     count = 0
     for name, title, text in read_corpus(corpus):
@@ -85,6 +89,7 @@ def fill(index: Index, collection: str, corpus: Path) -> int:
         content = BlobRef(uri=f"corpus://document/{count}", sha256=hashlib.sha256(body).hexdigest(), size=len(body))
         index.put(collection, KbDocument(id=name, title=title, content=content), chunks(text, title))
         count += 1
+    Library(index, embedder).catch_up()
     return count
 
 

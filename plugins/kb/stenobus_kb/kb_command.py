@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from .api.commands import keys, serve
 
 if TYPE_CHECKING:
     from .evaluation import Report
+    from .search import Mode, Searcher
+    from .settings import Settings
 
 
 @click.group()
@@ -29,6 +31,13 @@ def kb() -> None:
     "--corpus", type=click.Path(path_type=Path), help="Search this folder of .md and .txt files, or corpus.jsonl."
 )
 @click.option("--collection", metavar="NAME", help="Search this collection of the index only.")
+@click.option(
+    "--mode",
+    type=click.Choice(["words", "vectors", "hybrid"]),
+    default="hybrid",
+    show_default=True,
+    help="Which legs of the search to measure.",
+)
 @click.option("--baseline", type=click.Path(path_type=Path), help="Compare with these figures.")
 @click.option("--save", type=click.Path(path_type=Path), help="Keep the figures, to compare with later.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -37,6 +46,7 @@ def evaluate(
     qrels: Path,
     corpus: Path | None,
     collection: str | None,
+    mode: Mode,
     baseline: Path | None,
     save: Path | None,
     as_json: bool,
@@ -60,8 +70,8 @@ def evaluate(
         if unknown := sorted(set(relevant) - set(asked)):
             raise KbError(f"{qrels} judges {unknown[0]}, which is not in {queries}.")
         earlier = evaluation.load(baseline) if baseline else None
-        with _index(corpus, Settings.load("kb").index_path) as index:
-            found = evaluation.run(index, {name: asked[name] for name in relevant}, collection)
+        with _searcher(corpus, Settings.load("kb")) as searcher:
+            found = evaluation.run(searcher, {name: asked[name] for name in relevant}, collection, mode)
         report = evaluation.report(evaluation.evaluate(found, relevant), earlier)
         if save:
             evaluation.save(save, report)
@@ -73,22 +83,23 @@ def evaluate(
 
 
 @contextmanager
-def _index(corpus: Path | None, configured: Path) -> Iterator[Path]:
-    """The index to search: the configured one, or one of a corpus that is gone afterwards."""
-    if corpus is None:
-        yield configured
-        return
+def _searcher(corpus: Path | None, settings: Settings) -> Iterator[Searcher]:
+    """A search over the configured index, or over one of a corpus that is gone afterwards."""
     from .index import Index
     from .judged import fill
+    from .search import Searcher
 
+    embedder = settings.make_embedder()
+    if corpus is None:
+        with closing(Searcher(settings.index_path, embedder, settings.ranking)) as searcher:
+            yield searcher
+        return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kb.sqlite"
-        index = Index(path)
-        try:
-            fill(index, "corpus", corpus)
-        finally:
-            index.close()
-        yield path
+        with closing(Index(path)) as index:
+            fill(index, "corpus", corpus, embedder)
+        with closing(Searcher(path, embedder, settings.ranking)) as searcher:
+            yield searcher
 
 
 def _print(report: Report, *, as_json: bool) -> None:

@@ -4,38 +4,42 @@ from __future__ import annotations
 
 import json
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from .database import explained, open_reader
+from .errors import EmbedderRefused, EmbedderUnavailable
 from .filters import Filter, Value
+from .fusion import DEFAULT, Candidate, Fused, Leg, Place, Ranking, fused
+from .generation import Generation, serving
+from .lexical import matches
 from .query import expressions
 from .text import uncut
+
+if TYPE_CHECKING:
+    from .embedders import Embedder, Vectors
+    from .matrix import Matrix
 
 #: One long document must not fill the page.
 _PER_DOCUMENT: Final = 3
 #: Hits a query can page through.
 MAX_HITS: Final = 1_000
-#: A word in the title counts four times, in a heading twice.
-_RANKED = """
-WITH matched AS MATERIALIZED (
-    SELECT rowid AS chunk, -bm25(passages, 4.0, 2.0, 1.0) AS score FROM passages WHERE passages MATCH ?
-), weighted AS (
-    SELECT chunk, document, position, score * weight AS score,
-        row_number() OVER (PARTITION BY document ORDER BY score * weight DESC, position) AS place
-    FROM matched JOIN chunks ON chunks.id = chunk JOIN documents ON documents.id = document WHERE {condition}
-)
-SELECT chunk, score FROM weighted WHERE place <= ? ORDER BY score DESC, document, position LIMIT ?
-"""
 _SHOWN = """
-SELECT name, collection, documents.title, uri, metadata, source, start, heading,
-    snippet(passages, 2, char(2), char(3), '…', 32)
+SELECT name, collection, documents.title, uri, metadata, source, start, heading
 FROM passages JOIN chunks ON chunks.id = passages.rowid JOIN documents ON documents.id = document
-WHERE passages MATCH ? AND passages.rowid = ?
+WHERE passages.rowid = ?
 """
+_MARKED = """
+SELECT snippet(passages, 2, char(2), char(3), '…', 32) FROM passages WHERE passages MATCH ? AND rowid = ?
+"""
+#: Words of a snippet of a passage that no word of the question is in.
+_SNIPPET_WORDS: Final = 32
+
+Mode = Literal["hybrid", "words", "vectors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,7 @@ class Query:
         sources: documents from these sources only; all when None.
         limit: most hits.
         offset: best hits to leave out, for the next page; with ``limit`` at most 1,000.
+        mode: which legs are asked.
     """
 
     text: str
@@ -60,6 +65,7 @@ class Query:
     sources: tuple[str, ...] | None = None
     limit: int = 10
     offset: int = 0
+    mode: Mode = "hybrid"
 
     def __post_init__(self) -> None:
         if self.limit < 1 or self.offset < 0 or self.limit + self.offset > MAX_HITS:
@@ -90,6 +96,8 @@ class Hit:
     start: float | None
     source: str | None
     metadata: Mapping[str, Any]
+    #: Rank and score in each leg that found it.
+    legs: Mapping[Leg, Place]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +107,15 @@ class Page:
     hits: tuple[Hit, ...]
     #: Whether a larger offset finds more.
     more: bool
+    #: Model of the vectors that were searched; None when only words were.
+    model: str | None = None
+    #: Why a leg that was asked for is missing, in one sentence.
+    note: str | None = None
+
+
+class _Question(NamedTuple):
+    vector: Vectors
+    generation: Generation
 
 
 class Searcher:
@@ -109,10 +126,12 @@ class Searcher:
         IndexUnusable: from every method: the file is unreadable, damaged, foreign or of another schema.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, embedder: Embedder | None = None, ranking: Ranking = DEFAULT) -> None:
         self.path = path
+        self._embedder, self._ranking = embedder, ranking
         self._connection = open_reader(path)
         self._lock = threading.Lock()
+        self._matrix: Matrix | None = None
 
     def close(self) -> None:
         """Close the file."""
@@ -120,27 +139,72 @@ class Searcher:
             self._connection.close()
 
     def search(self, query: Query) -> Page:
-        """The best passages for a query."""
-        page = Page((), more=False)
-        with self._lock, explained(self.path), self._connection:
-            condition, given = query.filter.condition()
-            wanted = query.offset + query.limit
-            for expression in expressions(query.text):
-                ranked: list[Any] = self._connection.execute(
-                    _RANKED.format(condition=condition), (expression, *given, _PER_DOCUMENT, wanted + 1)
-                ).fetchall()
-                if ranked:
-                    shown = ranked[query.offset : wanted]
-                    hits = tuple(self._hit(expression, chunk, score) for chunk, score in shown)
-                    page = Page(hits, more=len(ranked) > wanted)
-                    break
-        return page
+        """The best passages for a query.
 
-    def _hit(self, expression: str, chunk: int, score: float) -> Hit:
-        [(name, collection, title, uri, metadata, source, start, heading, marked)] = self._connection.execute(
-            _SHOWN, (expression, chunk)
+        An embedder that does not answer leaves the words to be searched alone, and the page says so.
+        """
+        wanted = query.offset + query.limit
+        with self._lock:
+            question, note = self._question(query)
+            with explained(self.path), self._connection:
+                found = self._found(query, question, wanted)
+                best = fused(found, self._ranking, _PER_DOCUMENT)
+                hits = tuple(self._hit(query, each) for each in best[query.offset : wanted])
+        model = question.generation.model if question and "vectors" in found else None
+        return Page(hits, more=len(best) > wanted, model=model, note=note)
+
+    def _question(self, query: Query) -> tuple[_Question | None, str | None]:
+        """The question's vector, or why there is none."""
+        if query.mode == "words" or not query.text.strip():
+            return None, None
+        if self._embedder is None:
+            return None, "No embedder is set up: only words were searched."
+        with explained(self.path):
+            generation = serving(self._connection)
+        if generation is None:
+            return None, "Nothing has been embedded yet: only words were searched."
+        try:
+            if (self._embedder.model, self._embedder.dimension) != generation[1:]:
+                return None, (
+                    f"The vectors are those of {generation.model} and {self._embedder.model} is set up: only words were"
+                    " searched, until the kb plugin has embedded everything anew."
+                )
+            [vector] = self._embedder.embed([query.text], "query")
+        except (EmbedderUnavailable, EmbedderRefused) as error:
+            return None, f"Only words were searched: {error}"
+        return _Question(vector, generation), None
+
+    def _found(self, query: Query, question: _Question | None, wanted: int) -> dict[Leg, list[Candidate]]:
+        depth = max(self._ranking.depth, wanted + 1)
+        found: dict[Leg, list[Candidate]] = {}
+        if query.mode != "vectors":
+            found["words"] = matches(self._connection, query.text, query.filter.condition(), depth, _PER_DOCUMENT)
+        if question is not None:
+            from .matrix import Matrix  # words alone need no numpy
+
+            if self._matrix is None:
+                self._matrix = Matrix()
+            self._matrix.follow(self._connection)
+            if self._matrix.generation == question.generation:  # it may have changed while the question was embedded
+                found["vectors"] = self._near(self._matrix, query, question.vector, depth)
+        return found
+
+    def _near(self, matrix: Matrix, query: Query, vector: Vectors, depth: int) -> list[Candidate]:
+        allowed = query.filter.condition() if query.filter.restricts else None
+        most, floor = depth * _PER_DOCUMENT, self._ranking.min_similarity
+        taken: Counter[int] = Counter()
+        found = []
+        for chunk, document, score in matrix.nearest(vector, most, floor, allowed, self._connection):
+            taken[document] += 1
+            if taken[document] <= _PER_DOCUMENT:
+                found.append(Candidate(chunk, document, score))
+        return found[:depth]
+
+    def _hit(self, query: Query, found: Fused) -> Hit:
+        [(name, collection, title, uri, metadata, source, start, heading)] = self._connection.execute(
+            _SHOWN, (found.chunk,)
         )
-        snippet, highlights = _unmarked(marked)
+        snippet, highlights = self._snippet(query, found)
         return Hit(
             document=name,
             collection=collection,
@@ -148,17 +212,28 @@ class Searcher:
             heading=uncut(heading),
             snippet=snippet,
             highlights=highlights,
-            score=round(score, 6),
+            score=found.score,
             uri=uri,
             start=start,
             source=source,
             metadata=json.loads(metadata),
+            legs=found.legs,
         )
 
+    def _snippet(self, query: Query, found: Fused) -> tuple[str, tuple[tuple[int, int], ...]]:
+        """The part of the passage that answers best, and where the question's words are in it."""
+        expression = found.expression or next(reversed(list(expressions(query.text))), None)
+        marked: str | None = expression and self._connection.execute(_MARKED, (expression, found.chunk)).get
+        if marked is not None:
+            return _unmarked(marked)
+        body: str = self._connection.execute("SELECT body FROM passages WHERE rowid = ?", (found.chunk,)).get
+        words = uncut(body).split()
+        return " ".join(words[:_SNIPPET_WORDS]) + ("…" if len(words) > _SNIPPET_WORDS else ""), ()
 
-def search(path: Path, query: Query) -> Page:
+
+def search(path: Path, query: Query, embedder: Embedder | None = None, ranking: Ranking = DEFAULT) -> Page:
     """One query to an index that is opened for it. Raises as :class:`Searcher` does."""
-    with closing(Searcher(path)) as searcher:
+    with closing(Searcher(path, embedder, ranking)) as searcher:
         return searcher.search(query)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from .filters import Value
-    from .search import Hit, Page
+    from .search import Hit, Mode, Page
 
 
 @click.command()
@@ -30,6 +30,14 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=click.IntRange(1, 100), default=10, show_default=True, help="Most hits to show.")
 @click.option("--offset", type=click.IntRange(0, 900), default=0, help="Best hits to leave out.")
+@click.option(
+    "--mode",
+    type=click.Choice(["hybrid", "words", "vectors"]),
+    default="hybrid",
+    show_default=True,
+    help="Search by words, by vectors, or by both.",
+)
+@click.option("--explain", is_flag=True, help="Show rank and score in each leg.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def search(
     words: tuple[str, ...],
@@ -39,6 +47,8 @@ def search(
     principals: tuple[str, ...],
     limit: int,
     offset: int,
+    mode: Mode,
+    explain: bool,
     as_json: bool,
 ) -> None:
     """Find passages of documents. "Quoted words" are a phrase.
@@ -60,15 +70,19 @@ def search(
         sources=(source,) if source else None,
         limit=limit,
         offset=offset,
+        mode=mode,
     )
     try:
-        page = find(Settings.load("kb").index_path, query)
+        settings = Settings.load("kb")
+        page = find(settings.index_path, query, settings.make_embedder(), settings.ranking)
     except (KbError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         _print_json(query.text, collection, page)
     else:
-        _print(page.hits)
+        _print(page.hits, explain=explain)
+    if page.note:
+        click.echo(page.note, err=True)
     if not page.hits:
         place = f" in the collection {collection}" if collection else ""
         raise click.ClickException(f'Nothing{place} matches "{query.text}": try other or fewer words.')
@@ -87,19 +101,26 @@ def _print_json(query: str, collection: str | None, page: Page) -> None:
     import json
     from dataclasses import asdict
 
-    found = {"query": query, "collection": collection, "results": [asdict(hit) for hit in page.hits], "more": page.more}
+    found = {
+        "query": query,
+        "collection": collection,
+        "results": [asdict(hit) for hit in page.hits],
+        "more": page.more,
+        "model": page.model,
+        "note": page.note,
+    }
     click.echo(json.dumps(found, ensure_ascii=False, indent=2))
 
 
-def _print(hits: Sequence[Hit]) -> None:
+def _print(hits: Sequence[Hit], *, explain: bool) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
     for hit in hits:
-        console.print(_shown(hit), soft_wrap=not console.is_terminal)  # no line breaks for grep
+        console.print(_shown(hit, explain=explain), soft_wrap=not console.is_terminal)  # no line breaks for grep
 
 
-def _shown(hit: Hit) -> Text:
+def _shown(hit: Hit, *, explain: bool) -> Text:
     from rich.text import Text
 
     from .text import clean
@@ -117,6 +138,9 @@ def _shown(hit: Hit) -> Text:
     if hit.uri:
         moment = f"#t={int(hit.start)}" if hit.start is not None else ""  # W3C Media Fragments: players jump there
         shown.append(f"\n{clean(hit.uri)}{moment}", style="dim")
+    if explain:
+        legs = (f"{leg} #{place.rank} ({place.score:.3f})" for leg, place in hit.legs.items())
+        shown.append(f"\n{hit.score:.4f} = {' + '.join(legs)}", style="dim")
     return shown.append("\n")
 
 

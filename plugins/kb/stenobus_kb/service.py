@@ -5,28 +5,59 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 from collections.abc import AsyncIterator
+
+import structlog
 
 from stenobus_contracts import DocReady, KbDocument, KbSync, KbSynced
 from stenobus_core import Check, Context, Plugin
 
 from .errors import IndexMissing, KbError
 from .index import Index
+from .library import Library
 from .search import counts
 from .settings import Settings
 from .sync import synchronised
 
-plugin = Plugin("kb", summary="Keeps documents in a local full-text index", settings=Settings)
+#: Seconds until an embedder that failed is asked again; doubled up to the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 300.0
+
+plugin = Plugin("kb", summary="Keeps documents in a local index of words and vectors", settings=Settings)
 
 
 @plugin.lifespan
-async def opened(settings: Settings) -> AsyncIterator[Index]:
-    """The index, open for writing."""
+async def opened(settings: Settings) -> AsyncIterator[Library]:
+    """The index, open for writing; what another model has embedded is embedded anew beside the events."""
     index = await asyncio.to_thread(Index, settings.index_path)
     try:
-        yield index
+        library = Library(index, settings.make_embedder())
+        stop = threading.Event()
+        catching_up = asyncio.create_task(_catch_up(library, stop))
+        try:
+            yield library
+        finally:
+            stop.set()
+            await catching_up
     finally:
         await asyncio.to_thread(index.close)
+
+
+async def _catch_up(library: Library, stop: threading.Event) -> None:
+    """Try until it is done: the model may be away for a while."""
+    log = structlog.get_logger("stenobus.kb")
+    pause = FIRST_PAUSE
+    while not stop.is_set():
+        try:
+            count = await asyncio.to_thread(library.catch_up, stop)
+        except KbError as error:
+            log.warning("kb.embedding.failed", reason=str(error), again_in=pause)
+            await asyncio.to_thread(stop.wait, pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+        else:
+            if count:
+                log.info("kb.embedding.done", texts=count)
+            return
 
 
 @plugin.doctor
@@ -50,13 +81,13 @@ def doctor(settings: Settings) -> list[Check]:
 
 # One event at a time: there is one writer, and a document's versions go in as they came.
 @plugin.handler(name="kb-ready", concurrency=1, publishes=[KbSynced])
-async def ready(event: DocReady, ctx: Context[Settings, Index]) -> KbSynced:
+async def ready(event: DocReady, ctx: Context[Settings, Library]) -> KbSynced:
     """Index a finished document; the same recording's next document takes its place."""
     return await synchronised(KbSync(collection=ctx.settings.collection, upsert=(searchable(event),)), ctx)
 
 
 @plugin.handler(name="kb-sync", concurrency=1, timeout=3600, publishes=[KbSynced])
-async def sync(event: KbSync, ctx: Context[Settings, Index]) -> KbSynced:
+async def sync(event: KbSync, ctx: Context[Settings, Library]) -> KbSynced:
     """Bring a collection up to date: index new versions, remove ids. An id in both lists stays."""
     return await synchronised(event, ctx)
 

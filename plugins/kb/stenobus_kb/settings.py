@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, SecretStr
 
 from stenobus_core.settings import CoreSettings, PluginSettings
+
+from .fusion import Ranking
+
+if TYPE_CHECKING:
+    from .embedders import Embedder
 
 
 class Settings(PluginSettings):
@@ -19,6 +25,19 @@ class Settings(PluginSettings):
         description="collection that finished documents go into",
     )
 
+    embedder: Literal["hashed", "none"] = Field(
+        default="hashed", description="who turns text into vectors; none searches words alone"
+    )
+    embedding_dimension: int | None = Field(
+        default=None, ge=16, le=4096, description="numbers per vector; what the model has when absent, 384 for hashed"
+    )
+    rrf_k: float = Field(default=20.0, gt=0, description="reciprocal rank fusion: the larger, the flatter")
+    depth: int = Field(default=100, ge=10, le=1000, description="passages that words and vectors contribute each")
+    words_weight: float = Field(default=1.0, ge=0, description="weight of the words in the ranking")
+    vectors_weight: float = Field(default=1.0, ge=0, description="weight of the vectors in the ranking")
+    min_similarity: float = Field(
+        default=0.05, ge=-1, le=1, description="cosine below which a passage has nothing to do with the question"
+    )
     api_keys: Path | None = Field(
         default=None, description="file of the API's keys; kb-keys.json in the data folder when absent"
     )
@@ -29,6 +48,17 @@ class Settings(PluginSettings):
     jwt_audience: str = Field(default="stenobus", min_length=1, description="what the claim aud has to say")
     jwt_issuer: str | None = Field(default=None, description="what the claim iss has to say; anything when absent")
     jwt_per_minute: int = Field(default=600, ge=1, description="requests a minute of each subject of a token")
+
+    @property
+    def ranking(self) -> Ranking:
+        """How words and vectors become one list."""
+        return Ranking(self.rrf_k, self.depth, self.words_weight, self.vectors_weight, self.min_similarity)
+
+    def make_embedder(self) -> Embedder | None:
+        """The embedder, None when words are to be searched alone."""
+        from .embedders.choice import chosen
+
+        return chosen(self)
 
     @property
     def api_keys_path(self) -> Path:

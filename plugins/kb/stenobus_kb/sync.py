@@ -10,9 +10,10 @@ from stenobus_contracts import KbDocument, KbSync, KbSynced
 from stenobus_core import Context, PermanentError, RetryableError
 
 from .chunk import chunks
-from .errors import StagingLost
+from .errors import EmbedderRefused, EmbedderUnavailable, StagingLost
 from .incoming import batches
 from .index import Changes, Index, Order, Prepared
+from .library import Library
 from .settings import Settings
 
 SINK = "local"
@@ -22,7 +23,7 @@ MAX_TEXT_BYTES = 16 * 1024 * 1024
 MAX_PROBLEMS = 100
 
 
-async def synchronised(event: KbSync, ctx: Context[Settings, Index]) -> KbSynced:
+async def synchronised(event: KbSync, ctx: Context[Settings, Library]) -> KbSynced:
     """Bring a collection up to date.
 
     Readers see none of it before they see all of it. What a broken-off attempt had staged is not done again. An id both
@@ -30,15 +31,24 @@ async def synchronised(event: KbSync, ctx: Context[Settings, Index]) -> KbSynced
 
     Raises:
         PermanentError: some documents cannot be indexed; all others are, and the answer is published nevertheless.
-        RetryableError: what was staged has been removed by another process.
+        RetryableError: the embedder does not answer, or what was staged has been removed by another process.
     """
+    try:
+        return await _synchronised(event, ctx)
+    except (EmbedderUnavailable, StagingLost) as error:
+        raise RetryableError(str(error)) from error
+    except EmbedderRefused as error:
+        raise PermanentError(str(error)) from error
+
+
+async def _synchronised(event: KbSync, ctx: Context[Settings, Library]) -> KbSynced:
     order = Order(
         ctx.event_id if ctx.replay is None else f"{ctx.event_id}:{ctx.replay}",
         event.collection,
         event.source,
         event.dataset,
     )
-    index = ctx.state
+    index = ctx.state.index
     if (done := await asyncio.to_thread(index.outcome, order)) is not None:
         return await _synced(index, event, done)
     problems: list[str] = []
@@ -54,12 +64,9 @@ async def synchronised(event: KbSync, ctx: Context[Settings, Index]) -> KbSynced
             staged |= await _stage(order, compared.outdated, ctx, problems)
         await ctx.progress(fraction, f"{len(seen)} documents compared, {len(staged)} new versions")
     delete = [] if ctx.shadow else [name for name in dict.fromkeys(event.delete) if name not in seen]
-    try:
-        changes = await asyncio.to_thread(
-            index.flip, order, len(staged), delete, unchanged=len(settled), complete=not problems
-        )
-    except StagingLost as error:
-        raise RetryableError(str(error)) from error
+    changes = await asyncio.to_thread(
+        ctx.state.flip, order, len(staged), delete, unchanged=len(settled), complete=not problems
+    )
     synced = await _synced(index, event, changes, problems)
     if problems:
         await ctx.publish(synced)
@@ -69,7 +76,7 @@ async def synchronised(event: KbSync, ctx: Context[Settings, Index]) -> KbSynced
 
 
 async def _stage(
-    order: Order, documents: list[KbDocument], ctx: Context[Settings, Index], problems: list[str]
+    order: Order, documents: list[KbDocument], ctx: Context[Settings, Library], problems: list[str]
 ) -> set[str]:
     """Read, cut and write new versions. Returns the ids of those that could be."""
     found = await asyncio.gather(*(_prepared(document, ctx) for document in documents), return_exceptions=True)
@@ -86,7 +93,7 @@ async def _stage(
     return {each.document.id for each in prepared}
 
 
-async def _prepared(document: KbDocument, ctx: Context[Settings, Index]) -> Prepared:
+async def _prepared(document: KbDocument, ctx: Context[Settings, Library]) -> Prepared:
     content = await ctx.read(document.content, limit=MAX_TEXT_BYTES)
     try:
         text = content.decode("utf-8-sig")
