@@ -565,11 +565,14 @@ class Trial:
     # --- what came of it ---------------------------------------------------------------------------------------------
 
     def outputs(self, messages: Sequence[history.Remembered]) -> list[history.Remembered]:
-        """Those messages that the handler published: neither our examples, nor questions, nor answers to them."""
+        """Those messages that the handler published: neither our examples, nor questions, nor answers to them, nor the
+        alarms of its plugin's schedules."""
         return [
             message
             for message in messages
-            if message.attributes.get("source") not in {SOURCE, *self._others} and not _is_question(message.subject)
+            if message.attributes.get("source") not in {SOURCE, *self._others}
+            and not _is_question(message.subject)
+            and not message.subject.startswith("schedules.")
         ]
 
     async def effects(self) -> Effects:
