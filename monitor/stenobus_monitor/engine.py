@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final
-from urllib.parse import quote
 
 import httpx2
 
@@ -23,6 +23,7 @@ LOG_BYTES: Final = 64 * 1024
 LOG_LINES: Final = 200
 #: Bytes of one line of a log; the rest is cut off.
 LINE_BYTES: Final = 2000
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 _HEADER: Final = struct.Struct(">BxxxL")
 
 
@@ -59,16 +60,16 @@ class Engine:
 
     async def inspect(self, name: str) -> Container:
         """One container. Raises NoSuchContainer, EngineUnavailable."""
-        return container(await self._get(f"/containers/{quote(name, safe='')}/json"))
+        return container(await self._get(_of(name, "json")))
 
     async def stats(self, name: str) -> dict[str, Any]:
         """One look at what a container uses. Raises NoSuchContainer, EngineUnavailable."""
-        path = f"/containers/{quote(name, safe='')}/stats"
+        path = _of(name, "stats")
         found: dict[str, Any] = await self._get(path, {"stream": "false", "one-shot": "true"})
         return found
 
     async def logs(
-        self, name: str, *, tail: int = LOG_LINES, since: float | None = None, tty: bool = False
+        self, name: str, *, tail: int = LOG_LINES, since: float | None = None, tty: bool = False, stamped: bool = False
     ) -> list[str]:
         """The last lines of both outputs, in their order, each at most :data:`LINE_BYTES` long.
 
@@ -76,16 +77,17 @@ class Engine:
             tail: lines.
             since: seconds since the epoch.
             tty: whether the container has a terminal, whose output is one stream.
+            stamped: put the engine's time of each line before it.
 
         Raises:
             NoSuchContainer: it is gone.
             EngineUnavailable: the engine does not answer.
         """
-        query = {"stdout": "true", "stderr": "true", "tail": str(tail)}
+        query = {"stdout": "true", "stderr": "true", "tail": str(tail), "timestamps": str(stamped).lower()}
         if since is not None:
             query["since"] = f"{since:.9f}"
         raw = bytearray()
-        async for part in self._stream(f"/containers/{quote(name, safe='')}/logs", query):
+        async for part in self._stream(_of(name, "logs"), query):
             raw += part
             if len(raw) > 16 * LOG_BYTES:
                 break  # lines without an end: what is there will do
@@ -140,6 +142,17 @@ class Engine:
             raise EngineUnavailable(
                 f"The engine at {self.socket} does not answer ({type(error).__name__}); check STENOBUS_MONITOR_ENGINE."
             ) from error
+
+
+def _of(name: str, what: str) -> str:
+    """Path of something about a container. The engine cleans up what it is given, so a path in a name leads elsewhere.
+
+    Raises:
+        NoSuchContainer: no container can have that name.
+    """
+    if not _NAME.fullmatch(name):
+        raise NoSuchContainer(f"{name[:100]!r} is no name of a container.")
+    return f"/containers/{name}/{what}"
 
 
 def _parsed(data: bytes | bytearray, socket: str) -> Any:

@@ -200,6 +200,51 @@ class BlobChecked(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContainerUsage(Observation):
+    """What a container uses."""
+
+    name: str
+    #: Bytes without what the kernel could give back at once; the limit is 0 where there is none.
+    memory: int
+    memory_limit: int
+    #: Cores in use since the look before; None at the first one.
+    cores: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLines:
+    """Lines of one kind in a container's log."""
+
+    #: The words they share; what varies is replaced by its type.
+    template: str
+    count: int
+    #: error, warning or empty.
+    level: str
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogSeen(Observation):
+    """What a container wrote since the look before, sorted."""
+
+    name: str
+    lines: tuple[LogLines, ...]
+    #: Lines that were left out: too many of them came at once.
+    more: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSeen(Observation):
+    """A value of a query that somebody watches."""
+
+    query: str
+    labels: str
+    value: float
+    above: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CollectorState(Observation):
     """A collector works, or cannot see what it should."""
 

@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import NoDecode
 
 from stenobus_core.settings import PluginSettings
+
+
+class Query(BaseModel):
+    """A figure that is too high above some value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    expression: str = Field(min_length=1, max_length=2000, description="in PromQL")
+    above: float = Field(description="the highest value that is all right")
 
 
 class Settings(PluginSettings):
@@ -33,6 +42,11 @@ class Settings(PluginSettings):
     )
     patience: float = Field(
         default=900.0, ge=1, description="seconds the second of them may take while nobody knows what is usual"
+    )
+    usage: float = Field(default=10.0, ge=0.5, description="seconds between two looks at memory, processors and logs")
+    prometheus: str | None = Field(default=None, description="address of a Prometheus server that is asked the queries")
+    queries: dict[str, Query] = Field(
+        default={}, description="figures of Prometheus: name to expression and the highest value that is all right"
     )
     disks: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="folders whose disks are watched, separated by commas; the data folder when empty"

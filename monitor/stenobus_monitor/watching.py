@@ -17,7 +17,10 @@ from .collectors.bus import BusCollector
 from .collectors.disks import DiskCollector
 from .collectors.engine import EngineCollector
 from .collectors.events import EventCollector
+from .collectors.logs import LogCollector
+from .collectors.metrics import MetricCollector
 from .collectors.runs import RunCollector
+from .collectors.usage import UsageCollector
 from .engine import Engine
 from .incidents import Policy
 from .rules import Rule
@@ -27,9 +30,12 @@ from .rules.clocks import Clocks
 from .rules.contents import Contents
 from .rules.deaths import Deaths
 from .rules.deletions import Deletions
+from .rules.errors import Errors
 from .rules.fullness import Fullness
 from .rules.health import Health
 from .rules.letters import Letters
+from .rules.memory import Memory
+from .rules.metrics import Metrics
 from .rules.orphans import Orphans
 from .rules.poison import Poison
 from .rules.slowness import Slowness
@@ -68,8 +74,14 @@ async def lookouts(
         containers = EngineCollector(
             engine, settings.containers, settings.reconcile, since if isinstance(since, float) else None
         )
-        found.collectors.append(containers)
+        found.collectors += [
+            containers,
+            UsageCollector(engine, settings.containers, settings.usage),
+            LogCollector(engine, settings.containers, settings.usage),
+        ]
         found.places["engine"] = lambda: containers.since
+    if settings.prometheus and settings.queries:
+        found.collectors.append(MetricCollector(settings.prometheus, settings.queries, settings.usage))
     return found
 
 
@@ -78,6 +90,9 @@ def rules(settings: Settings) -> list[Rule]:
     return [
         Deaths(),
         Health(),
+        Memory(),
+        Errors(),
+        Metrics(),
         Backlog(),
         Letters(),
         Poison(),

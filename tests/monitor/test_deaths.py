@@ -12,6 +12,7 @@ from stenobus_monitor.observations import (
     ContainerSeen,
     ContainerSignalled,
     ContainerStarted,
+    ContainerUsage,
 )
 from stenobus_monitor.rules.deaths import Deaths
 
@@ -55,6 +56,16 @@ def test_the_flag_alone_is_enough_for_a_kill_and_not_for_a_clean_end(story: Stor
     assert story.kinds == ["container.oom"]
     story.sees(started(11), died(700, 0, oom_killed=True))
     assert story.kinds[1:] == ["container.exited"]
+
+
+def test_memory_near_its_limit_explains_a_kill_that_neither_event_nor_flag_did(story: Story) -> None:
+    near = ContainerUsage(at=at(5), name="worker", memory=95, memory_limit=100, cores=None)
+    story.sees(near, died(10, 137))
+    assert story.kinds == ["container.oom"]
+    assert "95% of its memory was in use" in [each.text for each in story.found[0].evidence]  # type: ignore[attr-defined]
+    ordered = Story(Deaths())
+    ordered.sees(near, ContainerSignalled(at=at(9), name="worker", signal="9"), died(10, 137))
+    assert ordered.kinds == []
 
 
 def test_a_kill_without_word_of_the_kernel_is_no_want_of_memory(story: Story) -> None:

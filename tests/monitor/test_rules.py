@@ -15,10 +15,14 @@ from stenobus_monitor.observations import (
     ContainerDied,
     ContainerHealth,
     ContainerSeen,
+    ContainerUsage,
     DiskSeen,
     EventStored,
     LetterSeen,
     LettersRising,
+    LogLines,
+    LogSeen,
+    MetricSeen,
     StreamSeen,
 )
 from stenobus_monitor.rules.backlog import Backlog
@@ -26,9 +30,12 @@ from stenobus_monitor.rules.blindness import Blindness
 from stenobus_monitor.rules.clocks import Clocks
 from stenobus_monitor.rules.contents import Contents
 from stenobus_monitor.rules.deletions import Deletions
+from stenobus_monitor.rules.errors import Errors
 from stenobus_monitor.rules.fullness import Fullness
 from stenobus_monitor.rules.health import Health
 from stenobus_monitor.rules.letters import Letters
+from stenobus_monitor.rules.memory import Memory
+from stenobus_monitor.rules.metrics import Metrics
 from stenobus_monitor.rules.orphans import Orphans
 from stenobus_monitor.rules.poison import Poison
 from stenobus_monitor.rules.slowness import Slowness
@@ -282,3 +289,77 @@ def test_a_collector_that_cannot_see_is_trouble_of_its_own() -> None:
     story.sees(CollectorState(at=at(1), collector="engine", trouble="gone"))
     story.sees(CollectorState(at=at(6), collector="engine", trouble=None))
     assert story.kinds == ["engine.unreachable", "recovered blind"]
+
+
+# --- containers, from the inside -------------------------------------------------------------------
+
+
+MIB = 2**20
+
+
+def used(seconds: float, memory: float, limit: int = 100) -> ContainerUsage:
+    return ContainerUsage(at=at(seconds), name="worker", memory=int(memory * MIB), memory_limit=limit * MIB, cores=None)
+
+
+def test_memory_near_its_limit_is_told_at_the_second_look_and_does_not_flutter() -> None:
+    story = Story(Memory())
+    story.sees(used(0, 95), used(10, 50), used(20, 95))
+    assert story.kinds == []
+    story.sees(used(30, 92), used(40, 85), used(50, 79))
+    assert story.kinds == ["container.memory", "recovered memory"]
+
+
+def test_steady_growth_is_told_before_it_is_at_the_limit_and_ups_and_downs_are_not() -> None:
+    story = Story(Memory())
+    story.sees(*(used(10 * number, 40 + number) for number in range(25)))
+    assert story.kinds[:1] == ["container.memory"]
+    assert "at its limit in" in story.found[0].evidence[1].text  # type: ignore[attr-defined]
+    steady = Story(Memory())
+    steady.sees(*(used(10 * number, 70 + 10 * (number % 2)) for number in range(60)))
+    steady.sees(*(used(1000 + number, 95, limit=0) for number in range(5)))
+    assert steady.kinds == []
+
+
+def wrote(seconds: float, text: str, count: int, level: str = "error") -> LogSeen:
+    lines = (LogLines(template=text, count=count, level=level, first=text, last=text),)
+    return LogSeen(at=at(seconds), name="worker", lines=lines, more=False)
+
+
+def test_a_log_full_of_errors_is_told_with_its_template_and_rests_on_nothing_but_the_log() -> None:
+    story = Story(Errors())
+    story.sees(wrote(0, "it failed", 10), wrote(90, "it failed", 10), wrote(91, "all is well", 1000, ""))
+    assert story.kinds == []  # never twenty in a minute
+    (trouble,) = story.sees(wrote(100, "it failed", 15))
+    assert isinstance(trouble, Trouble)
+    assert trouble.severity == "warning" and {each.kind for each in trouble.evidence} == {"log"}
+    assert trouble.evidence[0].text == "25 × it failed"
+    story.waits(200)
+    story.waits(221)
+    assert story.kinds == ["log.errors", "recovered log"]
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("nats: Authorization Violation", "log.credentials"),
+        ("HTTP 401 from the model", "log.credentials"),
+        ("write failed: No space left on device", "log.disk_full"),
+        ("connection refused", "log.unreachable"),
+        ("MemoryError", "log.memory"),
+    ],
+)
+def test_some_errors_speak_for_themselves(text: str, kind: str) -> None:
+    story = Story(Errors())
+    story.sees(wrote(0, text, 3))
+    assert story.kinds == [kind]
+
+
+def test_a_figure_that_is_too_high_twice_is_told() -> None:
+    story = Story(Metrics())
+
+    def seen(seconds: float, value: float) -> MetricSeen:
+        return MetricSeen(at=at(seconds), query="lag", labels="handler=asr", value=value, above=10)
+
+    story.sees(seen(0, 11), seen(15, 9), seen(30, 11), seen(45, 12), seen(60, 10))
+    assert story.kinds == ["metric.high", "recovered metric"]
+    assert story.found[0].component == "metric:lag{handler=asr}"

@@ -10,7 +10,7 @@ from typing import Final
 
 from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
-from stenobus_contracts import Severity
+from stenobus_contracts import EvidenceLine, Severity
 
 from ..containers import Container
 from ..findings import Finding, Recovery, Trouble, line
@@ -22,6 +22,7 @@ from ..observations import (
     ContainerSeen,
     ContainerSignalled,
     ContainerStarted,
+    ContainerUsage,
     Observation,
 )
 from . import Rule
@@ -33,6 +34,9 @@ LOOP_WINDOW: Final = timedelta(minutes=10)
 _COMMANDED: Final = timedelta(seconds=120)
 #: The kernel's word comes some 30 ms before the death it explains.
 _OOM: Final = timedelta(seconds=10)
+#: Where neither event nor flag came: memory this near its limit at a look this recent explains a kill nobody ordered.
+_NEAR: Final = 0.9
+_LOOK: Final = timedelta(seconds=30)
 #: A death that follows comes within 40 ms; later, it was a child.
 _CHILD: Final = timedelta(seconds=1)
 #: A container without a health check counts as well when it has run this long.
@@ -70,6 +74,8 @@ class _Life:
     child: datetime | None = None
     #: A child was killed, and that is an incident still.
     child_down: datetime | None = None
+    #: The latest look at its memory: when, and the part of its limit in use.
+    memory: tuple[datetime, float] | None = None
     container: Container | None = None
     #: In trouble since, until it has recovered.
     down: datetime | None = None
@@ -94,6 +100,8 @@ class Deaths(Rule):
             case ContainerOutOfMemory(name=name):
                 life = self._life(name)
                 life.oom = life.child = seen.at
+            case ContainerUsage(name=name) if seen.memory_limit:
+                self._life(name).memory = seen.at, seen.memory / seen.memory_limit
             case ContainerDied():
                 yield from self._died(seen)
             case ContainerStarted() | ContainerHealth() | ContainerSeen():
@@ -170,17 +178,17 @@ class Deaths(Rule):
     def _out_of_memory(self, life: _Life, seen: ContainerDied) -> bool:
         """The flag stays set after a child was killed, so alone it says nothing of a clean end."""
         told = life.oom is not None and abs(seen.at - life.oom) <= _OOM
-        return seen.exit_code != 0 and (told or (seen.container.oom_killed and seen.exit_code == _SIGKILLED))
+        killed = seen.exit_code == _SIGKILLED
+        ordered = life.signalled is not None and seen.at - life.signalled <= _COMMANDED
+        near = life.memory is not None and seen.at - life.memory[0] <= _LOOK and life.memory[1] >= _NEAR
+        return seen.exit_code != 0 and (told or (killed and (seen.container.oom_killed or (near and not ordered))))
 
     def _trouble(self, name: str, life: _Life, seen: ContainerDied, oom: bool) -> Trouble:
         recent = [death for death in life.deaths if seen.at - death.at <= LOOP_WINDOW]
         source = f"container:{name}"
         evidence = [line("event", source, f"died with exit code {seen.exit_code}", seen.at)]
         if oom:
-            limit = f"; its limit is {seen.container.memory_limit} bytes" if seen.container.memory_limit else ""
-            evidence.append(
-                line("event", source, f"the kernel killed it for want of memory{limit}", life.oom or seen.at)
-            )
+            evidence += _want_of_memory(source, life, seen)
         if len(recent) > 1:
             times = ", ".join(death.at.strftime("%H:%M:%S") for death in recent[-5:])
             evidence.append(line("event", source, f"died {len(recent)} times in ten minutes: {times}"))
@@ -265,6 +273,18 @@ class Deaths(Rule):
 
     def _life(self, name: str) -> _Life:
         return self._lives.setdefault(name, _Life())
+
+
+def _want_of_memory(source: str, life: _Life, seen: ContainerDied) -> Iterator[EvidenceLine]:
+    """Each sign that there was."""
+    if life.oom is not None and abs(seen.at - life.oom) <= _OOM:
+        yield line("event", source, "the kernel killed a process in it for want of memory", life.oom)
+    if seen.container.oom_killed:
+        yield line("state", source, "the engine marks it as killed for want of memory", seen.at)
+    if life.memory is not None:
+        yield line("metric", source, f"{life.memory[1]:.0%} of its memory was in use", life.memory[0])
+    if seen.container.memory_limit:
+        yield line("state", source, f"its limit is {seen.container.memory_limit} bytes")
 
 
 def _verdict(name: str, exit_code: int, oom: bool, times: int) -> tuple[str, Severity, str]:
