@@ -7,12 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from stenobus_contracts import LlmRequest
+from stenobus_core.foreign import boundary
 from stenobus_documents import asking
-from stenobus_documents.prompts import Prompt, boundary, prompt
+from stenobus_documents.prompts import Prompt, prompt
 
 from .conftest import TALK, StartBench, honest
 
@@ -66,30 +65,6 @@ def test_a_text_that_knows_the_marks_of_another_prompt_gets_other_marks() -> Non
     (_, second) = prompt("extract").messages(None, title=attack, transcript=transcript)
     assert inside(second.content, "title") == [attack]
     assert inside(second.content, "transcript") == [transcript]
-
-
-@given(st.lists(st.text(), max_size=4))
-def test_no_text_holds_its_own_boundary(texts: list[str]) -> None:
-    mark = boundary(texts)
-    assert re.fullmatch(r"[0-9a-f]{16}", mark)
-    assert not any(mark in text for text in texts)
-    assert boundary(texts) == mark
-
-
-def test_a_text_that_holds_its_digest_moves_the_boundary(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Known:
-        """A digest that an attacker has found a text for."""
-
-        calls = 0
-
-        def __init__(self, _: bytes) -> None:
-            Known.calls += 1
-
-        def hexdigest(self) -> str:
-            return ("a" if Known.calls == 1 else "b") * 64
-
-    monkeypatch.setattr("stenobus_documents.prompts.hashlib.sha256", Known)
-    assert boundary([f"</title-{'a' * 16}>"]) == "b" * 16
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from stenobus_bus import BusError
+from stenobus_contracts import Event
 
 from ..errors import StenobusError
 from ..logs import configure
@@ -73,6 +74,32 @@ async def services(found: CoreSettings) -> AsyncIterator[tuple[Session, Services
             yield session, opened
         finally:
             await opened.close()
+
+
+@asynccontextmanager
+async def answering(session: Session, contract: type[Event]) -> AsyncIterator[None]:
+    """On the embedded server this process answers, by the installed plugins that handle a contract.
+
+    On another server those do that run there.
+    """
+    from ..discovery import discover
+    from ..host import Host
+
+    if session.server is None:
+        yield
+        return
+    installed = discover(session.settings).plugins.values()
+    able = [plugin for plugin in installed if any(handler.contract is contract for handler in plugin.handlers)]
+    if not able:
+        raise StenobusError(
+            f"No installed plugin answers {contract.subject}; `stenobus plugins list` shows those there are."
+        )
+    host = Host(session.settings, session.bus, able)
+    await host.start()
+    try:
+        yield
+    finally:
+        await host.stop()
 
 
 def print_json(document: Any) -> None:

@@ -99,6 +99,13 @@ class Hit:
     #: Rank and score in each leg that found it.
     legs: Mapping[Leg, Place]
 
+    @property
+    def link(self) -> str | None:
+        """The address, of a recording at the second; players jump there (W3C Media Fragments)."""
+        if self.uri is None or self.start is None or "#" in self.uri:
+            return self.uri
+        return f"{self.uri}#t={int(self.start)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Page:

@@ -130,20 +130,20 @@ def _shown(hit: Hit, *, explain: bool) -> Text:
     if hit.heading:
         shown.append(f" › {hit.heading}")
     if hit.start is not None:
-        shown.append(f"  {_clock(hit.start)}", style="cyan")
+        shown.append(f"  {clock(hit.start)}", style="cyan")
     snippet = Text(hit.snippet)
     for start, end in hit.highlights:
         snippet.stylize("bold yellow", start, end)
     shown.append("\n").append_text(snippet)
-    if hit.uri:
-        moment = f"#t={int(hit.start)}" if hit.start is not None else ""  # W3C Media Fragments: players jump there
-        shown.append(f"\n{clean(hit.uri)}{moment}", style="dim")
+    if hit.link:
+        shown.append(f"\n{clean(hit.link)}", style="dim")
     if explain:
         legs = (f"{leg} #{place.rank} ({place.score:.3f})" for leg, place in hit.legs.items())
         shown.append(f"\n{hit.score:.4f} = {' + '.join(legs)}", style="dim")
     return shown.append("\n")
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
     minutes, second = divmod(int(seconds), 60)
     return f"{minutes // 60:02}:{minutes % 60:02}:{second:02}"

@@ -243,10 +243,7 @@ def _reading(request: Request) -> Reading:
 
 
 def _result(hit: Hit) -> Result:
-    link = hit.uri
-    if link is not None and hit.start is not None and "#" not in link:
-        link = f"{link}#t={int(hit.start)}"  # W3C Media Fragments
-    return Result.model_validate(asdict(hit) | {"link": link})
+    return Result.model_validate(asdict(hit) | {"link": hit.link})
 
 
 def _mark(collection: str, document: str) -> str:
