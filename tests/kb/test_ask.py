@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from stenobus_contracts import LlmDone, TokenUsage
 from stenobus_kb.ask import Source, read, request, sources
-from stenobus_kb.search import Query
+from stenobus_kb.search import Query, Searcher
 
 from .conftest import Put
 
@@ -30,7 +31,12 @@ They ran `logrotate -f` and the checkout came back [00:02:10](file:///talk.wav#t
 def given(path: Path, put: Put) -> list[Source]:
     put("talk", TALK, title="Full disk", uri="file:///talk.wav")
     put("board", "The disk plan of the board.", title="Plan", principals=("group:board",))
-    return sources(path, Query("disk rotation", principals=()))
+    return asked(path, "disk rotation", principals=())
+
+
+def asked(path: Path, text: str, **restrictions: Any) -> list[Source]:
+    with closing(Searcher(path)) as searcher:
+        return sources(searcher, Query(text, **restrictions))
 
 
 def done(**data: Any) -> LlmDone:
@@ -44,7 +50,7 @@ def said(text: str, source: int, quote: str) -> dict[str, Any]:
 
 
 def test_sources_are_whole_sections_that_the_asker_may_see(given: list[Source]) -> None:
-    assert [(source.number, source.hit.document) for source in given] == [(1, "talk")]
+    assert {source.hit.document for source in given} == {"talk"}
     assert "because log rotation was off" in " ".join(given[0].text.split())
 
 
@@ -89,6 +95,6 @@ def test_another_shape_is_refused(given: list[Source], data: dict[str, Any]) -> 
 def test_no_question_is_longer_than_a_prompt_may_be(path: Path, put: Put) -> None:
     for number in range(20):
         put(f"long-{number}", f"disk {number} " + "word " * 3000, title=f"Long {number}")
-    given = sources(path, Query("disk", limit=20))
+    given = asked(path, "disk", limit=20)
     assert max(len(source.text) for source in given) <= 4_000
     assert sum(len(source.text) for source in given) <= 24_000

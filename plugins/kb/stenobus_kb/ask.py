@@ -14,7 +14,7 @@ from stenobus_contracts import LlmDone, LlmRequest, Message
 from stenobus_core.foreign import DATA_RULE, delimited
 
 from . import catalogue
-from .search import Hit, Query, search
+from .search import Hit, Query, Searcher
 
 #: Of the words of the prompt; part of the task's name, so that accounting tells versions apart.
 VERSION: Final = 1
@@ -74,17 +74,16 @@ class Answer:
     ungrounded: int
 
 
-def sources(path: Path, query: Query) -> list[Source]:
+def sources(searcher: Searcher, query: Query) -> list[Source]:
     """The passages that answer a query best, whole.
 
     Raises:
-        IndexMissing: nothing has been indexed yet.
         IndexUnusable: the index is unreadable, damaged, foreign or of another schema.
     """
     found: list[Source] = []
     left = _MOST
-    for hit in search(path, query).hits:
-        text = _text(path, query, hit)[: min(_LONGEST, left)]
+    for hit in searcher.search(query).hits:
+        text = _text(searcher.path, query, hit)[: min(_LONGEST, left)]
         if text and all(text != source.text for source in found):
             found.append(Source(len(found) + 1, hit, text))
             left -= len(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,13 +47,15 @@ def ask(
 
     from . import ask as asking
     from .errors import KbError
-    from .search import Query
+    from .search import Query, Searcher
     from .settings import Settings
 
     question = " ".join(words)
     query = Query(question, collections=collections or None, principals=principals or None, limit=most)
     try:
-        given = asking.sources(Settings.load("kb").index_path, query)
+        kb = Settings.load("kb")
+        with closing(Searcher(kb.index_path, kb.make_embedder(), kb.ranking)) as searcher:
+            given = asking.sources(searcher, query)
     except (KbError, SettingsError) as error:
         raise click.ClickException(str(error)) from error
     if not given:

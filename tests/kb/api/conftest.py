@@ -14,6 +14,7 @@ from stenobus_kb.api.app import create
 from stenobus_kb.api.callers import Door, Tokens
 from stenobus_kb.api.keys import Keys
 from stenobus_kb.api.reading import Reading
+from stenobus_kb.search import Searcher
 
 from ..conftest import Put, index, path, put  # noqa: F401 -- fixtures
 
@@ -36,7 +37,7 @@ def filled(put: Put) -> None:  # noqa: F811
 
 @pytest.fixture
 async def client(path: Path, keys: Keys, filled: None) -> AsyncIterator[httpx.AsyncClient]:  # noqa: F811
-    reading = Reading(path, at_once=2)
+    reading = Reading(path, lambda: Searcher(path))
     app = create(reading, Door(keys, Tokens(SECRET, "stenobus", "https://issuer", per_minute=600)))
     transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://kb") as opened:

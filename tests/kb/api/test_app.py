@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from stenobus_kb.api.guard import LONGEST_BODY
 from stenobus_kb.api.keys import Keys
 from stenobus_kb.api.pace import Pace
 from stenobus_kb.api.reading import Busy, Reading
+from stenobus_kb.search import Searcher
 from stenobus_testing.waiting import eventually
 
 from .conftest import SECRET, Get, Stuck
@@ -222,7 +224,9 @@ async def test_an_index_that_is_not_there_or_broken_is_not_ready_and_its_place_i
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"no database, but long enough to be taken for one" * 50)
     for path in (tmp_path / "missing.sqlite", broken):
-        transport = httpx.ASGITransport(app=create(Reading(path, 1), None), raise_app_exceptions=False)
+        transport = httpx.ASGITransport(
+            app=create(Reading(path, partial(Searcher, path)), None), raise_app_exceptions=False
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://kb") as opened:
             for address in ("/readyz", "/v1/search?q=disk", "/v1/collections"):
                 answer = await opened.get(address)
@@ -242,7 +246,7 @@ async def test_what_nobody_thought_of_is_told_to_the_log_alone(
 
 
 async def test_a_search_that_finds_no_turn_in_time_is_sent_away_and_who_hangs_up_keeps_its_turn(path: Path) -> None:
-    reading, stuck = Reading(path, at_once=1, patience=0.05), Stuck()
+    reading, stuck = Reading(path, lambda: Searcher(path), at_once=1, patience=0.05), Stuck()
     gone = asyncio.create_task(reading.run(stuck))
     await eventually(lambda: stuck.waiting)
     gone.cancel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from datetime import UTC, datetime, timedelta
@@ -69,10 +68,13 @@ def _run(
     import structlog
     import uvicorn
 
+    from ..search import Searcher
     from .app import create
     from .reading import Reading
 
-    app = create(Reading(settings.index_path, at_once=min(8, (os.cpu_count() or 1) * 2)), door)
+    embedder = settings.make_embedder()
+    reading = Reading(settings.index_path, lambda: Searcher(settings.index_path, embedder, settings.ranking))
+    app = create(reading, door)
     config = uvicorn.Config(
         app,
         ssl_certfile=tls_cert,

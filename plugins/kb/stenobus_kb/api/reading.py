@@ -22,12 +22,15 @@ class Reading:
 
     Args:
         path: the index.
+        open_searcher: opens a searcher of it; each keeps the vectors in memory once it was asked.
         at_once: readings at once.
         patience: seconds a request waits for its turn.
     """
 
-    def __init__(self, path: Path, at_once: int, patience: float = 5.0) -> None:
-        self.path, self._patience = path, patience
+    def __init__(
+        self, path: Path, open_searcher: Callable[[], Searcher], at_once: int = 2, patience: float = 5.0
+    ) -> None:
+        self.path, self._open, self._patience = path, open_searcher, patience
         self._turns = asyncio.Semaphore(at_once)
         self._idle: list[Searcher] = []
 
@@ -64,7 +67,7 @@ class Reading:
             reading.exception()  # nobody may be left to look at it
 
     def _search(self, query: Query) -> Page:
-        searcher = self._idle.pop() if self._idle else Searcher(self.path)
+        searcher = self._idle.pop() if self._idle else self._open()
         try:
             page = searcher.search(query)
         except (IndexMissing, IndexUnusable):
