@@ -37,7 +37,7 @@ from .document import (
     WriteInputs,
 )
 from .event import ContractError, Event, Model, Registry, registry
-from .ingest import DocumentFacts, DocumentType, EntityKind, FoundDate, FoundEntity, IngestDone, IngestedDocument
+from .ingest import DocumentFacts, DocumentType, EntityKind, FoundDate, FoundEntity, IngestDone, IngestedDocument, StoreNotified
 from .kb import KbDocument, KbListed, KbSync, KbSynced
 from .llm import Capability, LlmCandidate, LlmChunk, LlmDone, LlmError, LlmRequest, Message, TokenUsage, Tool, ToolCall
 from .media import DocumentLanguage, ExtraFormat, MediaKind, MediaUploaded, OutputOptions
@@ -132,6 +132,7 @@ __all__ = [
     "Segment",
     "Severity",
     "StageUsage",
+    "StoreNotified",
     "Task",
     "TokenUsage",
     "Tool",

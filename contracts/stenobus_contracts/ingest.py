@@ -82,3 +82,10 @@ class IngestDone(Event, subject="ingest.done"):
     record: BlobRef = Field(description="an IngestedDocument as JSON")
     method: Literal["model", "rule"]
     metadata: dict[str, JsonValue] = Field(default_factory=dict)
+
+
+class StoreNotified(Event, subject="ingest.notified"):
+    """A store tells that objects were made or removed. The body is the notification as the store wrote it.
+
+    Amazon S3's own format, EventBridge, both of them inside SQS or SNS messages, and the object store of NATS.
+    """

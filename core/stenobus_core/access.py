@@ -10,7 +10,7 @@ from operator import or_
 from stenobus_bus import advisories, answers, budget, cell, dead_letters, ledger, pieces, schedules, shadow
 from stenobus_bus.topology import ConsumerSpec, Spec, StreamSpec, domain_stream
 
-from . import cache, facts, mirror, runs
+from . import cache, facts, mirror, remembered, runs
 from .plugin import Handler, Plugin
 from .services import topology
 
@@ -57,6 +57,8 @@ def plugin_permissions(plugin: Plugin, specs: Sequence[Spec], bucket: str, *, me
             f"$KV.{cell.BUCKET}.rate.{plugin.name}.>",
             f"$KV.{budget.BUCKET}.{plugin.name}.>",
             f"{_API}.STREAM.MSG.GET.KV_{budget.BUCKET}",  # what it looks for stands in the body
+            f"$KV.{remembered.BUCKET}.{plugin.name}.>",
+            f"{_API}.STREAM.MSG.GET.KV_{remembered.BUCKET}",
         )
     )
 

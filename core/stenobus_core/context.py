@@ -26,6 +26,7 @@ from stenobus_bus import (
 from stenobus_bus import answers as bus_answers
 from stenobus_contracts import BlobRef, Event, LlmChunk, LlmDone, Media
 
+from . import remembered
 from .blobs import READ_LIMIT, Entry
 from .cache import Part, cache_key
 from .errors import PluginError, Undeclared
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
     from stenobus_bus import Budget, TokenBucket
+    from stenobus_bus.cell import Cell
 
     from .runs import Step
     from .services import Services
@@ -168,6 +170,21 @@ class Context(Generic[S, State]):
             limits: most of each unit.
         """
         return self._services.budgets.get(f"{self._plugin}.{name}", limits)
+
+    def cell(self, name: str) -> Cell:
+        """A JSON object that the plugin's processes share, and change one after the other; it is kept for good.
+
+        ::
+
+            def step(value):  # called again with what is there by then, when somebody else was faster
+                return {"seen": value.get("seen", 0) + 1}, value.get("seen", 0)
+
+            seen = await ctx.cell("visitors").change(step)
+
+        A handler that may run twice for one event says in the object which event changed it. In a shadow, leave it
+        alone.
+        """
+        return remembered.cell(self._services.bus, self._plugin, name)
 
     # --- content -----------------------------------------------------------------------------------------------------
 

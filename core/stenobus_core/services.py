@@ -29,6 +29,7 @@ from stenobus_contracts import BlobRef, Media, registry
 
 from . import cache as stage_cache
 from . import facts as subject_facts
+from . import remembered
 from . import runs as run_store
 from .blobs import Blobs
 from .cache import StageCache
@@ -134,6 +135,7 @@ def topology(bucket: str, replicas: int = 1) -> list[Spec]:
         key_value(stage_cache.BUCKET, ttl=stage_cache.TTL),
         key_value(subject_facts.BUCKET),
         key_value(schedules.BUCKET),
+        key_value(remembered.BUCKET),
         schedules.stream(),
         object_bucket(bucket),
     ]

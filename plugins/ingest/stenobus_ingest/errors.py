@@ -7,7 +7,7 @@ class Unreadable(Exception):
     """The document cannot be read, now or later.
 
     Args:
-        reason: encrypted, damaged, empty, mismatch, too_large or unsupported.
+        reason: encrypted, damaged, empty, mismatch, too_large, unsupported, or crashed: the reader broke on it.
         message: one sentence without the document's name, which whoever reports it puts in front.
     """
 

@@ -7,10 +7,11 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,6 +29,8 @@ _ENVIRONMENT: Final = {
 }
 #: Wall-clock seconds per second of computing that are allowed: the machine may be busy.
 _PATIENCE: Final = 4
+#: Bytes of what the process complained of that are looked at.
+_COMPLAINT: Final = 4096
 
 
 class Reading(BaseModel):
@@ -86,41 +89,53 @@ class Reader:
             "memory": self._memory,
             "seconds": self._seconds,
         }
+        # files, not pipes: a killed process leaves no pipe behind that somebody waits for
+        with tempfile.TemporaryDirectory(prefix="stenobus-") as folder:
+            order_file, answer, complaint = (Path(folder) / name for name in ("order", "answer", "complaint"))
+            order_file.write_text(json.dumps(order))
+            with order_file.open("rb") as stdin, answer.open("wb") as stdout, complaint.open("wb") as stderr:
+                code = await self._run(Path(folder), stdin, stdout, stderr)
+            out = await asyncio.to_thread(answer.read_bytes)
+            with complaint.open("rb") as file:
+                file.seek(max(0, complaint.stat().st_size - _COMPLAINT))
+                return self._answer(code, out, file.read())
+
+    async def _run(self, folder: Path, stdin: BinaryIO, stdout: BinaryIO, stderr: BinaryIO) -> int:
+        """The exit code of the process. Raises Overdue."""
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",
             "-m",
             "stenobus_ingest.worker",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            cwd=path.parent,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=folder,
             env={**_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(part for part in sys.path if part)},
         )
         try:
             async with asyncio.timeout(self._seconds * _PATIENCE):
-                out, complaint = await process.communicate(json.dumps(order).encode())
+                return await process.wait()
         except TimeoutError:
             raise Overdue(f"was not read within {self._seconds * _PATIENCE} s") from None
         finally:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        return self._answer(process.returncode, out, complaint)
 
-    def _answer(self, code: int | None, out: bytes, complaint: bytes) -> Reading:
+    def _answer(self, code: int, out: bytes, complaint: bytes) -> Reading:
         if code == -signal.SIGXCPU or (code == -signal.SIGKILL and not out):
             raise Unreadable("too_large", f"takes more than {self._seconds} s of computing or too much memory.")
         last = complaint.decode(errors="replace").strip().rpartition("\n")[2][:300]
         if code != 0 or not out:
             if "MemoryError" in last or "std::bad_alloc" in last:
                 raise Unreadable("too_large", f"takes more than {self._memory} bytes; raise max_memory_bytes.")
-            how = signal.Signals(-code).name if code and code < 0 else last or f"exit code {code}"
-            raise Unreadable("damaged", f"breaks its reader ({how}); save it anew, or in another format.")
+            how = signal.Signals(-code).name if code < 0 else last or f"exit code {code}"
+            raise Unreadable("crashed", f"breaks its reader ({how}); save it anew, or in another format.")
         try:
             answer = json.loads(out)
             if "reason" in answer:
                 raise Unreadable(answer["reason"], answer["message"])
             return Reading.model_validate(answer)
         except (ValueError, ValidationError) as error:
-            raise Unreadable("damaged", f"was read into something that is no text ({error}).") from error
+            raise Unreadable("crashed", f"was read into something that is no text ({error}).") from error

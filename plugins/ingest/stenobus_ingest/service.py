@@ -9,20 +9,29 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final
 
-from stenobus_contracts import IngestDone, IngestedDocument, KbDocument, KbSync, LlmRequest, Media, MediaUploaded
+from stenobus_contracts import (
+    IngestDone,
+    IngestedDocument,
+    KbDocument,
+    KbSync,
+    LlmRequest,
+    Media,
+    MediaUploaded,
+    StoreNotified,
+)
 from stenobus_core import Check, Context, PermanentError, Plugin, RetryableError
 from stenobus_core.kinds import HEAD, Kind, kind_by_content, kind_of
 
 from .describe import describe
 from .errors import Unreadable
 from .formats import formats
+from .notified import SOURCE, superseded, take
 from .place import Place
 from .reader import Overdue, Reader, Reading
 from .settings import Settings
 
 #: Goes up when the same document would be read differently.
 VERSION: Final = 1
-SOURCE: Final = "ingest"
 
 plugin = Plugin(
     "ingest", summary="Reads PDF, Office, HTML, Markdown, CSV and e-mail for the knowledge base", settings=Settings
@@ -57,6 +66,9 @@ async def ingest(event: MediaUploaded, ctx: Context[Settings, Reader]) -> tuple[
     if kind not in {Kind.DOCUMENT, None}:
         return None
     place = Place.of(event, ctx.settings)
+    if await superseded(event, ctx):
+        ctx.note(left="the object was replaced or removed")
+        return None
     data = await _content(event.media, ctx)
     if kind is None and kind_by_content(data[:HEAD]) is not Kind.DOCUMENT:
         return None
@@ -95,6 +107,9 @@ async def ingest(event: MediaUploaded, ctx: Context[Settings, Reader]) -> tuple[
         collection=place.collection,
         warnings=list(record.warnings),
     )
+    if await superseded(event, ctx):  # reading takes its time, and what it read must not come after what is newer
+        ctx.note(left="the object was replaced or removed")
+        return None
     done = IngestDone(
         media=record.media,
         title=record.facts.title,
@@ -127,6 +142,12 @@ async def ingest(event: MediaUploaded, ctx: Context[Settings, Reader]) -> tuple[
         principals=place.principals,
     )
     return done, KbSync(collection=place.collection, upsert=(document,), source=SOURCE)
+
+
+@plugin.handler(name="ingest-notified", concurrency=4, timeout=300)
+async def notified(event: StoreNotified, ctx: Context[Settings, Reader]) -> list[MediaUploaded | KbSync]:
+    """Turn a store's notification into uploads and removals, once per object and version."""
+    return await take(event, ctx)
 
 
 async def _content(media: Media, ctx: Context[Settings, Reader]) -> bytes:

@@ -20,6 +20,9 @@ class Settings(PluginSettings):
     collections: dict[str, Collection] = Field(
         default={}, description="other collections, by the beginning of the address; the longest one counts"
     )
+    ignored: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="beginnings of addresses whose notifications are ignored, separated by commas"
+    )
     principals: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), description="who may find documents whose event names nobody, separated by commas; all when empty"
     )
@@ -47,7 +50,7 @@ class Settings(PluginSettings):
     )
     max_seconds: int = Field(default=60, ge=1, le=900, description="seconds of computing that one file may take")
 
-    @field_validator("principals", "formats", mode="before")
+    @field_validator("principals", "formats", "ignored", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from .errors import Unreadable
 from .extracted import Bounds
 from .formats import formats
 
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 #: Bytes that the process may write to a file: its answer goes through a pipe.
 _FILE_BYTES: Final = 256 * 1024 * 1024
 
@@ -52,13 +54,21 @@ def read(path: Path, name: str, content_type: str | None, wanted: list[str], bou
     found = detect(path, name, content_type, known)
     if wanted and found.name not in wanted:
         return {"format": found.name, "left": True}
-    extracted = found.extract(path, bounds)
+    try:
+        extracted = found.extract(path, bounds)
+    except (Unreadable, MemoryError, RecursionError):
+        raise
+    except Exception as error:  # parsers of foreign formats raise whatever they like, and it always means the file
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise Unreadable(
+            "damaged", f"is damaged: the reader of {found.label} gave up ({said}); save it anew."
+        ) from error
     if not extracted.markdown.strip():
         raise Unreadable("empty", f"is a {found.label} without any text.")
     if len(extracted.markdown) > bounds.characters:
         raise Unreadable("too_large", f"has more than {bounds.characters} characters; raise max_characters.")
-    # a lone surrogate has no UTF-8
-    clean = extracted.markdown.encode("utf-8", errors="replace").decode("utf-8")
+    # a lone surrogate has no UTF-8, and control characters mean nothing in Markdown
+    clean = _CONTROL.sub("", extracted.markdown).encode("utf-8", errors="replace").decode("utf-8")
     return {"format": found.name, **asdict(extracted), "markdown": clean}
 
 

@@ -13,8 +13,8 @@ from ..errors import Unreadable
 from ..extracted import Bounds, Extracted
 
 _DATE: Final = re.compile(r"D:(\d{4})(\d{2})?(\d{2})?(\d{2})?(\d{2})?(\d{2})?")
-#: A word that the end of a line cut in two.
-_HYPHEN: Final = re.compile(r"(?<=[^\W\d_])[-\u00ad\ufffe]\n(?=[a-zà-öø-ÿ])")
+#: A word that the end of a line cut in two; PDFium writes such a hyphen as U+0002.
+_HYPHEN: Final = re.compile(r"(?<=[^\W\d_])(?:[-\u00ad\ufffe]\n|\x02\s*)(?=[a-zà-öø-ÿ])")
 
 
 def extract(path: Path, bounds: Bounds) -> Extracted:
@@ -60,7 +60,7 @@ def extract(path: Path, bounds: Bounds) -> Extracted:
 
 def _text(page: Any) -> str:
     text = page.get_textpage().get_text_bounded().replace("\r\n", "\n").replace("\r", "\n")
-    joined = _HYPHEN.sub("", text).replace("\0", "")
+    joined = _HYPHEN.sub("", text).replace("\x02", "-")
     return "\n".join(line.rstrip() for line in joined.splitlines()).strip()
 
 
