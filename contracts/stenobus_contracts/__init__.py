@@ -37,7 +37,16 @@ from .document import (
     WriteInputs,
 )
 from .event import ContractError, Event, Model, Registry, registry
-from .ingest import DocumentFacts, DocumentType, EntityKind, FoundDate, FoundEntity, IngestDone, IngestedDocument, StoreNotified
+from .ingest import (
+    DocumentFacts,
+    DocumentType,
+    EntityKind,
+    FoundDate,
+    FoundEntity,
+    IngestDone,
+    IngestedDocument,
+    StoreNotified,
+)
 from .kb import KbDocument, KbListed, KbSync, KbSynced
 from .llm import Capability, LlmCandidate, LlmChunk, LlmDone, LlmError, LlmRequest, Message, TokenUsage, Tool, ToolCall
 from .media import DocumentLanguage, ExtraFormat, MediaKind, MediaUploaded, OutputOptions

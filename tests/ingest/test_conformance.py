@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stenobus_contracts import Media, MediaUploaded
+from stenobus_contracts import Media, MediaUploaded, StoreNotified
 from stenobus_ingest import plugin
 from stenobus_testing import Stage, conformance
 
@@ -14,4 +14,15 @@ async def page(stage: Stage) -> MediaUploaded:
     return MediaUploaded(media=Media(uri=ref.uri, content_type="text/html"))
 
 
-TestIngest = conformance(plugin, examples=[page])
+def told() -> StoreNotified:
+    """A recording appeared in a bucket, so that nothing but its upload follows."""
+    thing = {"key": "talk.wav", "eTag": "e1", "sequencer": "01"}
+    record = {
+        "eventSource": "aws:s3",
+        "eventName": "ObjectCreated:Put",
+        "s3": {"bucket": {"name": "docs"}, "object": thing},
+    }
+    return StoreNotified.model_validate({"Records": [record]})
+
+
+TestIngest = conformance(plugin, examples=[page, told()])
