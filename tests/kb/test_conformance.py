@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from stenobus_contracts import DocReady, DocumentSource, KbDocument, KbSync, Media
+from stenobus_contracts import DocReady, DocumentSource, KbDocument, KbListed, KbSync, Media
 from stenobus_testing import Stage, conformance
 
 
@@ -17,4 +17,9 @@ async def sync(stage: Stage) -> KbSync:
     return KbSync(collection="handbook", upsert=(document,), delete=("old",))
 
 
-TestKb = conformance("kb", examples=[ready, sync])
+async def listed(stage: Stage) -> KbListed:
+    listing = await stage.put(b"disk\nmemory", "text/plain")
+    return KbListed(collection="handbook", source="folder.handbook", listing=listing, count=2, complete=True)
+
+
+TestKb = conformance("kb", examples=[ready, sync, listed])

@@ -6,10 +6,13 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+
+import apsw
 
 from stenobus_contracts import KbDocument
 
@@ -73,12 +76,17 @@ class Order:
 
     Args:
         event: id of the event; the same id goes on where an earlier attempt was broken off.
+        collection: where the documents go.
+        source: where they come from.
+        dataset: version of what they were taken from.
+        stored: when the server stored the event, in nanoseconds: the order of events.
     """
 
     event: str
     collection: str
     source: str | None = None
     dataset: str | None = None
+    stored: int = 0
 
 
 class Comparison(NamedTuple):
@@ -114,6 +122,32 @@ class Index:
         with self._lock, explained(self.path):
             found = self.connection.execute("SELECT changes FROM syncs WHERE event = ?", (order.event,)).get
             return Changes(**json.loads(found)) if found else None
+
+    @contextmanager
+    def writing(self) -> Iterator[apsw.Connection]:
+        """A transaction of one's own."""
+        with self._lock, explained(self.path), self.connection:
+            yield self.connection
+
+    def heard(self, order: Order) -> None:
+        """Note that a source's sync was carried out: listings from before it are outdated."""
+        if order.source is not None:
+            with self.writing() as connection:
+                connection.execute(
+                    "INSERT INTO heard VALUES (?, ?, ?) ON CONFLICT(collection, source) DO UPDATE"
+                    " SET stored = max(stored, excluded.stored)",
+                    (order.collection, order.source, order.stored),
+                )
+
+    def forget(self, days: float) -> None:
+        """Let go of what was removed so long ago, and of vectors that no text has needed since."""
+        now = int(time.time())
+        with self.writing() as connection:
+            connection.execute("DELETE FROM removed WHERE at < ?", (now - int(days * 86_400),))
+            connection.execute(
+                "DELETE FROM vectors WHERE day < ? AND digest NOT IN (SELECT digest FROM chunks)",
+                (now // 86_400 - int(days),),
+            )
 
     def compare(self, order: Order, documents: Iterable[KbDocument]) -> Comparison:
         """Which of the documents have to be staged. Of documents with one id, the last one that is compared counts."""

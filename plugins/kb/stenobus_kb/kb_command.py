@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .api.commands import keys, serve
+from .restore_command import restore
 
 if TYPE_CHECKING:
     from .evaluation import Report
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def kb() -> None:
-    """The knowledge base: its HTTP API, and how good its search is."""
+    """The knowledge base: its HTTP API, what was removed from it, and how good its search is."""
 
 
 @kb.command("eval")
@@ -125,4 +126,5 @@ def _print(report: Report, *, as_json: bool) -> None:
 
 
 kb.add_command(serve)
+kb.add_command(restore)
 kb.add_command(keys)

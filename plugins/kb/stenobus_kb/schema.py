@@ -85,6 +85,12 @@ CREATE TABLE listings(
     collection TEXT NOT NULL,
     source TEXT NOT NULL
 ) STRICT;
+CREATE TABLE heard(
+    collection TEXT NOT NULL,
+    source TEXT NOT NULL,
+    stored INTEGER NOT NULL,
+    PRIMARY KEY(collection, source)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE absences(
     collection TEXT NOT NULL,
     name TEXT NOT NULL,
@@ -106,6 +112,7 @@ CREATE TABLE vectors(
     vector BLOB NOT NULL,
     UNIQUE(generation, digest)
 ) STRICT;
+CREATE INDEX vector_days ON vectors(day, digest);
 """
 
 

@@ -10,10 +10,11 @@ from collections.abc import AsyncIterator
 
 import structlog
 
-from stenobus_contracts import DocReady, KbDocument, KbSync, KbSynced
+from stenobus_contracts import DocReady, KbDocument, KbListed, KbSync, KbSynced
 from stenobus_core import Check, Context, Plugin
 
 from .errors import IndexMissing, KbError
+from .guard import removals
 from .index import Index
 from .library import Library
 from .search import counts
@@ -32,6 +33,7 @@ async def opened(settings: Settings) -> AsyncIterator[Library]:
     index = await asyncio.to_thread(Index, settings.index_path)
     try:
         library = Library(index, settings.make_embedder())
+        await asyncio.to_thread(index.forget, settings.keep_days)
         stop = threading.Event()
         catching_up = asyncio.create_task(_catch_up(library, stop))
         try:
@@ -90,6 +92,12 @@ async def ready(event: DocReady, ctx: Context[Settings, Library]) -> KbSynced:
 async def sync(event: KbSync, ctx: Context[Settings, Library]) -> KbSynced:
     """Bring a collection up to date: index new versions, remove ids. An id in both lists stays."""
     return await synchronised(event, ctx)
+
+
+@plugin.handler(name="kb-listed", concurrency=1, timeout=600)
+async def listed(event: KbListed, ctx: Context[Settings, Library]) -> list[KbSync]:
+    """Order the removal of what a source does not hold any more, in every index."""
+    return await removals(event, ctx)
 
 
 def searchable(event: DocReady) -> KbDocument:

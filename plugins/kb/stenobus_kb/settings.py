@@ -31,6 +31,15 @@ class Settings(PluginSettings):
     embedding_dimension: int | None = Field(
         default=None, ge=16, le=4096, description="numbers per vector; what the model has when absent, 384 for hashed"
     )
+    removals_percent: float = Field(
+        default=15.0, ge=0, le=100, description="share of a source's documents that its listing may remove at once"
+    )
+    removals_floor: int = Field(
+        default=10, ge=0, description="number of documents that it may remove at once in any case"
+    )
+    keep_days: float = Field(
+        default=30.0, ge=0, le=3650, description="days for which what was removed can be brought back"
+    )
     rrf_k: float = Field(default=20.0, gt=0, description="reciprocal rank fusion: the larger, the flatter")
     depth: int = Field(default=100, ge=10, le=1000, description="passages that words and vectors contribute each")
     words_weight: float = Field(default=1.0, ge=0, description="weight of the words in the ranking")

@@ -47,6 +47,7 @@ async def _synchronised(event: KbSync, ctx: Context[Settings, Library]) -> KbSyn
         event.collection,
         event.source,
         event.dataset,
+        ctx.stored,
     )
     index = ctx.state.index
     if (done := await asyncio.to_thread(index.outcome, order)) is not None:
@@ -67,6 +68,8 @@ async def _synchronised(event: KbSync, ctx: Context[Settings, Library]) -> KbSyn
     changes = await asyncio.to_thread(
         ctx.state.flip, order, len(staged), delete, unchanged=len(settled), complete=not problems
     )
+    if not ctx.shadow:
+        await asyncio.to_thread(index.heard, order)
     synced = await _synced(index, event, changes, problems)
     if problems:
         await ctx.publish(synced)
