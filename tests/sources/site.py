@@ -91,6 +91,7 @@ class Site:
         )
         self.about: Callable[[Asked], Reply] = self._about
         self._server: asyncio.Server | None = None
+        self._serving = set[asyncio.Task[None]]()
         self.url = ""
 
     async def start(self) -> None:
@@ -100,6 +101,9 @@ class Site:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
 
     # --- its editors -------------------------------------------------------------------------------------------------
 
@@ -136,6 +140,10 @@ class Site:
     # --- what it answers ---------------------------------------------------------------------------------------------
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         try:
             while line := await reader.readline():
                 method, target, _ = line.decode().split()

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from pydantic import JsonValue
 
 from stenobus_bus import BlobNotFound, PermanentError
-from stenobus_contracts import Media
+from stenobus_contracts import BlobRef, Media
 from stenobus_core.blobs import Entry
 
 from .errors import Misconfigured
@@ -29,7 +29,7 @@ _TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | 
 class Store(Protocol):
     """What the files are read by: a handler's context, or a process's blob stores."""
 
-    async def read(self, ref: Media, limit: int = ...) -> bytes:
+    async def read(self, ref: BlobRef | Media, limit: int = ...) -> bytes:
         """The content of a file."""
         ...
 
@@ -77,9 +77,11 @@ async def extract(
         try:
             content = await store.read(Media(uri=entry.uri), limit=files.max_bytes)
             found.requests += 1
+        except BlobNotFound:
+            continue  # it went while we read the others
         except PermanentError as error:
-            if isinstance(error.__cause__, BlobNotFound):
-                continue  # it went while we read the others
+            if isinstance(error.__cause__, BlobNotFound):  # as a handler's context words it
+                continue
             listing.append(name)
             found.failures.append(f"{name}: {error}")
             continue

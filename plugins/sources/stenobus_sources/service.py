@@ -9,9 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pydantic import ValidationError
-
-from stenobus_bus import BlobNotFound, Occurrence, RateLimit, RetryPolicy
+from stenobus_bus import Occurrence, RateLimit, RetryPolicy
 from stenobus_contracts import BlobRef, KbDocument, KbListed, KbSync, KbSynced, Media
 from stenobus_core import Check, Context, PermanentError, Plugin, RetryableError
 
@@ -29,12 +27,12 @@ from .events import (
     SourcePrepared,
     SourceWanted,
 )
-from .extraction import extract
+from .extraction import extract, kept, shared
 from .lease import ATTEMPTS
 from .prepare import cursor, document_id, prepare
-from .records import Record, lines, read_records
+from .records import Record, lines
 from .settings import Settings
-from .state import State
+from .stored import read_state, stored_records
 
 #: Longest event that carries its documents itself, in bytes.
 INLINE: Final = 200_000
@@ -106,13 +104,22 @@ async def plan(event: SourceDue, ctx: Ctx) -> list[SourceWanted]:
 @plugin.handler(name="sources-extract", concurrency=8, timeout=_STEP, retry=_RETRY)
 async def extracted(event: SourceWanted, ctx: Ctx) -> SourceExtracted:
     """Read a source."""
-    origin = _known(catalogue(ctx.settings), event.source)
+    origin = _origin(ctx, event.source)
     await lease.take(ctx, origin)
     began = _began(ctx)
     async with lease.step(ctx, origin, began):
         state = await read_state(ctx, origin)
         try:
-            found = await extract(ctx, origin, event.reads, state)
+            found = await extract(
+                ctx,
+                origin,
+                event.reads,
+                state,
+                pace=shared(ctx, origin),
+                most=ctx.settings.max_bytes,
+                progress=ctx.progress,
+                checkpoint=kept(ctx),
+            )
         except Unreachable as error:
             raise RetryableError(str(error), delay=error.delay) from error
         except SourceError as error:
@@ -124,6 +131,8 @@ async def extracted(event: SourceWanted, ctx: Ctx) -> SourceExtracted:
             requests=found.requests,
         )
         ctx.note(**counts.model_dump(), **({"doubt": found.doubt} if found.doubt else {}))
+        if found.failures:
+            ctx.note(failures=[failure[:300] for failure in found.failures[:5]])
         listing = "".join(f"{document_id(event.source, name)}\n" for name in found.listing or ())
         return SourceExtracted(
             source=event.source,
@@ -143,11 +152,12 @@ async def extracted(event: SourceWanted, ctx: Ctx) -> SourceExtracted:
 @plugin.handler(name="sources-prepare", concurrency=4, timeout=_STEP, retry=_RETRY)
 async def prepared(event: SourceExtracted, ctx: Ctx) -> SourcePrepared:
     """Clean and check what was read, and keep what differs from what was sent before."""
-    origin = _known(catalogue(ctx.settings), event.source)
+    origin = _origin(ctx, event.source)
     async with lease.step(ctx, origin, event.began):
         state = await read_state(ctx, origin)
-        found = await _records(ctx, event.records)
-        before = await _records(ctx, state.records) if state.records else {}
+        most = ctx.settings.max_bytes
+        found = await stored_records(ctx, event.records, most)
+        before = await stored_records(ctx, state.records, most) if state.records else {}
         ids = {document_id(event.source, name): name for name in (*before, *found, *state.known)}
         listing = (await ctx.read(event.listing)).decode().split("\n") if event.listing else None
         listed = [ids.get(line, line) for line in listing] if listing is not None else None
@@ -195,7 +205,7 @@ async def prepared(event: SourceExtracted, ctx: Ctx) -> SourcePrepared:
 @plugin.handler(name="sources-load", concurrency=4, retry=_RETRY, publishes=[KbSync, KbListed])
 async def loaded(event: SourcePrepared, ctx: Ctx) -> SourceLoaded:
     """Send what changed, and what the source holds. What is as it was is not sent."""
-    origin = _known(catalogue(ctx.settings), event.source)
+    origin = _origin(ctx, event.source)
     async with lease.step(ctx, origin, event.began):
         # Two runs that end in the same second have nothing in common but their version.
         run = hashlib.sha256(ctx.run.encode()).hexdigest()[:6]
@@ -231,7 +241,7 @@ async def loaded(event: SourcePrepared, ctx: Ctx) -> SourceLoaded:
 @plugin.handler(name="sources-verify", concurrency=16, timeout=_STEP, retry=_RETRY)
 async def verified(event: SourceLoaded, ctx: Ctx) -> SourceDone:
     """Wait until an index has confirmed what was sent, then remember that it was."""
-    origin = _known(catalogue(ctx.settings), event.source)
+    origin = _origin(ctx, event.source)
     answers: dict[str, Any] = {}
     async with lease.step(ctx, origin, event.began):
         if event.dataset is not None and not ctx.shadow:
@@ -300,27 +310,6 @@ async def _answers(ctx: Ctx, origin: Origin) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-async def read_state(ctx: Ctx, origin: Origin) -> State:
-    """What is known of a source; nothing yet, when there is none. Raises PermanentError when it is damaged."""
-    try:
-        content = await ctx.read(Media(uri=origin.places.state), limit=ctx.settings.max_bytes)
-    except PermanentError as error:
-        if isinstance(error.__cause__, BlobNotFound):
-            return State(source=origin.name)
-        raise
-    try:
-        return State.model_validate_json(content)
-    except ValidationError as error:
-        raise PermanentError(
-            f"{origin.places.state} is damaged: remove it, and the next run reads the whole source."
-        ) from error
-
-
-async def _records(ctx: Ctx, ref: BlobRef) -> dict[str, Record]:
-    content = await ctx.read(ref, limit=ctx.settings.max_bytes)
-    return {record.id: record for record in await asyncio.to_thread(list, read_records(content))}
-
-
 async def _documents(
     ctx: Ctx, origin: Origin, version: str, found: dict[str, Record], changed: dict[str, Any]
 ) -> BlobRef:
@@ -338,6 +327,11 @@ async def _documents(
             )
         )
     return await ctx.store(lines(documents), "application/jsonl")
+
+
+def _origin(ctx: Ctx, name: str) -> Origin:
+    ctx.note(source=name)
+    return _known(catalogue(ctx.settings), name)
 
 
 def _known(known: dict[str, Origin], name: str) -> Origin:
