@@ -51,6 +51,10 @@ def plugin_permissions(plugin: Plugin, specs: Sequence[Spec], bucket: str, *, me
             found |= Permissions((f"{_API}.DIRECT.GET.{handler.stream}",))
     if plugin.schedules:
         found |= _schedules(plugin)
+    if plugin.watches:
+        found |= _sees()
+    found |= bucket_permissions(plugin)
+    found |= Permissions(tuple(subject for output in plugin.publishes for subject in output.subjects()))
     # The names of its limits and budgets follow from its settings, which others may set; all begin with its own.
     return found | Permissions(
         (
@@ -73,16 +77,14 @@ def operator_permissions(bucket: str) -> Permissions:
     """What people need who look after the system: see everything, publish, replay, retry, pause. Nothing of it creates,
     changes or empties a stream but that of the dead letters."""
     domains = [spec for spec in topology(bucket) if isinstance(spec, StreamSpec) and "$" not in spec.subjects[0]]
-    looks = ("INFO", "STREAM.NAMES", "STREAM.LIST", "STREAM.INFO.*", "STREAM.MSG.GET.*", "DIRECT.GET.>")
-    consumers = ("CONSUMER.NAMES.*", "CONSUMER.LIST.*", "CONSUMER.INFO.*.*", "CONSUMER.PAUSE.*.*")
     return (
-        Permissions(
+        _sees()
+        | Permissions(
             (
-                *(f"{_API}.{call}" for call in (*looks, *consumers)),
+                f"{_API}.CONSUMER.PAUSE.*.*",
                 *(f"{_API}.STREAM.{call}.{dead_letters.STREAM}" for call in ("MSG.DELETE", "PURGE")),
                 *(subject for spec in domains for subject in spec.subjects),
                 f"$KV.{schedules.BUCKET}.>",
-                "$SRV.>",
                 "stenobus.ready.>",
             ),
             (f"$KV.{runs.BUCKET}.>",),
@@ -91,6 +93,13 @@ def operator_permissions(bucket: str) -> Permissions:
         | _asking("process")
         | _asking("ask")
     )
+
+
+def bucket_permissions(plugin: Plugin) -> Permissions:
+    """What it takes to read and write the buckets of a plugin, and to hear of their changes."""
+    keys = tuple(f"$KV.{name}.>" for name in plugin.buckets)
+    gets = (f"{_API}.{call}" for name in plugin.buckets for call in (f"DIRECT.GET.KV_{name}", f"STREAM.INFO.KV_{name}"))
+    return Permissions((*keys, *gets, *(_get(name, ">") for name in plugin.buckets)), keys)
 
 
 def undertaker_permissions() -> Permissions:
@@ -108,6 +117,13 @@ def undertaker_permissions() -> Permissions:
 def mirror_permissions(stores: Iterable[str]) -> Permissions:
     """What it takes to copy the run record into further stores: reading every step of every run."""
     return reduce(or_, (_consumer(mirror.consumer(store)) for store in stores), Permissions(()))
+
+
+def _sees() -> Permissions:
+    """See every stream, bucket, consumer and service, and hear what the server advises. None of it changes anything."""
+    streams = ("INFO", "STREAM.NAMES", "STREAM.LIST", "STREAM.INFO.*", "STREAM.MSG.GET.*", "DIRECT.GET.>")
+    consumers = ("CONSUMER.NAMES.*", "CONSUMER.LIST.*", "CONSUMER.INFO.*.*")
+    return Permissions((*(f"{_API}.{call}" for call in (*streams, *consumers)), "$SRV.>"), ("$JS.EVENT.ADVISORY.>",))
 
 
 def _looks(specs: Sequence[Spec]) -> Permissions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -29,7 +30,7 @@ from stenobus_bus import (
 from stenobus_bus.advisories import Undertaker
 from stenobus_bus.alarm import Alarm
 from stenobus_bus.schedules import Clock, consumer
-from stenobus_bus.topology import Spec, handler_of
+from stenobus_bus.topology import Spec, handler_of, key_value
 from stenobus_contracts import Event, Reason
 
 from .context import Context
@@ -282,4 +283,9 @@ def needs(settings: CoreSettings, plugins: Sequence[Plugin]) -> list[Spec]:
     handlers = [handler for plugin in plugins for handler in plugin.handlers]
     consumers = [spec for handler in handlers for spec in handler.consumers(settings.ack_wait)]
     clocks = [consumer(plugin.name, settings.ack_wait) for plugin in plugins if plugin.schedules]
-    return [*topology(settings.bucket, settings.replicas), *consumers, *clocks]
+    own = [
+        replace(key_value(name, ttl=ttl), replicas=settings.replicas)
+        for plugin in plugins
+        for name, ttl in plugin.buckets.items()
+    ]
+    return [*topology(settings.bucket, settings.replicas), *own, *consumers, *clocks]

@@ -129,6 +129,9 @@ class Plugin:
         settings: class of its settings.
         version: of the plugin, as the NATS service shows it (semantic version).
         middlewares: FastStream middlewares around every handler of this plugin.
+        buckets: key-value buckets of its own: name to the seconds a key is kept after its last change, 0 for ever.
+        watches: its lifespan looks after the system by a connection of its own, and may see what an operator sees.
+        publishes: contracts that its lifespan publishes.
     """
 
     def __init__(
@@ -139,6 +142,9 @@ class Plugin:
         settings: type[PluginSettings] = PluginSettings,
         version: str = "0.1.0",
         middlewares: Sequence[Any] = (),
+        buckets: Mapping[str, float] = MappingProxyType({}),
+        watches: bool = False,
+        publishes: Sequence[type[Event]] = (),
         api_version: int = API_VERSION,
     ) -> None:
         if not _NAME.fullmatch(name):
@@ -146,6 +152,7 @@ class Plugin:
         self.name, self.summary, self.version, self.api_version = name, summary, version, api_version
         self.settings_class = settings
         self.middlewares = tuple(middlewares)
+        self.buckets, self.watches, self.publishes = dict(buckets), watches, tuple(publishes)
         self.handlers: list[Handler] = []
         self.schedules: list[ScheduleSpec] = []
         self._lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None

@@ -17,12 +17,17 @@ from .alerts import alert_line
 from .engine import Engine
 from .proposals import proposal
 from .settings import Settings
-from .store import Store
+from .store import BUCKET, TTL, Store
 from .watch import Watch, speaks
 from .watching import lookouts, policy, rules
 
 plugin = Plugin(
-    "monitor", summary="Watches containers, bus and pipeline, and says what is wrong and why", settings=Settings
+    "monitor",
+    summary="Watches containers, bus and pipeline, and says what is wrong and why",
+    settings=Settings,
+    buckets={BUCKET: TTL},
+    watches=True,
+    publishes=[MonitorIncident],
 )
 
 
@@ -43,7 +48,7 @@ async def watching(settings: Settings) -> AsyncIterator[Watch]:
         if engine is not None:
             resources.push_async_callback(engine.close)
         session = await resources.enter_async_context(connect(core, name="stenobus monitor"))
-        store, blobs = await Store.open(session.bus, core.replicas), Blobs(core, session.bus)
+        store, blobs = await Store.open(session.bus), Blobs(core, session.bus)
         resources.push_async_callback(blobs.close)
         found = await lookouts(settings, core, session.bus, blobs, engine, store)
         watch = Watch(

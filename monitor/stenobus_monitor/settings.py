@@ -32,7 +32,7 @@ class Settings(PluginSettings):
         default=("*",), description="names of the containers that are watched, wildcards allowed, separated by commas"
     )
     nats_creds: Path | None = Field(
-        default=None, description="credentials of an operator, who may see all handlers; those of the host when absent"
+        default=None, description="credentials of the connection that watches; those of the host when absent"
     )
     reconcile: float = Field(default=30.0, ge=1, description="seconds between two looks at all containers")
     poll: float = Field(default=5.0, ge=0.1, description="seconds between two looks at the bus and the run record")

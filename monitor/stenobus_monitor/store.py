@@ -12,8 +12,7 @@ from nats.js.errors import KeyNotFoundError
 from nats.js.kv import KeyValue
 from pydantic import BaseModel, JsonValue, ValidationError
 
-from stenobus_bus import Bus, ServerUnavailable, apply, direct
-from stenobus_bus.topology import key_value
+from stenobus_bus import Bus, ServerUnavailable, direct
 
 from .incidents import Entry
 from .silences import Silence
@@ -38,10 +37,8 @@ class Store:
         self._bus, self._bucket = bus, bucket
 
     @classmethod
-    async def open(cls, bus: Bus, replicas: int = 1) -> Store:
-        """The store of a bus; its bucket is made when it is not there yet."""
-        spec = key_value(BUCKET, ttl=TTL)
-        await apply(bus, [type(spec)(spec.name, spec.subjects, spec.required, spec.initial, replicas)])
+    async def open(cls, bus: Bus) -> Store:
+        """The store of a bus, whose bucket the plugin declares."""
         return cls(bus, await bus.bucket(BUCKET))
 
     async def put_incident(self, entry: Entry) -> None:
@@ -61,6 +58,16 @@ class Store:
     async def put_silence(self, silence: Silence) -> None:
         """Keep a silence, in place of one of its id."""
         await self._put(f"silence.{silence.id}", silence.model_dump_json())
+
+    async def remove_silence(self, silence_id: str) -> bool:
+        """Forget a silence; false when there was none."""
+        known = any(silence.id == silence_id for silence in await self.silences())
+        if known:
+            try:
+                await self._bucket.delete(f"silence.{silence_id}")
+            except (NatsError, OSError) as error:
+                raise _silent(error) from error
+        return known
 
     async def silences(self) -> list[Silence]:
         """All silences, those that are over as well."""

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from stenobus_bus import apply
 from stenobus_contracts import AsrDone, BlobRef, MonitorIncident
 from stenobus_core import Plugin
+from stenobus_core.host import needs
 from stenobus_monitor import plugin as monitor
+from stenobus_monitor.silences import Silence
+from stenobus_monitor.store import Store
 from stenobus_testing import NatsServer, Stage, eventually
 
 
@@ -69,11 +74,7 @@ async def test_content_that_is_not_what_its_event_says_is_found(stage: Stage) ->
 
 
 async def test_a_silence_that_somebody_asked_for_is_kept(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    from datetime import UTC, datetime, timedelta
-
-    from stenobus_monitor.silences import Silence
-    from stenobus_monitor.store import Store
-
+    await apply(stage.bus, needs(stage.settings, [monitor]))
     store = await Store.open(stage.bus)
     until = datetime.now(UTC) + timedelta(hours=1)
     await store.put_silence(Silence(id="maintenance", kind="handler.*", until=until, by="ops"))

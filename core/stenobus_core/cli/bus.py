@@ -104,7 +104,7 @@ def _users(
     from .. import access
     from ..users import Users
 
-    plugins = discover(found, names.split(",") if names else ()).plugins.values()
+    plugins = list(discover(found, names.split(",") if names else ()).plugins.values())
     known = Users.open(out)
     for plugin in plugins:
         specs = needs(found, [plugin])
@@ -116,7 +116,7 @@ def _users(
         known.add(name, "publisher", access.publisher_permissions(subjects.split(",")))
     known.remove(remove)
     known.add("admin", "admin", access.ADMIN)
-    operator = access.operator_permissions(found.bucket)
+    operator = reduce(or_, map(access.bucket_permissions, plugins), access.operator_permissions(found.bucket))
     known.add("operator", "operator", operator)
     plugin_rights = [user.permissions for user in known if user.role == "plugin"]
     mirrors = access.mirror_permissions(copies(found))
