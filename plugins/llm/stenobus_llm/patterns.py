@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import regex
 
+from stenobus_core.sensitive import FINDERS, Span
+
 from .failures import Failure
-from .sensitive import FINDERS, Span
 
 #: How many there may be, and characters of the longest.
 MOST: Final = 20

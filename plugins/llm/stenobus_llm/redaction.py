@@ -20,12 +20,12 @@ from typing import Final
 from pydantic import JsonValue
 
 from stenobus_contracts import LlmRequest, Message, Tool
+from stenobus_core.sensitive import FINDERS, Kind, Span, places
 
 from . import structured
 from .failures import Failure
 from .patterns import Patterns
 from .providers import Completion, Piece
-from .sensitive import FINDERS, Kind, Span, places
 from .settings import Settings, Target
 
 #: Characters of a secret that is hidden wherever it stands, without its telling name as well.

@@ -15,11 +15,11 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Secr
 from stenobus_contracts import Capability
 from stenobus_core import PluginSettings
 from stenobus_core.cache import TTL
+from stenobus_core.sensitive import FINDERS, Kind
 
 from .failures import Code
 from .patterns import Patterns
 from .prices import Prices
-from .sensitive import FINDERS, Kind
 
 #: Deliveries of one request, at most: the ceiling of :attr:`Settings.attempts`.
 MAX_ATTEMPTS = 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final, Literal, NamedTuple
 
 Kind = Literal["secret", "email", "ip", "account"]
@@ -339,6 +339,17 @@ FINDERS: Final[dict[Kind, Callable[[str], Iterator[Span]]]] = {
     "ip": addresses,
     "account": accounts,
 }
+
+
+def masked(text: str, kinds: Collection[Kind] = ("secret", "email", "ip", "account")) -> str:
+    """The text with a name of its kind, such as ``[secret]``, in place of each value; there is no way back."""
+    found = sorted(span for kind in kinds for span in FINDERS[kind](text))
+    parts, at = [], 0
+    for span in found:
+        if span.start >= at:
+            parts += [text[at : span.start], f"[{span.kind}]"]
+        at = max(at, span.end)
+    return "".join(parts) + text[at:]
 
 
 def lower(text: str) -> str:
