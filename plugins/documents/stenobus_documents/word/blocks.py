@@ -8,6 +8,7 @@ from typing import Final
 
 from markdown_it.tree import SyntaxTreeNode
 
+from ..images import Image
 from . import code, tables
 from .build import Build
 from .inline import Inline
@@ -112,7 +113,7 @@ class Blocks:
 
     def _words(self, nodes: Sequence[SyntaxTreeNode], place: Place) -> None:
         """A paragraph; an image that stands alone in it gets its caption."""
-        if len(nodes) == 1 and nodes[0].type == "image" and self._inline.picture(nodes[0]) is not None:
+        if len(nodes) == 1 and nodes[0].type == "image" and isinstance(self._inline.picture(nodes[0]), Image):
             caption = str(nodes[0].attrs.get("title", "")) or nodes[0].content
             self._paragraph("Figure", self._inline.image(nodes[0]), left=place.left, keep=bool(caption))
             if caption:

@@ -67,22 +67,19 @@ class Inline:
                     self._build.lose(node.type, "this output does not know it; its text is there")
         return made
 
-    def picture(self, node: SyntaxTreeNode) -> Image | None:
-        """The picture behind an image, None when there is none; why is noted."""
-        found = self._build.pictures.get(str(node.attrs.get("src", "")), "it was not loaded")
+    def picture(self, node: SyntaxTreeNode) -> Image | str:
+        """The picture behind an image, or why there is none."""
         if not self._footnotes:
-            found = "footnotes hold no images here"
-        if isinstance(found, Image):
-            return found
-        self._build.lose("image", f"{found}; its description is there")
-        return None
+            return "footnotes hold no images here"
+        return self._build.pictures.get(str(node.attrs.get("src", "")), "it was not loaded")
 
     def image(self, node: SyntaxTreeNode) -> Xml:
         """An image, or its description in its place."""
         found = self.picture(node)
-        if found is None:
-            return run(f"[image: {node.content or 'no description'}]", Marks(italic=True))
-        return drawing(self._build, found, node.content)
+        if isinstance(found, Image):
+            return drawing(self._build, found, node.content)
+        self._build.lose("image", f"{found}; its description is there")
+        return run(f"[image: {node.content or 'no description'}]", Marks(italic=True))
 
     def _hyperlink(self, node: SyntaxTreeNode, marks: Marks, *, breaks: bool) -> list[Xml]:
         target = str(node.attrs.get("href", ""))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -18,12 +19,17 @@ from docx.oxml.ns import qn
 from lxml import etree  # type: ignore[import-untyped]
 
 from . import options, styles
+from .validate import PARSER
 from .xml import parsed
 
 #: Bytes of a template, packed and unpacked, and files in it.
 PACKED: Final = 20 * 1024 * 1024
 _UNPACKED: Final = 200 * 1024 * 1024
 _FILES: Final = 2_000
+#: What zipfile raises over a damaged, encrypted or foreign file.
+_UNREADABLE: Final = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, LookupError, ValueError, NotImplementedError, RuntimeError
+)  # fmt: skip
 _TEMPLATE_TYPE: Final = "application/vnd.openxmlformats-officedocument.wordprocessingml.template.main+xml"
 _ATTACHED: Final = "http://schemas.openxmlformats.org/officeDocument/2006/relationships/attachedTemplate"
 #: What may point out of a document: opening it must not fetch anything.
@@ -58,12 +64,13 @@ def load(data: bytes) -> Document:
     """
     document = _opened(_as_document(data))
     for part in document.part.package.iter_parts():
+        _well_formed(part)
         for key, rel in list(part.rels.items()):
             if rel.reltype == _ATTACHED:
                 del part.rels[key]
             elif rel.is_external and rel.reltype not in _MAY_POINT_OUT:
                 raise TemplateError(
-                    f"The template fetches a {rel.reltype.rpartition('/')[2]} from {rel.target_ref[:100]}; embed it."
+                    f"The template fetches its {rel.reltype.rpartition('/')[2]} from {rel.target_ref[:100]}; embed it."
                 )
     body = document.element.body
     for child in list(body):
@@ -100,33 +107,50 @@ def _as_document(data: bytes) -> bytes:
                         content = types.replace(_TEMPLATE_TYPE, CT.WML_DOCUMENT_MAIN).encode()
                     new.writestr(entry.filename, content)
             return rewritten.getvalue()
-    except (zipfile.BadZipFile, KeyError, UnicodeDecodeError, NotImplementedError, RuntimeError, OSError,
-            zipfile.zlib.error) as error:  # type: ignore[attr-defined]  # fmt: skip
+    except TemplateError:
+        raise
+    except _UNREADABLE as error:
         raise TemplateError("The template is no DOCX or DOTX file.") from error
 
 
 def _opened(data: bytes) -> Document:
     try:
         document = docx.Document(io.BytesIO(data))
-        document.styles.element  # noqa: B018  # read now, while errors are still the template's
-        document.settings.element  # noqa: B018
+        for name, root in (("styles", document.styles.element), ("settings", document.settings.element)):
+            if root.tag != qn(f"w:{name}"):
+                raise TemplateError(f"The template has no {name}.")
         if not hasattr(document.element.body, "sectPr"):
             raise TemplateError("The template has no body.")
     except TemplateError:
         raise
-    except (OpcError, ValueError, LookupError, AttributeError, TypeError, etree.LxmlError,
-            zipfile.BadZipFile, zipfile.zlib.error) as error:  # type: ignore[attr-defined]  # fmt: skip
+    except (*_UNREADABLE, OpcError, AttributeError, TypeError, etree.LxmlError) as error:
         raise TemplateError("The template is no DOCX or DOTX file that can be read.") from error
     return document
+
+
+def _well_formed(part: Part) -> None:
+    """Word opens no file with a part that is broken, or that declares entities."""
+    if not part.partname.endswith(".xml"):
+        return
+    try:
+        tree = part.element if isinstance(part, XmlPart) else etree.fromstring(part.blob, PARSER)
+    except etree.XMLSyntaxError as error:
+        raise TemplateError(f"The template's {part.partname} is no well-formed XML.") from error
+    if tree.getroottree().docinfo.doctype:
+        raise TemplateError(f"The template's {part.partname} has a document type declaration.")
 
 
 def _without_text(document: Document) -> None:
     """Drop what only the template's own text referred to: its comments, notes, embedded files and pictures."""
     kept = {RT.STYLES, RT.SETTINGS, RT.NUMBERING, RT.THEME, RT.FONT_TABLE, RT.WEB_SETTINGS, RT.HEADER, RT.FOOTER}
+    rels = document.part.rels
+    for reference in document.element.body.xpath("w:sectPr/w:headerReference | w:sectPr/w:footerReference"):
+        if reference.get(qn("r:id")) not in rels:
+            reference.getparent().remove(reference)
     used = set(document.element.body.xpath("w:sectPr//@r:id"))
-    for key, rel in list(document.part.rels.items()):
+    for key, rel in list(rels.items()):
         if rel.reltype not in kept or (rel.reltype in {RT.HEADER, RT.FOOTER} and key not in used):
-            del document.part.rels[key]
+            del rels[key]
 
 
 def _numbering(document: Document) -> None:
