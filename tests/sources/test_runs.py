@@ -112,7 +112,7 @@ async def test_a_document_whose_new_version_is_bad_stays_as_it_was(events: Site,
     events.posts["event"][102].title = ""
     outcome = await runs("changes")
     assert outcome.of(KbSync) == []
-    assert [hit["title"] for hit in await hits("trompeta")] == ["Noche de jazz"]
+    assert (await hits("trompeta"))[0]["title"] == "Noche de jazz"
 
 
 async def test_fields_that_change_without_a_date_are_found_by_the_full_pass(
@@ -125,7 +125,7 @@ async def test_fields_that_change_without_a_date_are_found_by_the_full_pass(
     events.edit("event", 101, touch=False, lugar="Teatro")
     assert (await runs("changes")).of(KbSync) == []
     assert (await runs("full")).of(KbSync) != []
-    assert len(await hits("teatro")) == 1
+    assert (await hits("teatro"))[0]["title"] == "Feria del libro"
 
 
 async def test_another_mapping_sends_everything_anew(events: Site, setup: Setup, runs: Runs) -> None:

@@ -14,9 +14,9 @@ async def test_what_a_site_publishes_is_found(site: Site, setup: Setup, runs: Ru
     setup.wordpress(site)
     done = await runs.done()
     assert (done.added, done.sinks) == (2, ("local",))
-    [hit] = await hits("autores chilenos")
+    hit = (await hits("autores chilenos"))[0]
     assert (hit["title"], hit["uri"]) == ("Feria del libro", "https://sitio.example/event/101/")
-    [hit] = await hits("teatro")
+    hit = (await hits("teatro"))[0]
     assert hit["title"] == "Noche de jazz"
 
 
