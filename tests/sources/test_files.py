@@ -121,8 +121,9 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def bucket(endpoint: str, setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Any:
-    aws.enter(monkeypatch, endpoint)
+def bucket(endpoint: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Any:
+    aws.enter(monkeypatch, endpoint)  # it takes away every setting that is there before
+    setup: Setup = request.getfixturevalue("setup")
     s3 = boto3.resource(
         "s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="x", aws_secret_access_key="x"
     )
