@@ -66,11 +66,13 @@ class Graph:
             hosts = [each for each in self._containers.values() if self._handlers.get(name, name) in each.plugins]
             yield from (f"container:{each.name}" for each in hosts)
             yield from (f"container:{each}" for each in self._named(NATS, ""))
-        elif kind in {"stream", "consumer"}:
+        elif kind in {"stream", "consumer"} or component == "collector:bus":
             yield from (f"container:{each}" for each in self._named(NATS, ""))
         elif kind == "container" and (container := self._containers.get(name)) is not None:
             for service in container.needs:
                 yield from (f"container:{each}" for each in self._named(service, container.project))
+            if container.plugins and container.service != NATS:
+                yield from (f"container:{each}" for each in self._named(NATS, container.project))
             if container.network_of:
                 owner = container.network_of
                 yield from (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from stenobus_monitor.containers import Container
 from stenobus_monitor.findings import Trouble
 from stenobus_monitor.observations import (
     ContainerDied,
@@ -16,7 +17,7 @@ from stenobus_monitor.observations import (
 )
 from stenobus_monitor.rules.deaths import Deaths
 
-from .simulated import Story, at, container
+from .simulated import Story, at, container, handler
 
 
 @pytest.fixture
@@ -151,6 +152,26 @@ def test_unhealthy_is_not_recovered(story: Story) -> None:
     assert story.waits(60) == []
     story.sees(started(11, health="healthy"))
     assert story.kinds == ["container.crashed", "recovered death"]
+
+
+def test_a_plugin_s_container_has_recovered_when_its_handlers_move_again() -> None:
+    story = Story(Deaths())
+    asr = {"labels": {"stenobus.plugin": "asr"}}
+    story.sees(ContainerSeen(at=at(0), container=container(**asr)), handler(5, pending=3, floor=10))
+    story.sees(died(10), started(11, **asr), handler(15, pending=3, floor=10))
+    assert story.waits(30) == []  # it is up, and stands still
+    story.sees(handler(35, pending=2, floor=11))
+    story.waits(36)
+    assert story.kinds == ["container.crashed", "recovered death"]
+
+
+def test_what_always_ends_well_and_is_started_again_is_a_loop_all_the_same() -> None:
+    story = Story(Deaths())
+    for moment in (10, 20, 30):
+        gone = died(moment, 0).container
+        kept = Container(id=gone.id, name=gone.name, restart_policy="unless-stopped")
+        story.sees(ContainerDied(at=at(moment), container=kept, exit_code=0))
+    assert story.kinds == ["container.exited", "container.exited", "container.crash_loop"]
 
 
 def test_what_is_removed_is_in_trouble_no_more(story: Story) -> None:

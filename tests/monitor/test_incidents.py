@@ -195,7 +195,7 @@ def test_the_graph_knows_networks_plugins_and_the_bus() -> None:
     assert graph.dependants("container:vpn") == ["container:asr-1"]
     assert graph.host_of("handler:asr-file") == "container:asr-1"
     graph.forget("vpn")
-    assert graph.needs("container:asr-1") == set()
+    assert graph.needs("container:asr-1") == {"container:p-nats-1"}
 
 
 def test_a_circle_of_needs_ends() -> None:

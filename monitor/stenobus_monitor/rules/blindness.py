@@ -45,7 +45,6 @@ class Blindness(Rule):
             title=title,
             evidence=(line("state", component, seen.trouble, seen.at),),
             again=seen.collector not in self._blind,
-            symptom=False,
         )
         self._blind.add(seen.collector)
 

@@ -23,6 +23,7 @@ from ..observations import (
     ContainerSignalled,
     ContainerStarted,
     ContainerUsage,
+    HandlerSeen,
     Observation,
 )
 from . import Rule
@@ -48,6 +49,8 @@ _ENDING: Final = frozenset(
     {"1", "2", "3", "9", "15", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "KILL", "TERM", "INT", "QUIT"}
 )
 _SIGKILLED: Final = 137
+#: Restart policies of what is meant to run for ever.
+_KEPT: Final = frozenset({"always", "unless-stopped"})
 _LAST_LINES: Final = 5
 
 
@@ -90,6 +93,8 @@ class Deaths(Rule):
 
     def __init__(self) -> None:
         self._lives: dict[str, _Life] = {}
+        #: Handlers as they were last seen, and when they last moved or had nothing to do.
+        self._handlers: dict[str, tuple[HandlerSeen, datetime]] = {}
 
     def observe(self, seen: Observation) -> Iterable[Finding]:
         """Ends, and what explains them."""
@@ -102,6 +107,12 @@ class Deaths(Rule):
                 life.oom = life.child = seen.at
             case ContainerUsage(name=name) if seen.memory_limit:
                 self._life(name).memory = seen.at, seen.memory / seen.memory_limit
+            case HandlerSeen():
+                before, moved = self._handlers.get(seen.handler, (None, seen.at))
+                rests = not seen.pending and not seen.unsettled
+                if rests or before is None or seen.floor != before.floor:
+                    moved = seen.at
+                self._handlers[seen.handler] = seen, moved
             case ContainerDied():
                 yield from self._died(seen)
             case ContainerStarted() | ContainerHealth() | ContainerSeen():
@@ -164,12 +175,12 @@ class Deaths(Rule):
         life = self._life(name)
         life.container, life.child = seen.container, None
         oom = self._out_of_memory(life, seen)
-        if not oom and life.signalled and timedelta() <= seen.at - life.signalled <= _COMMANDED:
+        if not oom and _ordered(life, seen.at):
             life.signalled = None
             if not seen.container.is_job and not life.down:
                 life.stopped = seen.at
             return
-        if seen.exit_code == 0 and not oom and (seen.container.is_job or seen.container.restart_policy != "always"):
+        if seen.exit_code == 0 and not oom and (seen.container.is_job or seen.container.restart_policy not in _KEPT):
             return  # it had nothing left to do
         life.deaths.append(Death(at=seen.at, exit_code=seen.exit_code, oom=oom))
         life.down, life.stopped = seen.at, None
@@ -179,9 +190,10 @@ class Deaths(Rule):
         """The flag stays set after a child was killed, so alone it says nothing of a clean end."""
         told = life.oom is not None and abs(seen.at - life.oom) <= _OOM
         killed = seen.exit_code == _SIGKILLED
-        ordered = life.signalled is not None and seen.at - life.signalled <= _COMMANDED
         near = life.memory is not None and seen.at - life.memory[0] <= _LOOK and life.memory[1] >= _NEAR
-        return seen.exit_code != 0 and (told or (killed and (seen.container.oom_killed or (near and not ordered))))
+        return seen.exit_code != 0 and (
+            told or (killed and (seen.container.oom_killed or (near and not _ordered(life, seen.at))))
+        )
 
     def _trouble(self, name: str, life: _Life, seen: ContainerDied, oom: bool) -> Trouble:
         recent = [death for death in life.deaths if seen.at - death.at <= LOOP_WINDOW]
@@ -250,7 +262,7 @@ class Deaths(Rule):
         known = max((death.at for death in life.deaths), default=None)
         ended = now.finished
         heard = known is not None and abs(ended - known) < timedelta(seconds=2)
-        if heard or life.signalled or before.started is None or ended <= before.started:
+        if heard or _ordered(life, ended) or before.started is None or ended <= before.started:
             return
         if not now.running or now.restarts > before.restarts:
             yield from self._died(ContainerDied(at=ended, container=now, exit_code=now.exit_code))
@@ -260,7 +272,7 @@ class Deaths(Rule):
         if life.down is None or container is None or not container.running or container.started is None:
             return
         well = container.health == "healthy" or (not container.health and now - container.started >= _STEADY)
-        if well and container.started >= life.down:
+        if well and container.started >= life.down and self._progresses(container):
             life.down = None
             source = f"container:{container.name}"
             health = "healthy" if container.health else f"up for {(now - container.started).total_seconds():.0f} s"
@@ -271,8 +283,19 @@ class Deaths(Rule):
                 evidence=(line("state", source, f"running again since {container.started:%H:%M:%S}, {health}", now),),
             )
 
+    def _progresses(self, container: Container) -> bool:
+        """Whether the handlers in it have done something since its start, or had nothing to do."""
+        begin = container.started
+        own = [moved for seen, moved in self._handlers.values() if seen.plugin in container.plugins]
+        return begin is not None and all(moved >= begin for moved in own)
+
     def _life(self, name: str) -> _Life:
         return self._lives.setdefault(name, _Life())
+
+
+def _ordered(life: _Life, end: datetime) -> bool:
+    """Whether somebody told it to end, through the engine."""
+    return life.signalled is not None and timedelta() <= end - life.signalled <= _COMMANDED
 
 
 def _want_of_memory(source: str, life: _Life, seen: ContainerDied) -> Iterator[EvidenceLine]:
