@@ -19,7 +19,7 @@ from stenobus_contracts import (
     MediaUploaded,
     StoreNotified,
 )
-from stenobus_core import Check, Context, PermanentError, Plugin, RetryableError
+from stenobus_core import Check, Context, PermanentError, Plugin, RetryableError, SettingsError
 from stenobus_core.kinds import HEAD, Kind, kind_by_content, kind_of
 
 from .describe import describe
@@ -56,6 +56,12 @@ def doctor(settings: Settings) -> list[Check]:
     for each in known.values():
         if not each.is_installed and (each.name in settings.formats or not settings.formats):
             checks.append(Check(each.name, False, f"pip install 'stenobus-ingest[{each.extra}]'"))
+    try:
+        keys = settings.upload_keys
+    except SettingsError as error:
+        checks.append(Check("uploads", False, str(error)))
+    else:
+        checks.append(Check("uploads", True, f"{len(keys)} keys" if keys else "off: no STENOBUS_INGEST_UPLOAD_KEY"))
     return checks
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from stenobus_contracts.kb import Collection
-from stenobus_core import PluginSettings
+from stenobus_core import PluginSettings, SettingsError
 
 from .extracted import Bounds
+from .grants import SHORTEST_KEY
 
 
 class Settings(PluginSettings):
@@ -50,6 +52,13 @@ class Settings(PluginSettings):
     )
     max_seconds: int = Field(default=60, ge=1, le=900, description="seconds of computing that one file may take")
 
+    upload_key: SecretStr | None = Field(
+        default=None, description="key that upload addresses are signed with, at least 32 characters"
+    )
+    upload_key_file: Path | None = Field(
+        default=None, description="file with such keys, one a line: the first one signs, all of them are accepted"
+    )
+
     @field_validator("principals", "formats", "ignored", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -64,6 +73,24 @@ class Settings(PluginSettings):
             characters=self.max_characters,
             unpacked=self.max_unpacked_bytes,
         )
+
+    @property
+    def upload_keys(self) -> tuple[str, ...]:
+        """Keys of upload addresses, the one that signs first; empty when there are none.
+
+        Raises:
+            SettingsError: the file cannot be read, or a key is too short.
+        """
+        keys = [self.upload_key.get_secret_value()] if self.upload_key else []
+        if self.upload_key_file:
+            try:
+                lines = self.upload_key_file.read_text(encoding="utf-8").splitlines()
+            except (OSError, UnicodeDecodeError) as error:
+                raise SettingsError(f"The file of upload keys {self.upload_key_file} cannot be read.") from error
+            keys += [line.strip() for line in lines if line.strip()]
+        if any(len(key) < SHORTEST_KEY for key in keys):
+            raise SettingsError(f"An upload key needs at least {SHORTEST_KEY} characters: `openssl rand -hex 32`.")
+        return tuple(keys)
 
     def collection_of(self, uri: str) -> str:
         """The collection that what lies at an address goes into."""
