@@ -6,14 +6,19 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 
-from stenobus_contracts import MonitorActionProposed, MonitorIncident
-from stenobus_core import Check, Context, Plugin
+from stenobus_bus import RequestTimeout
+from stenobus_contracts import LlmDone, LlmRequest, MonitorActionProposed, MonitorDiagnosed, MonitorIncident
+from stenobus_core import AnswerRefused, Check, Context, Plugin
 from stenobus_core.blobs import Blobs
 from stenobus_core.session import connect
 from stenobus_core.settings import CoreSettings
 
 from .alerts import alert_line
+from .diagnosis import MOST_CALLS, Means, Record
+from .diagnosis import diagnose as find_cause
+from .dossier import gather
 from .engine import Engine
 from .proposals import proposal
 from .settings import Settings
@@ -82,6 +87,38 @@ async def alert(event: MonitorIncident, ctx: Context[Settings, Watch]) -> None:
     """Tell people on standard output."""
     if ctx.replay is None and ctx.shadow is None and speaks(event):
         print(alert_line(event), flush=True)
+
+
+@plugin.handler(name="monitor-diagnose", concurrency=4, timeout=3600, requests=[LlmRequest])
+async def diagnose(event: MonitorIncident, ctx: Context[Settings, Watch]) -> MonitorDiagnosed | None:
+    """Find the probable cause of an incident that opened, or that became one of another kind."""
+    if event.status != "open" or not speaks(event):
+        return None
+    async with ctx.state.turn(event.incident_id):  # its revisions follow each other
+        store = ctx.state.store
+        known = await store.diagnosis(event.incident_id)
+        if known.kind == event.kind:  # again only where the process died before anybody heard of it
+            return known.found if known.revision == event.revision else None
+        causes = {name: found.cause for name, found in (await store.diagnoses()).items()}
+        needs = ctx.state.graph.needs(event.component)
+        facts = gather(event, await store.incidents(), needs, causes, ctx.settings.diagnosis_tokens)
+        calls = MOST_CALLS - known.calls if ctx.settings.diagnose != "rules" else 0
+        means = Means(partial(_asked, ctx), calls, escalate=ctx.settings.diagnose == "any")
+        found, made = await find_cause(event, facts, means)
+        if ctx.shadow is None:
+            record = Record(kind=event.kind, revision=event.revision, calls=known.calls + made, found=found)
+            await store.put_diagnosis(event.incident_id, record)
+        return found
+
+
+async def _asked(ctx: Context[Settings, Watch], request: LlmRequest) -> LlmDone | None:
+    try:
+        done = await ctx.request(request, timeout=ctx.settings.diagnosis_timeout)
+    except AnswerRefused as refused:
+        done = refused.answer
+    except RequestTimeout:
+        return None
+    return done if isinstance(done, LlmDone) else None
 
 
 @plugin.handler(name="monitor-propose", concurrency=1)

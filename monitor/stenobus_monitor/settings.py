@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import NoDecode
@@ -59,6 +59,15 @@ class Settings(PluginSettings):
     )
     thresholds: dict[str, int] = Field(
         default={}, description="signs within ten minutes that a kind of incident needs before it opens; 1 by default"
+    )
+
+    diagnose: Literal["rules", "local", "any"] = Field(
+        default="local",
+        description="who looks for causes: rules alone; models on this host too; or any, which then see the evidence",
+    )
+    diagnosis_tokens: int = Field(default=6000, ge=200, le=100_000, description="evidence that a model gets, estimated")
+    diagnosis_timeout: float = Field(
+        default=120.0, gt=0, le=3600, description="seconds for a model's answer; then the rule's conclusion stands"
     )
 
     @field_validator("containers", "disks", mode="before")

@@ -13,7 +13,9 @@ from nats.js.kv import KeyValue
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from stenobus_bus import Bus, ServerUnavailable, direct
+from stenobus_contracts import MonitorDiagnosed
 
+from .diagnosis import Record
 from .incidents import Entry
 from .silences import Silence
 
@@ -30,7 +32,7 @@ class Store:
 
     ::
 
-        incident.<id>   rule.<name>   place.<collector>   silence.<id>
+        incident.<id>   diagnosis.<id>   rule.<name>   place.<collector>   silence.<id>
     """
 
     def __init__(self, bus: Bus, bucket: KeyValue) -> None:
@@ -54,6 +56,20 @@ class Store:
         """All incidents that are remembered, the oldest first."""
         found = [entry async for entry in self._all("incident.>", Entry)]
         return sorted(found, key=lambda entry: entry.incident.started_at)
+
+    async def put_diagnosis(self, incident_id: str, record: Record) -> None:
+        """Keep what was found out about an incident."""
+        await self._put(f"diagnosis.{incident_id}", record.model_dump_json(exclude_none=True))
+
+    async def diagnoses(self) -> dict[str, MonitorDiagnosed]:
+        """What was found out about all incidents, by their ids."""
+        records = [record async for record in self._all("diagnosis.>", Record)]
+        return {record.found.incident_id: record.found for record in records if record.found is not None}
+
+    async def diagnosis(self, incident_id: str) -> Record:
+        """What was found out about one incident."""
+        text = await self._get(f"diagnosis.{incident_id}")
+        return Record.model_validate_json(text) if text is not None else Record()
 
     async def put_silence(self, silence: Silence) -> None:
         """Keep a silence, in place of one of its id."""

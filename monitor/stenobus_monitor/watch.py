@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final, TextIO
+from weakref import WeakValueDictionary
 
 import structlog
 from pydantic import JsonValue
@@ -70,7 +71,8 @@ class Watch:
         out: TextIO,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._bus, self._store, self._collectors, self._rules = bus, store, collectors, rules
+        self.store = store
+        self._bus, self._collectors, self._rules = bus, collectors, rules
         self._places, self._out, self._clock = places or {}, out, clock
         self.graph = Graph()
         self._silences: list[Silence] = []
@@ -79,14 +81,15 @@ class Watch:
         self._tasks: list[asyncio.Task[None]] = []
         self._kept: dict[str, JsonValue] = {}
         self._ticked = self._looked = self._stated = datetime.min.replace(tzinfo=UTC)
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: Incidents that were told without the bus, by id and revision.
         self._told: set[tuple[str, int]] = set()
 
     async def start(self) -> None:
         """Go on where the process before this one ended. Raises ServerUnavailable."""
-        self.incidents.restore(await self._store.incidents())
+        self.incidents.restore(await self.store.incidents())
         for rule in self._rules:
-            if (state := await self._store.get(f"rule.{rule.name}")) is not None:
+            if (state := await self.store.get(f"rule.{rule.name}")) is not None:
                 rule.restore(state)
         for entry in self.incidents.entries.values():
             for rule in self._rules:
@@ -105,6 +108,10 @@ class Watch:
             await self._keep_states()
         except BusError as error:
             log.warning("monitor.not_kept", error=str(error))
+
+    def turn(self, incident_id: str) -> asyncio.Lock:
+        """Held by whoever works on an incident, so that what is found out about it comes in order."""
+        return self._turns.setdefault(incident_id, asyncio.Lock())
 
     def observe(self, seen: Observation) -> None:
         """Let the graph and every rule see something."""
@@ -173,7 +180,7 @@ class Watch:
             for entry in due:
                 await self._publish(entry)
             if now - self._looked >= _SILENCES:
-                self._silences, self._looked = await self._store.silences(), now
+                self._silences, self._looked = await self.store.silences(), now
             if now - self._stated >= _STATES:
                 self._stated = now
                 await self._keep_states()
@@ -184,12 +191,12 @@ class Watch:
     async def _publish(self, entry: Entry) -> None:
         """Keep, publish, remember that it is published: a death in between repeats it under the same id."""
         incident = entry.incident
-        await self._store.put_incident(entry)
+        await self.store.put_incident(entry)
         event_id = derived_id(incident.incident_id, incident.revision)
         envelope = Envelope.new(incident, SOURCE, run=f"incident-{incident.incident_id}", id=event_id)
         await self._bus.publish(incident, envelope, deadline=_DEADLINE)
         self.incidents.settle(entry, incident.revision)
-        await self._store.put_incident(entry)
+        await self.store.put_incident(entry)
 
     def _tell_without_bus(self, due: list[Entry]) -> None:
         """The bus itself may be what is wrong: then nobody would hear of it."""
@@ -204,7 +211,7 @@ class Watch:
         values |= {f"place.{name}": place() for name, place in self._places.items()}
         for key, value in values.items():
             if value is not None and self._kept.get(key) != value:
-                await self._store.put(key, value)
+                await self.store.put(key, value)
                 self._kept[key] = value
 
 
