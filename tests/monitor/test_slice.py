@@ -26,6 +26,7 @@ async def test_a_container_dies_and_comes_back(
     monkeypatch.setenv("STENOBUS_NATS_URL", nats_server.url)
     monkeypatch.setenv("STENOBUS_MONITOR_ENGINE", str(SOCKET))
     monkeypatch.setenv("STENOBUS_MONITOR_CONTAINERS", f"{containers.prefix}-*")
+    monkeypatch.setenv("STENOBUS_MONITOR_DIAGNOSE", "rules")
     monkeypatch.setenv("STENOBUS_MONITOR_SETTLE", "0.5")
     script = "trap 'echo no space left on device; exit 3' USR1; while true; do sleep 0.05; done"
     container = containers.run("worker", script, environment={"API_KEY": "hunter2-planted"})
