@@ -24,7 +24,7 @@ _NUMBERED: Final = re.compile(r"(Page|Slide|Sheet\d*) ?\d*|Notes|Attachments")
 _LETTERHEAD: Final = re.compile(r"(From|To|Cc|Date): ")
 
 #: Characters that rules look at, and of them those that a summary is made of.
-_LOOKED_AT: Final = 400_000
+_LOOKED_AT: Final = 200_000
 _SUMMED_UP: Final = 60_000
 _SENTENCES: Final = 3
 _SUMMARY: Final = 900
@@ -34,7 +34,7 @@ _CURRENCY: Final = "€|£|USD|EUR|GBP|CLP|BRL|MXN"
 _NUMBER: Final = r"\d{1,3}(?:[.,\u00a0 ]?\d{3})*(?:[.,]\d{1,2})?"
 _SHAPES: Final = (
     ("email", re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,4}[A-Za-z]{2,24}\b")),
-    ("url", re.compile(r"\bhttps?://[^\s<>()\[\]\"'|]{3,300}[^\s<>()\[\]\"'|.,;:!?]")),
+    ("url", re.compile(r"\bhttps?://[^\s<>()\[\]\"'|]{3,280}[^\s<>()\[\]\"'|.,;:!?]")),
     (
         "amount",
         re.compile(
@@ -42,7 +42,7 @@ _SHAPES: Final = (
             rf"|(?<![\w.,]){_NUMBER}\s?(?:{_CURRENCY})(?!\w)"
         ),
     ),
-    ("phone", re.compile(r"(?<![\w+.,/-])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{2,4}(?:[ .-]?\d{2,4}){1,4}(?![\w-])")),
+    ("phone", re.compile(r"(?<![\w+.,/-])\+\d{1,3}[ .-]?(?:\(\d{1,4}\)[ .-]?)?\d{1,4}(?:[ .-]?\d{2,4}){2,4}(?![\w-])")),
 )
 
 #: Words that tell a type, in English, Spanish and Portuguese; in the title they count five times.
