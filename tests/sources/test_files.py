@@ -105,6 +105,7 @@ async def test_an_empty_folder_proves_nothing(folder: Path, runs: Runs) -> None:
         ("a.txt", "# kept\r\n\r\n\r\n\r\nend", "a", "# kept\n\nend"),
         ("a.htm", "<h1>El <i>libro</i></h1><p>x", "El libro", "## El libro\n\nx"),
         ("a.html", "<title> </title><p>x", "a", "x"),
+        ("a.html", "<h1>" * 50_000, "a", ""),
     ],
 )
 def test_title_and_text_of_a_file(name: str, text: str, title: str, body: str) -> None:

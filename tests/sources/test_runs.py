@@ -155,6 +155,20 @@ async def test_a_post_that_is_gone_is_listed_no_more_and_leaves_datasets_after_t
     assert [row["title"] for row in rows(place / "documents.jsonl")] == ["Noche de jazz"]
 
 
+async def test_the_index_forgets_it_after_two_listings(events: Site, setup: Setup, runs: Runs) -> None:
+    for number in range(10):
+        events.add("event", f"Otro {number}")
+    await runs.done()
+    events.trash("event", 102)
+    await runs("listing")
+    assert (await hits("trompeta"))[0]["title"] == "Noche de jazz"
+    outcome = await runs("listing")
+    assert [KbSync.model_validate_json(message.data).delete for message in outcome.of(KbSync)] == [
+        ("agenda.event/102",)
+    ]
+    assert "Noche de jazz" not in {hit["title"] for hit in await hits("trompeta")}
+
+
 async def test_one_that_comes_back_is_sent_again(events: Site, setup: Setup, runs: Runs) -> None:
     await runs.done()
     post = events.posts["event"][101]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stenobus_sources.errors import Misconfigured, Unreachable
-from stenobus_sources.records import Extraction
+from stenobus_sources.records import Extraction, lines
 from stenobus_sources.settings import PostType, WordPress
 from stenobus_sources.state import Known, State
 from stenobus_sources.wordpress.client import Client
@@ -308,6 +308,35 @@ async def test_what_somebody_has_to_change_is_one_sentence(
     with pytest.raises(Misconfigured, match=sentence):
         await read()
     assert len(site.requests("event")) == 1
+
+
+@pytest.mark.parametrize("value", ["9" * 4000, "soon", "-5", ""])
+async def test_a_senseless_retry_after_is_no_command(site: Site, read: Reader, value: str) -> None:
+    site.before = once(lambda: _raise(Reply(429, Retry_After=value)), lambda asked: True)
+    read.settings["max_wait"] = 3600
+    assert (await read()).complete and read.slept[0] <= 3601
+
+
+async def test_half_a_character_and_endless_depth_cost_one_record_at_most(site: Site, read: Reader) -> None:
+    deep: Any = "x"
+    for _ in range(600):
+        deep = [deep]
+    site.edit("event", 3, title="caf\ud83d")
+    site.edit("event", 5, extra=deep)
+    found = await read()
+    assert set(ids(found)) >= set(ALL) - {5} and found.complete
+    assert "\ud83d" not in found.records["3"].model_dump_json()
+    lines(found.records.values())
+
+
+async def test_changes_that_were_not_all_read_are_asked_for_again(site: Site, read: Reader) -> None:
+    before = state(site, datetime(2026, 8, 1, 12, 30, tzinfo=UTC))
+    assert (await read("changes", before)).cursor == site.now
+    site.asked.clear()
+    read.paced = 0
+    site.bend = breaks_on(8, Reply(500), site)
+    found = await read("changes", before)
+    assert found.failures and found.cursor is None
 
 
 # --- manners ---------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from fnmatch import fnmatchcase
@@ -23,7 +24,9 @@ from .state import State
 
 _HTML: Final = {".html", ".htm", ".xhtml"}
 _HEADING: Final = re.compile(r"\A\s*#[ \t]+(.+?)[ \t]*#*[ \t]*(?:\n|\Z)")
-_TITLE: Final = re.compile(r"<(title|h1)\b[^>]*>(.*?)</\1\s*>", re.IGNORECASE | re.DOTALL)
+#: Characters of a file in which its title is looked for.
+_HEAD: Final = 20_000
+_TITLE: Final = re.compile(r"<(title|h1)\b[^<>]*>(.{0,2000}?)</\1\s{0,9}>", re.IGNORECASE | re.DOTALL)
 
 
 class Store(Protocol):
@@ -87,7 +90,7 @@ async def extract(
             continue
         listing.append(name)
         try:
-            data = parse(name, content.decode("utf-8-sig"))
+            data = await asyncio.to_thread(parse, name, content.decode("utf-8-sig"))
         except UnicodeDecodeError:
             found.failures.append(f"{name} is no UTF-8 text")
             continue
@@ -102,7 +105,7 @@ def parse(name: str, text: str) -> dict[str, JsonValue]:
     """Title and Markdown of a file. Without a title of its own it is called as the file is."""
     called = PurePosixPath(name).stem.replace("_", " ").replace("-", " ").strip() or name
     if PurePosixPath(name).suffix.lower() in _HTML:
-        heading = _TITLE.search(text)
+        heading = _TITLE.search(text, 0, _HEAD)
         return {"title": one_line(heading[2] if heading else "")[:500] or called[:500], "body": to_text(text)}
     text = text.replace("\r\n", "\n").replace("\x00", "")
     if PurePosixPath(name).suffix.lower() == ".txt":

@@ -46,10 +46,14 @@ class Extraction:
     #: What could not be read, and why.
     failures: list[str] = field(default_factory=list)
     requests: int = 0
+    #: Some of what changed was not read: the next run has to look as far back again.
+    lacking: bool = False
 
     @property
     def cursor(self) -> datetime | None:
-        """The latest modification that was seen."""
+        """The latest modification that was seen; None when something before it was not."""
+        if self.lacking:
+            return None
         return max((record.modified for record in self.records.values() if record.modified), default=None)
 
 

@@ -93,11 +93,12 @@ def doctor(settings: Settings) -> list[Check]:
 
 @plugin.handler(name="sources-plan")
 async def plan(event: SourceDue, ctx: Ctx) -> list[SourceWanted]:
-    """One run for each source."""
+    """One run for each source. What is listed whole in every run needs none for its listing."""
     known = catalogue(ctx.settings)
     for name in event.sources:
         _known(known, name)
-    return [SourceWanted(source=name, reads=event.reads) for name in event.sources or known]
+    names = event.sources or [name for name, one in known.items() if event.reads != "listing" or isinstance(one, Posts)]
+    return [SourceWanted(source=name, reads=event.reads) for name in names]
 
 
 # Several at once: those of one collection wait for each other, those of different ones need not.

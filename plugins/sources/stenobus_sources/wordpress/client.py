@@ -21,6 +21,8 @@ from ..settings import WordPress
 
 #: Longest pause between two tries that the site did not ask for, in seconds.
 _CAP: Final = 30.0
+#: Longest pause that is believed when a site asks for it, in seconds.
+_LONGEST: Final = 3600.0
 _ROBOTS_BYTES: Final = 512 * 1024
 _ERROR_BYTES: Final = 64 * 1024
 
@@ -154,7 +156,7 @@ class Client:
         if status >= 400:
             raise Misconfigured(f"{url} refuses the request ({status}{', ' + code if code else ''}).")
         try:
-            return Answer(json.loads(body), headers)
+            return Answer(_parsed(body), headers)
         except (ValueError, RecursionError) as error:
             beginning = body[:40].decode("utf-8", "replace").strip()
             raise BadPage(f"{url} answers with {beginning!r}… where JSON was expected") from error
@@ -168,7 +170,12 @@ class Client:
     async def _obey(self) -> None:
         """Read robots.txt. A site without one, or that hides it, forbids nothing (RFC 9309, 2.3.1.3)."""
         url = httpx2.URL(self._site.url).copy_with(raw_path=b"/robots.txt")
-        status, _, body = await self._send(str(url), {}, _ROBOTS_BYTES)
+        try:
+            status, _, body = await self._send(str(url), {}, _ROBOTS_BYTES)
+        except BadPage as error:
+            raise Misconfigured(
+                f'{error}: set robots = "ignore" for {self._site.name} if the site is yours.'
+            ) from error
         if status >= 500 or status == 429:
             raise Unreachable(f"{url} fails with {status}, so that nobody knows what the site allows.")
         if status != 200:
@@ -199,9 +206,22 @@ def _retry_after(value: str | None) -> float | None:
     if value is None:
         return None
     if value.strip().isdecimal():
-        return float(value)
+        return min(float(value), _LONGEST)
     try:
         at = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    return min(max(0.0, (at.replace(tzinfo=at.tzinfo or UTC) - datetime.now(UTC)).total_seconds()), _LONGEST)
+
+
+def _parsed(body: bytes) -> Any:
+    """JSON without what JSON does not have: NaN, and halves of characters, which PHP cuts off. Raises ValueError."""
+    value = json.loads(body, parse_constant=_refused)
+    text = json.dumps(value, ensure_ascii=False)
+    if text.isascii():
+        return value
+    return json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+
+
+def _refused(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")

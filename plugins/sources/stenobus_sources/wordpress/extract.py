@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from typing import Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
-from ..errors import Misconfigured
+from ..errors import BadPage, Misconfigured, Unreachable
 from ..events import Pass
 from ..records import Extraction, Record
 from ..settings import PostType, WordPress
@@ -84,7 +84,9 @@ async def extract(
     elif reads == "changes" and state.cursor is not None:
         zone = await site_zone(client, site)
         after = local(state.cursor - timedelta(hours=site.overlap), zone)
-        _take(found, await reading("changes", _fields=FIELDS, modified_after=after))
+        changes = await reading("changes", _fields=FIELDS, modified_after=after)
+        _take(found, changes)
+        found.doubt, found.lacking = changes.doubt, not changes.whole  # the next pass has to ask for them again
     else:
         everything = await reading("full", _fields=FIELDS)
         _take(found, everything)
@@ -108,7 +110,10 @@ async def site_zone(client: Client, site: WordPress) -> tzinfo:
     """
     if site.timezone is not None:
         return ZoneInfo(site.timezone)
-    about = (await client.get("/", {"_fields": "timezone_string,gmt_offset"})).value
+    try:
+        about = (await client.get("/", {"_fields": "timezone_string,gmt_offset"})).value
+    except BadPage as error:
+        raise Unreachable(f"{error}.") from error
     name = about.get("timezone_string") if isinstance(about, dict) else None
     offset = about.get("gmt_offset") if isinstance(about, dict) else None
     try:
@@ -128,7 +133,10 @@ def _differs(seen: Mapping[str, datetime | None], number: int, post: Post) -> bo
 
 def _take(found: Extraction, reading: Reading) -> None:
     for number, post in reading.posts.items():
-        found.records[str(number)] = Record(id=str(number), modified=_modified(post), data=_kept(post))
+        try:
+            found.records[str(number)] = Record(id=str(number), modified=_modified(post), data=_kept(post))
+        except (ValidationError, RecursionError) as error:
+            found.failures.append(f"post {number} is no record ({type(error).__name__})")
     found.failures += reading.failures
 
 

@@ -224,4 +224,4 @@ async def _parts(
 
 
 def _count(value: str | None) -> int | None:
-    return int(value) if value is not None and value.strip().isdecimal() else None
+    return int(value) if value is not None and len(value) < 10 and value.strip().isdecimal() else None
