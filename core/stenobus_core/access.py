@@ -9,6 +9,7 @@ from operator import or_
 
 from stenobus_bus import advisories, answers, budget, cell, dead_letters, ledger, pieces, schedules, shadow
 from stenobus_bus.topology import ConsumerSpec, Spec, StreamSpec, domain_stream
+from stenobus_contracts import BusAlert
 
 from . import cache, facts, mirror, remembered, runs
 from .plugin import Handler, Plugin
@@ -100,6 +101,11 @@ def bucket_permissions(plugin: Plugin) -> Permissions:
     keys = tuple(f"$KV.{name}.>" for name in plugin.buckets)
     gets = (f"{_API}.{call}" for name in plugin.buckets for call in (f"DIRECT.GET.KV_{name}", f"STREAM.INFO.KV_{name}"))
     return Permissions((*keys, *gets, *(_get(name, ">") for name in plugin.buckets)), keys)
+
+
+def caretaker_permissions() -> Permissions:
+    """What ``stenobus caretaker`` needs: see everything, bury, raise the alarm. It handles and provisions nothing."""
+    return _sees() | undertaker_permissions() | Permissions((BusAlert.subject,))
 
 
 def undertaker_permissions() -> Permissions:

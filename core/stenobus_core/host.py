@@ -73,6 +73,7 @@ class Host:
         self._mirrors: list[Mirror] = []
         #: Plugins that could not start, and why.
         self.failed: dict[str, str] = {}
+        self._started = False
         self._resources = AsyncExitStack()
         self._streaming: Streaming | None = None
 
@@ -135,6 +136,7 @@ class Host:
                 raise PluginError(next(iter(self.failed.values())))
             await self._bury_the_abandoned(services)
             await self._watch_dead_letters()
+            self._started = True
         except BaseException:
             await self.stop(grace=0)
             raise
@@ -146,6 +148,7 @@ class Host:
             grace: seconds running handlers get; the setting by default.
         """
         seconds = self.settings.grace if grace is None else grace
+        self._started = False
         await asyncio.gather(*(part.stop(seconds) for part in self._running))
         self.clocks.clear()
         self.workers.clear()
@@ -157,8 +160,8 @@ class Host:
     @property
     def ready(self) -> bool:
         """Connected, every consumer exists and its loop hears from the server."""
-        healthy = all(part.healthy for part in self._running)
-        return self.bus.nc.is_connected and bool(self._running) and not self.failed and healthy
+        healthy = self._started and all(part.healthy for part in self._running)
+        return self.bus.nc.is_connected and not self.failed and healthy
 
     @property
     def _running(self) -> list[Clock | Worker[Any]]:

@@ -36,6 +36,7 @@ from stenobus_contracts import DeadLetter, Event
 from stenobus_core import Context, CoreSettings, Host, Plugin, PluginSettings
 from stenobus_core.access import (
     ADMIN,
+    caretaker_permissions,
     operator_permissions,
     plugin_permissions,
     publisher_permissions,
@@ -111,6 +112,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secured]:
     plugins = [plugin_permissions(plugin, needs(settings, [plugin]), settings.bucket) for plugin in (left, right)]
     everything = reduce(or_, plugins, operator_permissions(settings.bucket) | undertaker_permissions())
     users.add("all-in-one", "all-in-one", everything)
+    users.add("caretaker", "caretaker", caretaker_permissions())
     users.add("crm", "publisher", publisher_permissions(["test.ping"]))
     users.write()
     with nats_server(folder / "server", 'include "../users/users.conf"') as server:
@@ -210,14 +212,15 @@ async def test_a_plugin_buries_its_own_events_and_leaves_the_watch_over_all_to_o
         assert await purge(operator, Choice("left")) == 1
 
 
-async def test_who_runs_everything_buries_what_nobody_settled(secured: Secured, admin: Bus) -> None:
+@pytest.mark.parametrize("user", ["all-in-one", "caretaker"])
+async def test_whoever_may_buries_what_nobody_settled(secured: Secured, admin: Bus, user: str) -> None:
     async def buried(*_: object) -> None: ...
 
     await apply(admin, [advisories.consumer(), ConsumerSpec("TEST", "dead", "test.pong", max_deliver=2, ack_wait=1)])
     await admin.api("STREAM.PURGE.TEST", {"filter": "test.pong"})
     await admin.store("test.pong", b'{"number": 1}', {})
     taken = await admin.nc.subscribe(admin.nc.new_inbox())
-    async with secured.user("all-in-one") as bus:
+    async with secured.user(user) as bus:
         undertaker = Undertaker(bus, buried, patrol=0.1)
         await undertaker.start()
         for _ in range(2):
@@ -227,6 +230,24 @@ async def test_who_runs_everything_buries_what_nobody_settled(secured: Secured, 
         await undertaker.stop()
     assert [letter.reason for letter in found] == ["undelivered"]
     assert await purge(admin, Choice("dead")) == 1
+    await admin.api("CONSUMER.DELETE.TEST.dead")
+
+
+async def test_a_caretaker_is_ready_without_a_plugin_and_changes_nothing(secured: Secured, admin: Bus) -> None:
+    await apply(admin, [advisories.consumer()])
+    async with secured.user("caretaker") as bus:
+        host = Host(secured.settings, bus, [])
+        assert not host.ready
+        with capture_logs() as logs:
+            await host.start()
+            assert host.ready
+            await host.stop()
+        assert not host.ready
+        assert not [line for line in logs if line["event"] in {"undertaker.off", "alarm.off"}]
+        await denied(bus, "test.ping", b"{}")
+        await denied(bus, "$JS.API.STREAM.PURGE.TEST")
+        await denied(bus, "$JS.API.CONSUMER.PAUSE.TEST.left", b"{}")
+        await denied(bus, "$KV.stenobus_ledger.left.x", b"done")
 
 
 async def _letters(bus: Bus, handler: str) -> list[DeadLetter]:
@@ -353,7 +374,7 @@ def seeds(folder: Path) -> dict[str, str]:
 def test_the_command_keeps_keys_and_tells_no_secret(tmp_path: Path) -> None:
     told = users(tmp_path, "--plugins", "llm", "--publisher", "crm:media.uploaded,asr.done")
     first = seeds(tmp_path)
-    assert set(first) == {"admin", "operator", "all-in-one", "llm", "crm"}
+    assert set(first) == {"admin", "operator", "caretaker", "all-in-one", "llm", "crm"}
     told += users(tmp_path, "--plugins", "kb", "--json")
     second = seeds(tmp_path)
     assert second == first | {"kb": second["kb"]}

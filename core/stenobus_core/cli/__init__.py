@@ -12,6 +12,7 @@ import click
 COMMANDS = {
     "process": ("process", "Turn a recording or transcript into a document."),
     "up": ("up", "Run plugins until interrupted."),
+    "caretaker": ("up", "Run what has to be done beside the plugins."),
     "publish": ("publish", "Publish an event."),
     "plugins": ("plugins", "List plugins, or check whether they can run."),
     "status": ("status", "Show the running services, or one run."),

@@ -80,7 +80,8 @@ def users(
     users.conf             what each user may do, for `include` in the server's configuration; holds no secret
     nats-server.conf       a whole configuration to begin with, written once
     credentials/NAME.nk    the secret of each user, for STENOBUS_NATS_CREDS
-    Users beside the plugins: admin (provisions), operator (looks after things), all-in-one (operator and plugins).
+    Users beside the plugins: admin (provisions), operator (looks after things), caretaker (`stenobus caretaker`),
+    all-in-one (all but admin).
     Run it again after every change of plugins: known users keep their keys. Then let the server read it:
     `nats-server --signal reload`.
     """
@@ -120,7 +121,9 @@ def _users(
     known.add("operator", "operator", operator)
     plugin_rights = [user.permissions for user in known if user.role == "plugin"]
     mirrors = access.mirror_permissions(copies(found))
-    everything = reduce(or_, plugin_rights, operator | access.undertaker_permissions() | mirrors)
+    caretaker = access.caretaker_permissions() | mirrors
+    known.add("caretaker", "caretaker", caretaker)
+    everything = reduce(or_, plugin_rights, operator | caretaker)
     known.add("all-in-one", "all-in-one", everything)
     known.rotate(rotate)
     known.write()
