@@ -142,6 +142,19 @@ def test_a_death_that_no_event_told_of_is_found_by_looking(story: Story) -> None
     assert story.kinds == ["container.crashed"]
 
 
+def test_an_event_that_comes_after_a_look_tells_of_the_same_death_and_the_next_one_of_another(story: Story) -> None:
+    gone = container(status="exited", finished=at(20), exit_code=1)
+    story.sees(ContainerSeen(at=at(20.01), container=gone), died(20.02))
+    assert story.kinds == ["container.crashed"]
+    story.sees(started(20.2), died(20.4))
+    assert story.kinds == ["container.crashed"] * 2
+
+
+def test_a_signal_long_ago_explains_no_death(story: Story) -> None:
+    story.sees(ContainerSignalled(at=at(0), name="worker", signal="15"), died(500))
+    assert story.kinds == ["container.crashed"]
+
+
 def test_a_death_is_not_found_again_by_looking(story: Story) -> None:
     story.sees(died(20), ContainerSeen(at=at(30), container=container(status="exited", finished=at(20), exit_code=1)))
     assert story.kinds == ["container.crashed"]

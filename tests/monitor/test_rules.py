@@ -275,6 +275,7 @@ def test_a_stream_that_was_deleted_and_is_not_back_is_told_and_a_stranger_s_is_n
     there = {"messages": 0, "bytes": 0, "max_messages": 0, "max_bytes": 0}
     story.sees(StreamSeen(at=at(0), stream="ASR", **there), StreamSeen(at=at(0), stream="DOC", **there))
     story.sees(gone(1, "ASR"), gone(1, "TOOL"), gone(1, "DOC"), StreamSeen(at=at(3), stream="DOC", **there))
+    assert story.waits(5) == []
     story.waits(20)
     assert [(each.component, each.kind) for each in story.found if isinstance(each, Trouble)] == [
         ("stream:ASR", "stream.deleted")
@@ -315,6 +316,8 @@ def test_steady_growth_is_told_before_it_is_at_the_limit_and_ups_and_downs_are_n
     assert story.kinds[:1] == ["container.memory"]
     assert "at its limit in" in story.found[0].evidence[1].text  # type: ignore[attr-defined]
     steady = Story(Memory())
+    steady.sees(*(used(10 * number, 62 + 0.4 * number + 8 * (number % 2)) for number in range(45)))
+    steady.sees(used(500, 10))
     steady.sees(*(used(10 * number, 70 + 10 * (number % 2)) for number in range(60)))
     steady.sees(*(used(1000 + number, 95, limit=0) for number in range(5)))
     assert steady.kinds == []

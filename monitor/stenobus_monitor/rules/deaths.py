@@ -40,6 +40,8 @@ _NEAR: Final = 0.9
 _LOOK: Final = timedelta(seconds=30)
 #: A death that follows comes within 40 ms; later, it was a child.
 _CHILD: Final = timedelta(seconds=1)
+#: An event tells of an end at most this long after the engine noted it.
+_LATE: Final = timedelta(seconds=1)
 #: A container without a health check counts as well when it has run this long.
 _STEADY: Final = timedelta(seconds=5)
 #: A container that somebody stopped is expected back within this time: a restart is no trouble.
@@ -77,6 +79,8 @@ class _Life:
     child: datetime | None = None
     #: A child was killed, and that is an incident still.
     child_down: datetime | None = None
+    #: An end that was found by looking, and whose event may still come.
+    found: datetime | None = None
     #: The latest look at its memory: when, and the part of its limit in use.
     memory: tuple[datetime, float] | None = None
     container: Container | None = None
@@ -114,7 +118,11 @@ class Deaths(Rule):
                     moved = seen.at
                 self._handlers[seen.handler] = seen, moved
             case ContainerDied():
-                yield from self._died(seen)
+                life = self._life(seen.container.name)
+                if life.found is not None and abs(seen.at - life.found) <= _LATE:
+                    life.found = None  # a look at everything was faster than the event
+                else:
+                    yield from self._died(seen)
             case ContainerStarted() | ContainerHealth() | ContainerSeen():
                 life = self._life(seen.container.name)
                 yield from self._missed(life, seen)
@@ -259,12 +267,11 @@ class Deaths(Rule):
         now, before = seen.container, life.container
         if not isinstance(seen, ContainerSeen) or before is None or not before.running or now.finished is None:
             return
-        known = max((death.at for death in life.deaths), default=None)
         ended = now.finished
-        heard = known is not None and abs(ended - known) < timedelta(seconds=2)
-        if heard or _ordered(life, ended) or before.started is None or ended <= before.started:
+        if _ordered(life, ended) or before.started is None or ended <= before.started:
             return
         if not now.running or now.restarts > before.restarts:
+            life.found = ended
             yield from self._died(ContainerDied(at=ended, container=now, exit_code=now.exit_code))
 
     def _recovered(self, life: _Life, now: datetime) -> Iterator[Finding]:
