@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import subprocess
 import zipfile
@@ -93,6 +94,18 @@ def test_the_whole_holds_together_and_is_the_same_every_time(backend: str) -> No
     assert list(problems(first)) == []
     assert DOCX[backend](Manuscript.read(WHOLE), LOOK).docx == first
     assert docx.Document(io.BytesIO(first)).paragraphs
+
+
+def test_code_has_one_shade_whether_it_is_coloured_or_not() -> None:
+    text = page(Manuscript.read("```python\nx = 1\n```\n\n```\ny\n```"), Look())[0]
+    assert "pre { margin: 1rem 0; padding: .75rem 1rem; overflow-x: auto; background: var(--shade);" in text
+    assert not re.search(r"\.code *\{[^}]*background", text)
+
+
+def test_a_title_cannot_leave_its_style() -> None:
+    text = page(Manuscript.read('---\ntitle: "</style>\\"; } body { color: red"\n---\n\nx'), Look())[0]
+    assert r'@top-right { content: "\3c \2f style\3e \22 \3b  \7d  body \7b  color: red"; }' in text
+    assert text.count("</style") == 1
 
 
 def test_the_page_is_the_same_every_time() -> None:

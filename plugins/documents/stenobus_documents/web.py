@@ -83,19 +83,23 @@ def _cover(manuscript: Manuscript) -> Iterator[str]:
 
 @cache
 def _css() -> str:
-    colours = HtmlFormatter(style=STYLE).get_style_defs(".code")
+    colours = HtmlFormatter(style=STYLE, nobackground=True).get_style_defs(".code")
     own = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     return f"{own}{colours}\n"
 
 
 def _paper(manuscript: Manuscript, look: Look) -> str:
-    """What a print shows around the text: the title above, but not above a cover's, and the page number below."""
+    """What a print shows around the text: the title above and the page number below, neither on a cover."""
     numbers = " ".join(
         {"{page}": "counter(page)", "{pages}": "counter(pages)"}.get(part) or _string(part)
         for part in FIELD.split(labels(manuscript.facts).numbers)
         if part
     )
-    bare = "@page :first { @top-right { content: none; } }\n" if "title" in manuscript.facts else ""
+    bare = (
+        "@page :first { @top-right { content: none; } @bottom-right { content: none; } }\n"
+        if "title" in manuscript.facts
+        else ""
+    )
     return (
         f"@page {{ size: {look.page}; margin: 22mm 20mm; font: 8.5pt Calibri, Carlito, sans-serif; color: #6b7280;\n"
         f"  @top-right {{ content: {_string(manuscript.title)}; }}\n"
