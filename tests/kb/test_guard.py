@@ -226,7 +226,7 @@ def test_what_was_removed_long_ago_is_let_go(index: Index, monkeypatch: pytest.M
     fill(index, "a", "b")
     index.delete("events", ["a"])
     generation = index.generation("m", 1)
-    digests = {digest: b"\0" * 4 for digest, _ in version("b", "whale b").embedded()}
+    digests = {digest: b"\0" * 4 for digest, _ in version("b", "whale b").embedded}
     index.keep(generation, digests | {b"unused": b"\0" * 4})
 
     index.forget(days=1)

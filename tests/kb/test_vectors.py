@@ -14,10 +14,11 @@ import pytest
 from stenobus_kb.chunk import Chunk
 from stenobus_kb.embedders.hashed import HashedEmbedder
 from stenobus_kb.errors import EmbedderUnavailable
+from stenobus_kb.excerpt import excerpt
 from stenobus_kb.fusion import Candidate, Ranking, fused
 from stenobus_kb.index import Index, Order, Prepared
 from stenobus_kb.library import BATCH, Library
-from stenobus_kb.search import Page, Query, Searcher
+from stenobus_kb.search import Page, Query, Searcher, Shared
 
 from .conftest import document
 
@@ -94,6 +95,29 @@ def test_an_open_search_follows_every_sync(library: Library, path: Path) -> None
         assert near(searcher, "0 1") == ["d1"]
         sync(library, "new", d99="0 1")
         assert near(searcher, "0 1") == ["d99", "d1"]
+
+
+def test_searchers_share_their_vectors_and_each_sees_whole_syncs(library: Library, path: Path) -> None:
+    shared, problems = Shared(), list[str]()
+    sync(library, "0", a="0 1", b="1 10")
+
+    def ask(done: threading.Event) -> None:
+        with closing(Searcher(path, Points(), shared=shared)) as searcher:
+            while not done.is_set():
+                found = sorted(hit.snippet for hit in searcher.search(Query("0 1")).hits)
+                if len(found) != 2 or len({text.partition(" v")[2] for text in found}) != 1:
+                    problems.append(str(found))
+
+    done = threading.Event()
+    readers = [threading.Thread(target=ask, args=(done,)) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for number in range(60):
+        sync(library, f"v{number}", a=f"0 1 v{number}", b=f"1 10 v{number}")
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert problems == []
 
 
 def test_a_search_that_is_far_behind_begins_anew(library: Library, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +221,26 @@ def test_a_passage_in_both_legs_comes_before_one_in_one() -> None:
     heavier = fused({"words": candidates(10), "vectors": candidates(20)}, Ranking(vectors=2.0), 3)
     assert [each.chunk for each in heavier] == [20, 10]
     assert [each.chunk for each in fused({"words": candidates(11, 12, 13, 14, 21)}, Ranking(), 3)] == [11, 12, 13, 21]
+
+
+@pytest.mark.parametrize(
+    ("body", "question", "shown", "marked"),
+    [
+        ("Los certificados\nvencieron.", "certificado vencido", "Los certificados vencieron.", ["certificados"]),
+        ("", "x", "", []),
+        ("no word of it", "the of", "no word of it", []),
+    ],
+)
+def test_an_excerpt_shows_the_words_of_the_question(body: str, question: str, shown: str, marked: list[str]) -> None:
+    text, marks = excerpt(body, question)
+    assert text == shown and [text[start:end] for start, end in marks] == marked
+
+
+def test_an_excerpt_of_a_long_passage_is_where_the_words_are() -> None:
+    text, marks = excerpt(
+        " ".join(f"w{n}" for n in range(100)) + " whales " + " ".join(f"v{n}" for n in range(100)), "whale"
+    )
+    assert text.startswith("…w92 ") and text.endswith("v22…") and [text[a:b] for a, b in marks] == ["whales"]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -40,24 +41,23 @@ LIMIT :most
 """
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True)
+class Prepared:
     """A document's version, ready to be staged."""
 
     document: KbDocument
     chunks: Sequence[Chunk]
 
-    @property
-    def title(self) -> str:
-        """The title as it is indexed."""
-        return clean(self.document.title)
-
+    @cached_property
     def texts(self) -> list[tuple[str, str, str]]:
         """Title, heading path and text of every chunk: what is matched, shown and embedded."""
-        return [(self.title, " › ".join(part.headings), part.text) for part in self.chunks]
+        title = clean(self.document.title)
+        return [(title, " › ".join(part.headings), part.text) for part in self.chunks]
 
+    @cached_property
     def embedded(self) -> list[tuple[bytes, str]]:
         """Digest and text of every chunk, as an embedder gets it."""
-        return [(digest(*texts), _as_embedded(*texts)) for texts in self.texts()]
+        return [(digest(*texts), _as_embedded(*texts)) for texts in self.texts]
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +344,7 @@ class Index:
                     document.id,
                     order.source,
                     order.dataset,
-                    prepared.title,
+                    clean(document.title),
                     document.uri,
                     json.dumps(document.metadata),
                     json.dumps(document.principals),
@@ -354,15 +354,18 @@ class Index:
                 ),
             )
             row = self.connection.last_insert_rowid()
-            for position, (part, texts) in enumerate(zip(prepared.chunks, prepared.texts(), strict=True)):
-                self.connection.execute(
-                    "INSERT INTO chunks(document, position, start, weight, digest) VALUES (?, ?, ?, ?, ?)",
-                    (row, position, part.start, part.weight, digest(*texts)),
-                )
-                self.connection.execute(
-                    "INSERT INTO passages(rowid, title, heading, body) VALUES (?, ?, ?, ?)",
-                    (self.connection.last_insert_rowid(), *map(cut, texts)),
-                )
+            first: int = self.connection.execute("SELECT coalesce(max(id), 0) + 1 FROM chunks").get
+            self.connection.executemany(
+                "INSERT INTO chunks(id, document, position, start, weight, digest) VALUES (?, ?, ?, ?, ?, ?)",
+                (
+                    (first + position, row, position, part.start, part.weight, known)
+                    for position, (part, (known, _)) in enumerate(zip(prepared.chunks, prepared.embedded, strict=True))
+                ),
+            )
+            self.connection.executemany(
+                "INSERT INTO passages(rowid, title, heading, body) VALUES (?, ?, ?, ?)",
+                ((first + position, *map(cut, texts)) for position, texts in enumerate(prepared.texts)),
+            )
 
     def _flip(self, order: Order, staged: int, unwanted: Sequence[str]) -> tuple[int, int]:
         """Returns how many documents are new, and how many replace one."""

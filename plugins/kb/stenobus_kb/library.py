@@ -38,7 +38,7 @@ class Library:
         if self._embedder is None:
             self.index.stage(order, documents)
             return
-        texts = {digest: text for each in documents for digest, text in each.embedded()}
+        texts = {digest: text for each in documents for digest, text in each.embedded}
         generation = self._known(self._embedder)
         vectors = _embedded(self._embedder, self.index.without_vector(generation, texts))
         self.index.stage(order, documents, generation, vectors)

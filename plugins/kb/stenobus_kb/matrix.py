@@ -52,11 +52,12 @@ class Matrix:
     def __len__(self) -> int:
         return int(self._alive[: self._used].sum())
 
-    def follow(self, connection: apsw.Connection) -> None:
-        """Come to the revision that the connection's transaction sees."""
-        [(revision, floor)] = connection.execute("SELECT revision, floor FROM state")
-        if revision == self._revision:
-            return
+    def follow(self, connection: apsw.Connection) -> bool:
+        """Come to the revision that the connection's transaction sees; False when it is a later one already."""
+        rows: list[Any] = connection.execute("SELECT revision, floor FROM state").fetchall()
+        [(revision, floor)] = rows
+        if revision <= self._revision:
+            return bool(revision == self._revision)
         generation = serving(connection)
         if generation != self.generation or self._revision < floor:
             self.generation, self._revision = generation, -1
@@ -67,6 +68,7 @@ class Matrix:
             self._append(connection.execute(_LOAD, (generation.id, self._revision)))
         self._revision = revision
         self._filters.clear()
+        return True
 
     def nearest(
         self,

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from .database import explained, open_reader
 from .errors import EmbedderRefused, EmbedderUnavailable
+from .excerpt import excerpt
 from .filters import Filter, Value
 from .fusion import DEFAULT, Candidate, Fused, Leg, Place, Ranking, fused
 from .generation import Generation, serving
 from .lexical import matches
-from .query import expressions
 from .text import uncut
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ WHERE passages.rowid = ?
 _MARKED = """
 SELECT snippet(passages, 2, char(2), char(3), '…', 32) FROM passages WHERE passages MATCH ? AND rowid = ?
 """
-#: Words of a snippet of a passage that no word of the question is in.
-_SNIPPET_WORDS: Final = 32
 
 Mode = Literal["hybrid", "words", "vectors"]
 
@@ -125,20 +123,49 @@ class _Question(NamedTuple):
     generation: Generation
 
 
+class Shared:
+    """Vectors in memory, for all searchers of one process."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._matrix: Matrix | None = None
+
+    @property
+    def matrix(self) -> Matrix:
+        """The vectors; to be used while the lock is held."""
+        if self._matrix is None:
+            from .matrix import Matrix  # words alone need no numpy
+
+            self._matrix = Matrix()
+        return self._matrix
+
+
 class Searcher:
     """An open index. Safe to use from several threads, which take turns; sees every sync at once, whole.
+
+    Args:
+        path: the index.
+        embedder: makes a question's vector; None searches words alone.
+        ranking: how words and vectors become one list.
+        shared: the vectors of other searchers of this index; its own when None.
 
     Raises:
         IndexMissing: nothing has been indexed yet.
         IndexUnusable: from every method: the file is unreadable, damaged, foreign or of another schema.
     """
 
-    def __init__(self, path: Path, embedder: Embedder | None = None, ranking: Ranking = DEFAULT) -> None:
+    def __init__(
+        self,
+        path: Path,
+        embedder: Embedder | None = None,
+        ranking: Ranking = DEFAULT,
+        shared: Shared | None = None,
+    ) -> None:
         self.path = path
         self._embedder, self._ranking = embedder, ranking
         self._connection = open_reader(path)
         self._lock = threading.Lock()
-        self._matrix: Matrix | None = None
+        self._shared = shared or Shared()
 
     def close(self) -> None:
         """Close the file."""
@@ -153,10 +180,12 @@ class Searcher:
         wanted = query.offset + query.limit
         with self._lock:
             question, note = self._question(query)
-            with explained(self.path), self._connection:
-                found = self._found(query, question, wanted)
-                best = fused(found, self._ranking, _PER_DOCUMENT)
-                hits = tuple(self._hit(query, each) for each in best[query.offset : wanted])
+            found = None
+            while found is None:
+                with explained(self.path), self._connection:
+                    found = self._found(query, question, wanted)
+                    best = fused(found or {}, self._ranking, _PER_DOCUMENT)
+                    hits = tuple(self._hit(query, each) for each in best[query.offset : wanted])
         model = question.generation.model if question and "vectors" in found else None
         return Page(hits, more=len(best) > wanted, model=model, note=note)
 
@@ -181,19 +210,19 @@ class Searcher:
             return None, f"Only words were searched: {error}"
         return _Question(vector, generation), None
 
-    def _found(self, query: Query, question: _Question | None, wanted: int) -> dict[Leg, list[Candidate]]:
+    def _found(self, query: Query, question: _Question | None, wanted: int) -> dict[Leg, list[Candidate]] | None:
+        """What each leg finds; None when the shared vectors are ahead of this transaction, which has to begin anew."""
         depth = max(self._ranking.depth, wanted + 1)
         found: dict[Leg, list[Candidate]] = {}
         if query.mode != "vectors":
-            found["words"] = matches(self._connection, query.text, query.filter.condition(), depth, _PER_DOCUMENT)
+            found["words"] = matches(self._connection, query.text, query.filter, depth, _PER_DOCUMENT)
         if question is not None:
-            from .matrix import Matrix  # words alone need no numpy
-
-            if self._matrix is None:
-                self._matrix = Matrix()
-            self._matrix.follow(self._connection)
-            if self._matrix.generation == question.generation:  # it may have changed while the question was embedded
-                found["vectors"] = self._near(self._matrix, query, question.vector, depth)
+            with self._shared.lock:
+                matrix = self._shared.matrix
+                if not matrix.follow(self._connection):
+                    return None
+                if matrix.generation == question.generation:  # it may have changed while the question was embedded
+                    found["vectors"] = self._near(matrix, query, question.vector, depth)
         return found
 
     def _near(self, matrix: Matrix, query: Query, vector: Vectors, depth: int) -> list[Candidate]:
@@ -229,13 +258,10 @@ class Searcher:
 
     def _snippet(self, query: Query, found: Fused) -> tuple[str, tuple[tuple[int, int], ...]]:
         """The part of the passage that answers best, and where the question's words are in it."""
-        expression = found.expression or next(reversed(list(expressions(query.text))), None)
-        marked: str | None = expression and self._connection.execute(_MARKED, (expression, found.chunk)).get
-        if marked is not None:
-            return _unmarked(marked)
+        if found.expression is not None:
+            return _unmarked(self._connection.execute(_MARKED, (found.expression, found.chunk)).get)
         body: str = self._connection.execute("SELECT body FROM passages WHERE rowid = ?", (found.chunk,)).get
-        words = uncut(body).split()
-        return " ".join(words[:_SNIPPET_WORDS]) + ("…" if len(words) > _SNIPPET_WORDS else ""), ()
+        return excerpt(uncut(body), query.text)
 
 
 def search(path: Path, query: Query, embedder: Embedder | None = None, ranking: Ranking = DEFAULT) -> Page:

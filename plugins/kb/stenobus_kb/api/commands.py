@@ -68,12 +68,12 @@ def _run(
     import structlog
     import uvicorn
 
-    from ..search import Searcher
+    from ..search import Searcher, Shared
     from .app import create
     from .reading import Reading
 
-    embedder = settings.make_embedder()
-    reading = Reading(settings.index_path, lambda: Searcher(settings.index_path, embedder, settings.ranking))
+    embedder, shared = settings.make_embedder(), Shared()
+    reading = Reading(settings.index_path, lambda: Searcher(settings.index_path, embedder, settings.ranking, shared))
     app = create(reading, door)
     config = uvicorn.Config(
         app,

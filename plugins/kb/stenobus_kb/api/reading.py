@@ -22,7 +22,7 @@ class Reading:
 
     Args:
         path: the index.
-        open_searcher: opens a searcher of it; each keeps the vectors in memory once it was asked.
+        open_searcher: opens a searcher of it; they should share their vectors.
         at_once: readings at once.
         patience: seconds a request waits for its turn.
     """
