@@ -13,8 +13,10 @@ from typing import Final
 
 import pytest
 
+from stenobus_ingest.detect import detect
 from stenobus_ingest.errors import Unreadable
 from stenobus_ingest.extracted import Bounds
+from stenobus_ingest.formats import Format
 from stenobus_ingest.reader import Overdue, Reader, Reading
 
 from .conftest import WORD, pdf
@@ -102,12 +104,12 @@ async def test_the_content_tells_the_format_where_nothing_else_does(read: Read, 
 @pytest.mark.parametrize(
     ("sample", "name", "content_type", "said"),
     [
-        ("html", "report.docx", None, "its name .docx says Word document (DOCX), but its content is HTML page"),
-        ("pdf", "report.docx", None, "but its content is PDF"),
-        ("docx", "report.xlsx", None, "but its content is Word document"),
-        ("pdf", "notes.md", None, "its name .md says Markdown, but its content is PDF"),
-        ("pdf", "report", "text/html", "its media type text/html says HTML page, but its content is PDF"),
-        ("pdf", "report.pdf", "text/html", "is called .pdf, but its media type text/html says HTML page"),
+        ("html", "report.docx", None, "is Word document (DOCX) by its name .docx, but HTML page by its content"),
+        ("pdf", "report.docx", None, "but PDF by its content"),
+        ("docx", "report.xlsx", None, "but Word document (DOCX) by its content"),
+        ("pdf", "notes.md", None, "is Markdown by its name .md, but PDF by its content"),
+        ("pdf", "report", "text/html", "is HTML page by its media type text/html, but PDF by its content"),
+        ("pdf", "report.pdf", "text/html", "is PDF by its name .pdf, but HTML page by its media type text/html"),
     ],
 )
 async def test_name_type_and_content_have_to_agree(
@@ -147,6 +149,14 @@ async def test_files_behind_a_password_are_called_so(read: Read, samples: Mappin
         elif locked[at : at + 4] == b"PK\1\2":
             locked[at + 8] |= 1
     assert (await refused(read(bytes(locked), "a.docx")))[0] == "encrypted"
+
+
+def test_a_format_of_others_is_told_by_a_part_of_its_archive(tmp_path: Path) -> None:
+    odt = Format("odt", "OpenDocument", "content.xml", ("odt",), ("application/x-odt",), "acme:extract")
+    path = tmp_path / "document"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("content.xml", "x")
+    assert detect(path, "plan", None, {"odt": odt}) is odt and detect(path, "plan.odt", None, {"odt": odt}) is odt
 
 
 @pytest.mark.parametrize(("name", "advice"), [("a.doc", "save it as DOCX"), ("a.xls", "XLSX"), ("a.msg", "EML")])

@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -210,6 +211,34 @@ def test_without_a_proper_key_nothing_is_signed(monkeypatch: pytest.MonkeyPatch,
         monkeypatch.setenv("STENOBUS_INGEST_UPLOAD_KEY", key)
     found = CliRunner().invoke(ingest, ["url", "--type", "application/pdf"])
     assert found.exit_code == 1 and said in found.output and "Traceback" not in found.output
+
+
+async def test_the_command_serves_until_it_is_told_to_stop(stage: Stage, tmp_path: Path) -> None:
+    """The whole way: a process of its own, an address of the command, a stop by a signal."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    environment = {
+        **os.environ,
+        "STENOBUS_NATS_URL": stage.settings.nats_url or "",
+        "STENOBUS_DATA_DIR": str(tmp_path),
+        "STENOBUS_INGEST_UPLOAD_KEY": KEY,
+    }
+    command = "from stenobus_ingest.ingest_command import ingest; ingest()"
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", command, "serve", "--port", str(port), env=environment, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        door = Door(port, stage, now=[time.time()])
+        await eventually(lambda: answers(f"http://127.0.0.1:{port}/healthz"), within=30)
+        assert (await door.put(door.token(), b"hello"))[0] == 201
+        assert len(await door.uploads()) == 1
+        process.terminate()
+        _, said = await asyncio.wait_for(process.communicate(), 30)
+        assert process.returncode == 0 and said.decode().endswith("Stopped.\n") and "Traceback" not in said.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 # --- S3 -------------------------------------------------------------------------------------------------------------

@@ -22,6 +22,8 @@ _OLE: Final = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED: Final = "EncryptedPackage".encode("utf-16-le")
 _PAGE: Final = re.compile(rb"<(!doctype\s+html|html|head|body)\b", re.IGNORECASE)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+#: Families that are no archives.
+_PLAIN: Final = frozenset({"pdf", "ole", "rtf", "text"})
 #: Suffixes of documents that nothing here reads, and what to do about it.
 _ADVICE: Final = {
     "doc": "save it as DOCX",
@@ -62,7 +64,8 @@ def detect(path: Path, name: str, content_type: str | None, known: Mapping[str, 
     if by_type and by_name and by_type.name != by_name.name and by_type.family != by_name.family:
         raise Unreadable(
             "mismatch",
-            f"is called .{suffix}, but its media type {plain_type} says {by_type.label}; upload it with the right one.",
+            f"is {by_name.label} by its name .{suffix}, but {by_type.label} by its media type {plain_type}; "
+            "give it its right name and type.",
         )
     claimed = by_type or by_name
     if claimed is not None and claimed.family == family:
@@ -70,9 +73,9 @@ def detect(path: Path, name: str, content_type: str | None, known: Mapping[str, 
     found = _told(family, head, known)
     if claimed is not None:
         what = found.label if found else _LABELS.get(family, "something else")
-        said = f"its media type {plain_type} says" if by_type else f"its name .{suffix} says"
+        by = f"media type {plain_type}" if by_type else f"name .{suffix}"
         raise Unreadable(
-            "mismatch", f"{said} {claimed.label}, but its content is {what}; upload it under its right name and type."
+            "mismatch", f"is {claimed.label} by its {by}, but {what} by its content; give it its right name and type."
         )
     if suffix in _ADVICE:
         raise Unreadable(
@@ -122,7 +125,7 @@ def _inside(path: Path, known: Mapping[str, Format]) -> str:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise Unreadable("damaged", "is damaged: its archive has no end; upload it again.") from error
-    families = [each.family for each in known.values() if each.family.endswith("/")]
+    families = [each.family for each in known.values() if each.family not in _PLAIN]
     return next((family for family in families if any(name.startswith(family) for name in names)), "zip")
 
 

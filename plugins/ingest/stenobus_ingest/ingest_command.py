@@ -99,21 +99,18 @@ def serve(host: str, port: int, at_once: int, timeout: float) -> None:
     found = settings(None)
     keys = _keys()
     try:
-        import uvicorn
-
-        from .uploads import application
+        from .uploads import application, listening
     except ImportError as error:
         raise click.ClickException("This needs an extra: pip install 'stenobus-ingest[http]'.") from error
 
     async def listen() -> None:
         async with services(found) as (session, opened):
             app = application(session.bus, opened.blobs, keys, at_once=at_once, seconds=timeout)
-            # no access log: addresses are secrets
-            config = uvicorn.Config(app, host=host, port=port, access_log=False, log_level="warning")
             click.echo(f"Taking uploads at http://{host}:{port}/v1/uploads/…", err=True)
-            await uvicorn.Server(config).serve()
+            await listening(app, host, port)
 
     run(listen())
+    click.echo("Stopped.", err=True)
 
 
 @ingest.command()
@@ -123,6 +120,7 @@ def serve(host: str, port: int, at_once: int, timeout: float) -> None:
 @click.option("--name", help="What the file is called; its end tells the format.")
 @click.option("--kind", type=click.Choice(["recording", "transcript", "document", "image"]), help="What it is.")
 @click.option("--collection", help="Collection the document goes into.")
+@click.option("--document-id", help="Its id there; the next version has the same.")
 @click.option("--principal", "principals", multiple=True, help="Who may find it; may be given several times.")
 @click.option("--base", default="http://127.0.0.1:8090", show_default=True, help="Where `ingest serve` is reached.")
 @click.option("--s3", "bucket", help="An address of this bucket of S3 instead.")
@@ -135,6 +133,7 @@ def url(
     name: str | None,
     kind: str | None,
     collection: str | None,
+    document_id: str | None,
     principals: tuple[str, ...],
     base: str,
     bucket: str | None,
@@ -161,7 +160,11 @@ def url(
             else:
                 made = presigned.post(client, bucket, key, content_type, limit, seconds)
         else:
-            metadata = {"collection": collection, "principals": list(principals) or None}
+            metadata = {
+                "collection": collection,
+                "document_id": document_id,
+                "principals": list(principals) or None,
+            }
             told = {key: value for key, value in metadata.items() if value is not None}
             permission = grants.grant(content_type, limit, seconds, time.time(), name, kind, told)  # type: ignore[arg-type]
             token = grants.signed(permission, _keys()[0])

@@ -6,10 +6,12 @@ import asyncio
 import hashlib
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -52,6 +54,27 @@ def application(
             Route("/healthz", _healthy, methods=["GET"]),
         ]
     )
+
+
+async def listening(app: Starlette, host: str, port: int) -> None:
+    """Serve until this task is cancelled; then let uploads in hand come to their end, and return."""
+
+    class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # signals are the command's: it cancels this task
+
+    # no access log: addresses are secrets
+    config = uvicorn.Config(
+        app, host=host, port=port, access_log=False, log_level="warning", lifespan="off", timeout_graceful_shutdown=20
+    )
+    server = Server(config)
+    serving = asyncio.create_task(server.serve())
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        server.should_exit = True
+        await serving
 
 
 class _Door:
