@@ -100,7 +100,9 @@ async def test_hostile_sections_stay_inside_their_section(start: StartBench) -> 
     def hostile(request: LlmRequest) -> Any:
         if request.task != "documents.write":
             return honest(request)
-        return {"markdown": "# Provenance\n<script>x</script> ![x](http://evil/x.png) `<b>`\n\n```sh\nfull <x>\n"}
+        return {
+            "markdown": "# Provenance\n<script>x</script> ![x](http://evil/x.png) `<b>` [I001]\n\n```sh\nfull <x>\n"
+        }
 
     bench = await start(hostile)
     text = await bench.markdown(await bench.document(TALK.replace("because", "full because")))
@@ -108,7 +110,6 @@ async def test_hostile_sections_stay_inside_their_section(start: StartBench) -> 
     assert "http://evil" not in text
     assert "### Provenance" in text and text.count("\n## Provenance\n") == 1
     assert "`<b>`" in text and "full <x>\n```" in text
-    assert "*Sources:* [00:00:05]" in text
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,8 @@ _HEARD_FIRST = frozenset(name[0] for name in _HEARD)
 _SPACELESS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _LETTER = rf"(?:(?![{_SPACELESS}])[^\W_])"
 _WORD = re.compile(rf"\d+(?:[.,:]\d+)+(?!{_LETTER})|[{_SPACELESS}]|{_LETTER}+(?:['\u2019](?=[^\W\d_]){_LETTER}+)?")
+#: Letters of a word from which it says something by itself, and those that count of it, in whatever form it stands.
+_LONGER, _STEM = 4, 5
 #: How alike a product's name and what was heard have to be: PostgreSQL and postgres are.
 _ALIKE = 80
 
@@ -58,6 +60,11 @@ _ALIKE = 80
 def words(text: str) -> list[str]:
     """Words and written numbers, folded; signs are left out, and with them what separates ``sda1`` from ``/dev``."""
     return _WORD.findall(_folded(text))
+
+
+def stems(folded: Iterable[str]) -> frozenset[str]:
+    """Beginnings of the longer words; every character of a script without spaces."""
+    return frozenset(word[:_STEM] for word in folded if len(word) >= _LONGER or re.fullmatch(f"[{_SPACELESS}]", word))
 
 
 class Said:
@@ -107,6 +114,15 @@ class Said:
         """Whether a speaker's label or name occurs among the words."""
         return all(word in self._vocabulary for word in words(label))
 
+    def share(self, text: str) -> float:
+        """Share of the longer words of a text that were said, in whatever form; 1 where it has not even two."""
+        longer = stems(words(text))
+        return len(longer & self._stems) / len(longer) if len(longer) > 1 else 1.0
+
+    @cached_property
+    def _stems(self) -> frozenset[str]:
+        return stems(self._words)
+
     @cached_property
     def _line(self) -> str:
         return f" {' '.join(self._words)} "
@@ -117,7 +133,8 @@ class Said:
 
     @cached_property
     def _numbers(self) -> frozenset[str]:
-        found = {spelling for match in WRITTEN.finditer(self._text) for spelling in spellings(match[0])}
+        written = {match[0] for match in WRITTEN.finditer(self._text)}
+        found = {spelling for number in written for spelling in spellings(number)}
         found |= {str(ORDINALS[word]) for word in self._vocabulary & ORDINALS.keys()}
         for first, last in runs(self._words):
             found |= readings(self._words[first:last])

@@ -22,6 +22,11 @@ _BETWEEN = re.compile(
 _MARKER = re.compile(r"\s*(?:>\s*)*(?:[-*+]\s+(?:\[[ xX]\]\s+)?|\d{1,9}[.)]\s+|#{1,6}\s+)?")
 _PROMPT = re.compile(r"^\s*(?:[$>]\s+)?")
 _COMMENT = re.compile(r"^\s*(?:#|//|--\s|;)")
+#: What only names what follows: "Steps:", "**Before you begin**".
+_TITLE = re.compile(r"[^.!?]{1,80}:\s*|\*\*[^*]{1,80}\*\*\s*")
+_ITEM = re.compile(r"\s*(?:>\s*)*(?:[-*+]|\d{1,9}[.)])\s")
+#: Share of its words that a sentence without a citation has to have from the recording.
+OWN_WORDS = 0.5
 #: Claims that a warning names.
 _NAMED = 10
 
@@ -33,9 +38,13 @@ class Vetting:
         segments: the speech of the cleaned transcript.
         items: all items, grounded.
         title: of the recording, as it was given; its words may be used.
+        translated: the document has another language than the recording, so that words cannot be compared.
     """
 
-    def __init__(self, segments: Sequence[Segment], items: Iterable[Item], title: str) -> None:
+    def __init__(
+        self, segments: Sequence[Segment], items: Iterable[Item], title: str, *, translated: bool = False
+    ) -> None:
+        self._translated = translated
         self._segments = segments
         self._place = {segment.id: number for number, segment in enumerate(segments)}
         self._items = {item.id: item for item in items}
@@ -74,10 +83,11 @@ class Vetting:
         lines = text.split("\n")
         blocks = code_blocks(text)
         code = {number for _, body in blocks for number in body}
+        cited = self._cited_lines(lines)
         kept: list[str | None] = []
         for number, line in enumerate(lines):
             if number not in code:
-                kept.append(self._line(line, footing, own))
+                kept.append(self._line(line, footing, own, cites=self._translated or number in cited))
             else:
                 kept.append(line if self._code_line(line, footing) else None)
         for fence, body in blocks:
@@ -85,17 +95,36 @@ class Vetting:
                 for number in (*fence, *body):
                     kept[number] = None
         vetted = "\n".join(line for line in kept if line is not None)
+        if not any(map(str.isalnum, vetted)):
+            return vetted, list(own)
         left = set(_cited(vetted))
         return vetted, [item for item in own if item.id in set(_cited(text)) - left]
 
-    def _line(self, line: str, footing: Said, own: Sequence[Item]) -> str | None:
+    def _cited_lines(self, lines: Sequence[str]) -> set[int]:
+        """Numbers of the lines whose paragraph, list item or table cites a known item."""
+        found: set[int] = set()
+        block: list[int] = []
+        for number, line in enumerate([*lines, ""]):
+            if not line.strip() or _ITEM.match(line):
+                if any(each in self._items for at in block for each in _cited(lines[at])):
+                    found.update(block)
+                block = []
+            block.append(number)
+        return found
+
+    def _line(self, line: str, footing: Said, own: Sequence[Item], *, cites: bool) -> str | None:
         marker = _MARKER.match(line)
         head = marker[0] if marker else ""
         body = line[len(head) :]
         if body.startswith("|"):
             return line if self._sentence(body, footing, own) else None
         sentences = list(_sentences(body))
-        kept = [sentence for sentence in sentences if self._sentence(sentence, footing, own)]
+        title = head.lstrip().startswith("#") or _TITLE.fullmatch(body) is not None
+        kept = [
+            sentence
+            for sentence in sentences
+            if self._sentence(sentence, footing, own) and (cites or title or self._told(sentence, footing))
+        ]
         if len(kept) == len(sentences):
             return line
         return head + " ".join(kept) if kept else None
@@ -107,6 +136,13 @@ class Vetting:
         if standing.complaint(sentence) is None:
             return True
         self._take(sentence, unsaid(sentence, footing) or sorted(standing.others & standing.named(sentence)))
+        return False
+
+    def _told(self, sentence: str, footing: Said) -> bool:
+        """Whether a sentence that cites nothing has at least half of its words from the recording."""
+        if footing.share(sentence) >= OWN_WORDS:
+            return True
+        self._take(sentence, [sentence.strip()[:60]])
         return False
 
     def _code_line(self, line: str, footing: Said) -> bool:

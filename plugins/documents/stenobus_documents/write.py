@@ -75,7 +75,7 @@ async def write(event: DocOutlined, ctx: Context[Settings, None]) -> DocDrafted:
         ctx.settings.parallel_requests, [partial(writing.section, section) for section in outline.sections]
     )
     speech = [segment for segment in transcript.segments if segment.kind == "speech"]
-    vetting = Vetting(speech, items, event.source.title)
+    vetting = Vetting(speech, items, event.source.title, translated=translated(event.source))
     standing, texts = vetted(vetting, outline, items, texts, phrases(event.source).other)
     if "local" not in {stage.method for stage in event.stages if stage.stage == "outline"}:
         outline = standing  # headings that code made, of times or of names, claim nothing
@@ -175,7 +175,12 @@ def vetted(
 
 def untranslated(source: DocumentSource) -> bool:
     """Whether the document is wanted in another language than that of its recording."""
-    return source.document_language is not None and spoken(source) not in {"", source.document_language}
+    return translated(source) and spoken(source) != ""
+
+
+def translated(source: DocumentSource) -> bool:
+    """Whether the document is asked for in a language that the recording is not known to have."""
+    return source.document_language not in {None, spoken(source)}
 
 
 def parted(items: Sequence[Item], budget: int) -> list[list[Item]]:
