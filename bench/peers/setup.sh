@@ -14,5 +14,5 @@ printf '*\n' >.venv-litellm/.gitignore
 
 # The stores of bench/kb.py bring hundreds of megabytes of their own.
 "${PYTHON:-python3}" -m venv .venv-peers-kb
-.venv-peers-kb/bin/python -m pip install --quiet 'lancedb==0.40.0' 'chromadb==1.5.9' 'numpy>=2,<3'
 printf '*\n' >.venv-peers-kb/.gitignore
+.venv-peers-kb/bin/python -m pip install --quiet 'lancedb==0.40.0' 'chromadb==1.5.9' 'numpy>=2,<3'
