@@ -60,6 +60,17 @@ class MonitorDiagnosed(Event, subject="monitor.diagnosed"):
     recommendation: str | None = None
 
 
+class MonitorAlert(Event, subject="monitor.alert"):
+    """Something that people are to hear of, through one channel."""
+
+    channel: str = Field(description="name of the channel, as the monitor's settings have it")
+    incident_id: str
+    severity: Severity
+    status: Literal["open", "diagnosed", "resolved"]
+    title: str
+    text: str = Field(description="what happened, why, the evidence, and what to do; plain text")
+
+
 class Action(Model):
     """A typed remedy."""
 

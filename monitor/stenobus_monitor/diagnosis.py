@@ -102,11 +102,12 @@ async def diagnose(incident: MonitorIncident, facts: Sequence[Fact], means: Mean
                 best = found
             if best is not None and best.confidence >= _SURE:
                 break
-    return best or by_rule(incident, hypotheses), calls
+    return best or by_rule(incident), calls
 
 
-def by_rule(incident: MonitorIncident, hypotheses: Sequence[Hypothesis]) -> MonitorDiagnosed:
+def by_rule(incident: MonitorIncident) -> MonitorDiagnosed:
     """What the kind of the incident says by itself."""
+    hypotheses = possible(incident.kind)
     first = hypotheses[0]
     proven = [line for line in incident.evidence if line.kind != "log"]
     confidence = 0.0 if first.name == "unknown" else _ONLY if len(hypotheses) == 2 else _LIKELY

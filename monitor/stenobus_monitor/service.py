@@ -8,15 +8,23 @@ from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from functools import partial
 
-from stenobus_bus import RequestTimeout
-from stenobus_contracts import LlmDone, LlmRequest, MonitorActionProposed, MonitorDiagnosed, MonitorIncident
-from stenobus_core import AnswerRefused, Check, Context, Plugin
+from stenobus_bus import RequestTimeout, RetryPolicy
+from stenobus_contracts import (
+    LlmDone,
+    LlmRequest,
+    MonitorActionProposed,
+    MonitorAlert,
+    MonitorDiagnosed,
+    MonitorIncident,
+)
+from stenobus_core import AnswerRefused, Check, Context, PermanentError, Plugin
 from stenobus_core.blobs import Blobs
 from stenobus_core.session import connect
 from stenobus_core.settings import CoreSettings
 
-from .alerts import alert_line
-from .diagnosis import MOST_CALLS, Means, Record
+from .alerts import alert_line, alerts
+from .channels import sender
+from .diagnosis import MOST_CALLS, Means, Record, by_rule
 from .diagnosis import diagnose as find_cause
 from .dossier import gather
 from .engine import Engine
@@ -83,10 +91,39 @@ def doctor(settings: Settings) -> list[Check]:
 
 # Alerts and proposals of one incident follow each other, so that its end is never told before its beginning.
 @plugin.handler(name="monitor-alert", concurrency=1)
-async def alert(event: MonitorIncident, ctx: Context[Settings, Watch]) -> None:
-    """Tell people on standard output."""
-    if ctx.replay is None and ctx.shadow is None and speaks(event):
-        print(alert_line(event), flush=True)
+async def alert(event: MonitorIncident, ctx: Context[Settings, Watch]) -> list[MonitorAlert]:
+    """Tell people at once, on standard output and through the channels that take it; no model is waited for."""
+    if ctx.replay is not None or ctx.shadow is not None or not speaks(event):
+        return []
+    print(alert_line(event), flush=True)
+    return alerts(event, by_rule(event), ctx.settings.channels)
+
+
+@plugin.handler(name="monitor-explain", concurrency=1)
+async def explain(event: MonitorDiagnosed, ctx: Context[Settings, Watch]) -> list[MonitorAlert]:
+    """Tell people again when a model found another cause than the rule that they heard of."""
+    known = await ctx.state.store.incident(event.incident_id)
+    if known is None or ctx.replay is not None or ctx.shadow is not None or known.status == "resolved":
+        return []
+    if event.method == "rule" or event.cause == by_rule(known.incident).cause:
+        return []
+    return alerts(known.incident, event, ctx.settings.channels)
+
+
+@plugin.handler(name="monitor-send", concurrency=4, timeout=300, retry=RetryPolicy(attempts=12, base=5.0, cap=600.0))
+async def send(event: MonitorAlert, ctx: Context[Settings, Watch]) -> None:
+    """Deliver an alert; what is delivered already is not sent again."""
+    channel = next((each for each in ctx.settings.channels if each.name == event.channel), None)
+    if channel is None:
+        raise PermanentError(f"There is no channel {event.channel} any more.")
+
+    async def delivered(parts: int) -> None:
+        ctx.note(delivered=parts)
+
+    done = ctx.earlier.get("delivered", 0)
+    async with ctx.state.turn(f"channel.{channel.name}"):  # so that they come in order
+        parts = await sender(channel).send(event, done if isinstance(done, int) else 0, delivered)
+    ctx.note(channel=channel.name, parts=parts)
 
 
 @plugin.handler(name="monitor-diagnose", concurrency=4, timeout=3600, requests=[LlmRequest])

@@ -10,6 +10,8 @@ from pydantic_settings import NoDecode
 
 from stenobus_core.settings import PluginSettings
 
+from .channels import AnyChannel, Channel
+
 
 class Query(BaseModel):
     """A figure that is too high above some value."""
@@ -69,6 +71,16 @@ class Settings(PluginSettings):
     diagnosis_timeout: float = Field(
         default=120.0, gt=0, le=3600, description="seconds for a model's answer; then the rule's conclusion stands"
     )
+
+    channels: tuple[AnyChannel, ...] = Field(default=(), description="where alerts go, beside standard output")
+
+    @field_validator("channels")
+    @classmethod
+    def _named_once(cls, value: tuple[Channel, ...]) -> tuple[Channel, ...]:
+        names = [channel.name for channel in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two channels are called {twice[0]}; every channel needs a name of its own")
+        return value
 
     @field_validator("containers", "disks", mode="before")
     @classmethod
