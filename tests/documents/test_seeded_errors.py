@@ -169,12 +169,10 @@ ERRORS: dict[str, Callable[[Recording], Item]] = {
 
 
 def missed(error: str) -> list[str]:
-    falsify = ERRORS[error]
-    return [
-        f"{number}: {false!r}"
-        for number, talk in enumerate(recordings())
-        if (false := falsify(talk)) not in talk.items and not caught(talk, false)
-    ]
+    """Errors of one kind, one in each document, that no gate catches."""
+    seeded = [(talk, ERRORS[error](talk)) for talk in recordings()]
+    assert len(seeded) == DOCUMENTS and all(false not in talk.items for talk, false in seeded)
+    return [f"{number}: {false!r}" for number, (talk, false) in enumerate(seeded) if not caught(talk, false)]
 
 
 def test_what_is_true_passes_every_gate() -> None:
@@ -189,17 +187,26 @@ def test_what_is_true_passes_every_gate() -> None:
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_every_seeded_error_is_caught(error: str) -> None:
-    assert missed(error) == []
+    through = missed(error)
+    print(f"{error}: {DOCUMENTS - len(through)} of {DOCUMENTS} caught")
+    assert through == []
 
 
-def test_a_wrong_number_in_a_written_section_is_taken_out() -> None:
+@pytest.mark.parametrize(("error", "least"), [("wrong number", 990), ("wrong command", 600), ("swapped speaker", 200)])
+def test_an_error_in_a_written_section_is_taken_out(error: str, least: int) -> None:
+    seeded = 0
     for talk in recordings():
-        false = wrong_number(talk)
+        false = ERRORS[error](talk)
         own = [item for item in talk.items if item.id == false.id]
+        if false.text == own[0].text or (error == "wrong command" and own[0].kind != "command"):
+            continue  # the error is in the evidence, or the talk has no command
+        seeded += 1
         vetting = Vetting(talk.segments, talk.items, "Talk")
-        text, lost = vetting.section(f"{false.text} [{false.id}]", own)
-        if false.text != own[0].text:
-            assert (text, lost, len(vetting.taken)) == ("", own, 1), false
+        written = f"Run `{false.text}` now. [{false.id}]" if error == "wrong command" else f"{false.text} [{false.id}]"
+        assert vetting.section(written, own) == ("", own), false
+        assert len(vetting.taken) == 1
+    print(f"{error}: {seeded} of {seeded} taken out")
+    assert seeded >= least
 
 
 # --- each gate is what catches its errors: without it they pass ------------------------------------------------------
