@@ -42,11 +42,15 @@ async def release(ctx: Context[Settings, Any], origin: Origin) -> None:
 
 
 @asynccontextmanager
-async def step(ctx: Context[Settings, Any], origin: Origin, began: datetime) -> AsyncIterator[None]:
-    """One step of a run: within the time of the whole run, and holding the collection, which is free if it fails."""
+async def step(ctx: Context[Settings, Any], origin: Origin, began: datetime, why: str = "") -> AsyncIterator[None]:
+    """One step of a run: within the time of the whole run, and holding the collection, which is free if it fails.
+
+    Args:
+        why: a sentence for the case that the time is over.
+    """
     await take(ctx, origin)
     try:
-        async with within(ctx, began, origin.name):
+        async with within(ctx, began, origin.name, why):
             yield
     except PermanentError:
         await release(ctx, origin)
@@ -58,7 +62,7 @@ async def step(ctx: Context[Settings, Any], origin: Origin, began: datetime) -> 
 
 
 @asynccontextmanager
-async def within(ctx: Context[Settings, Any], began: datetime, source: str) -> AsyncIterator[None]:
+async def within(ctx: Context[Settings, Any], began: datetime, source: str, why: str) -> AsyncIterator[None]:
     """What is left of the time of a whole run. Raises PermanentError when it is over."""
     limit = ctx.settings.minutes
     left = (began + timedelta(minutes=limit) - datetime.now(UTC)).total_seconds()
@@ -71,8 +75,8 @@ async def within(ctx: Context[Settings, Any], began: datetime, source: str) -> A
         if not timeout.expired():
             raise
         raise PermanentError(
-            f"{source}: the run took longer than its {limit:g} minutes; it sends again what has not arrived the next "
-            "time. Raise minutes in [sources] if that is usual."
+            f"{source}: the run took longer than its {limit:g} minutes. {why}It sends again what has not arrived "
+            "the next time. Raise minutes in [sources] if that is usual."
         ) from error
 
 

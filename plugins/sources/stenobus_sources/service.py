@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from stenobus_bus import Occurrence, RateLimit, RetryPolicy
-from stenobus_contracts import BlobRef, KbDocument, KbListed, KbSync, KbSynced, Media
+from stenobus_contracts import BlobRef, KbDocument, KbListed, KbSync, KbSynced
 from stenobus_core import Check, Context, PermanentError, Plugin, RetryableError
 
-from . import lease, places
+from . import confirmation, lease, places
 from .catalogue import Origin, Posts, catalogue, pick
+from .confirmation import Bell
 from .dataset import files
 from .errors import Misconfigured, SourceError, Unreachable
 from .events import (
@@ -40,8 +40,6 @@ INLINE: Final = 200_000
 _STEP: Final = 6 * 3600.0
 _RETRY: Final = RetryPolicy(attempts=ATTEMPTS, base=5.0, cap=300.0)
 
-#: Wakes whoever waits for an answer in this process.
-Bell = asyncio.Event
 Ctx = Context[Settings, Bell]
 
 plugin = Plugin("sources", summary="Keeps collections in step with sites, folders and buckets", settings=Settings)
@@ -244,9 +242,9 @@ async def verified(event: SourceLoaded, ctx: Ctx) -> SourceDone:
     """Wait until an index has confirmed what was sent, then remember that it was."""
     origin = _origin(ctx, event.source)
     answers: dict[str, Any] = {}
-    async with lease.step(ctx, origin, event.began):
+    async with lease.step(ctx, origin, event.began, "No index has confirmed what was sent. "):
         if event.dataset is not None and not ctx.shadow:
-            answers = await _confirmed(ctx, origin, event)
+            answers = await confirmation.wait(ctx, origin, event.dataset, event.sent)
         if event.state is not None and not ctx.shadow:
             await ctx.write(await ctx.read(event.state), origin.places.state, "application/json")
         first: dict[str, Any] = next(iter(answers.values()), {})
@@ -271,44 +269,8 @@ async def heard(event: KbSynced, ctx: Ctx) -> None:
     origin = catalogue(ctx.settings).get(event.source or "")
     if origin is None or event.dataset is None or ctx.shadow:
         return
-    known = await _answers(ctx, origin)
-    answers = known["answers"] if known.get("dataset") == event.dataset else {}
-    counts = event.model_dump(include={"added", "updated", "unchanged", "failed", "problems"}, mode="json")
-    answers[event.sink] = counts
-    content = json.dumps({"dataset": event.dataset, "answers": answers}).encode()
-    await ctx.write(content, origin.places.answers, "application/json")
+    await confirmation.keep(ctx, origin, event)
     ctx.state.set()
-
-
-async def _confirmed(ctx: Ctx, origin: Origin, event: SourceLoaded) -> dict[str, Any]:
-    while True:
-        ctx.state.clear()
-        known = await _answers(ctx, origin)
-        answers: dict[str, Any] = known["answers"] if known.get("dataset") == event.dataset else {}
-        if answers and set(ctx.settings.sinks) <= set(answers):
-            break
-        await ctx.progress(0.5, "waiting for the index")
-        try:
-            async with asyncio.timeout(lease.LOOK):  # another process may have heard it
-                await ctx.state.wait()
-        except TimeoutError:
-            continue
-    for sink, counts in answers.items():
-        taken = counts["added"] + counts["updated"] + counts["unchanged"]
-        if counts["failed"] or taken != event.sent:
-            raise PermanentError(
-                f"{event.source}: {event.sent} documents were sent and {sink} took {taken} of them; all are sent again "
-                f"with the next run. {' '.join(counts['problems'][:1])}".rstrip()
-            )
-    return answers
-
-
-async def _answers(ctx: Ctx, origin: Origin) -> dict[str, Any]:
-    try:
-        found = json.loads(await ctx.read(Media(uri=origin.places.answers)))
-    except (PermanentError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 async def _documents(
