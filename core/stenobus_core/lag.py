@@ -34,6 +34,8 @@ class Lag:
     unsettled: int
     #: Of these, events that were delivered more than once.
     redelivered: int
+    #: Unsettled events from which on the server delivers no more; 0 for any number.
+    unsettled_limit: int
     #: Requests for events that are open: 0 means that nobody asks for work.
     waiting: int
     #: An operator paused it.
@@ -55,6 +57,7 @@ class Lag:
             subjects=tuple(several),
             pending=info["num_pending"],
             unsettled=info["num_ack_pending"],
+            unsettled_limit=max(0, config.get("max_ack_pending", 0)),
             redelivered=info["num_redelivered"],
             waiting=info["num_waiting"],
             paused=bool(info.get("paused")),

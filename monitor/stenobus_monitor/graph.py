@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from stenobus_bus.topology import handler_of
+
 from .containers import Container
 
 #: The bus, which every plugin needs.
 NATS = "nats"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What a handler of a plugin listens to, publishes, and asks of others: subjects."""
+
+    plugin: str
+    hears: frozenset[str] = frozenset()
+    says: frozenset[str] = frozenset()
+    asks: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -16,7 +28,9 @@ class Graph:
     """Components and what each of them needs. A component is ``container:NAME``, ``handler:NAME``, ``stream:NAME`` …"""
 
     _containers: dict[str, Container] = field(default_factory=dict)
-    _handlers: dict[str, str] = field(default_factory=dict)
+    _handlers: dict[str, Flow] = field(default_factory=dict)
+    #: Handlers that a run passes between subjects that follow each other.
+    _ways: set[str] = field(default_factory=set)
 
     def see(self, container: Container) -> None:
         """Learn a container, or what it is now."""
@@ -26,9 +40,18 @@ class Graph:
         """A container was removed."""
         self._containers.pop(name, None)
 
-    def handler(self, handler: str, plugin: str) -> None:
-        """Learn which plugin a handler belongs to."""
-        self._handlers[handler] = plugin
+    def handler(self, handler: str, plugin: str, hears: Iterable[str] = ()) -> None:
+        """Learn which plugin a handler belongs to and what it listens to; what it declares is known better."""
+        self._handlers.setdefault(handler, Flow(plugin, frozenset(hears)))
+
+    def declare(self, handler: str, flow: Flow) -> None:
+        """Learn what a handler says of itself."""
+        self._handlers[handler] = flow
+
+    def follows(self, first: str, second: str) -> None:
+        """Learn that one subject has to follow another: what lies between them by the declarations, every run needs."""
+        after, before = self._reach({first}, forward=True), self._reach({second}, forward=False)
+        self._ways |= after & before
 
     def needs(self, component: str) -> set[str]:
         """Everything that a component needs, directly or through others; never itself."""
@@ -50,7 +73,7 @@ class Graph:
     def host_of(self, component: str) -> str | None:
         """The container that a handler or plugin runs in, as a component; None when no label says so."""
         kind, _, name = component.partition(":")
-        plugin = self._handlers.get(name, name) if kind == "handler" else name
+        plugin = self._plugin(name) if kind == "handler" else name
         hosts = [each for each in self._containers.values() if plugin in each.plugins]
         return f"container:{hosts[0].name}" if hosts and kind in {"handler", "plugin"} else None
 
@@ -62,10 +85,16 @@ class Graph:
 
     def _direct(self, component: str) -> Iterable[str]:
         kind, _, name = component.partition(":")
+        if kind == "handler":
+            name = handler_of(name)  # a lane is its handler's
         if kind in {"handler", "plugin"}:
-            hosts = [each for each in self._containers.values() if self._handlers.get(name, name) in each.plugins]
+            hosts = [each for each in self._containers.values() if self._plugin(name) in each.plugins]
             yield from (f"container:{each.name}" for each in hosts)
             yield from (f"container:{each}" for each in self._named(NATS, ""))
+            asks = self._handlers[name].asks if kind == "handler" and name in self._handlers else frozenset()
+            yield from (f"handler:{each}" for each, flow in self._handlers.items() if flow.hears & asks)
+        elif kind == "run":
+            yield from (f"handler:{each}" for each in self._ways)
         elif kind in {"stream", "consumer"} or component == "collector:bus":
             yield from (f"container:{each}" for each in self._named(NATS, ""))
         elif kind == "container" and (container := self._containers.get(name)) is not None:
@@ -78,6 +107,25 @@ class Graph:
                 yield from (
                     f"container:{each.name}" for each in self._containers.values() if owner in {each.id, each.name}
                 )
+
+    def _plugin(self, name: str) -> str:
+        """The plugin of a handler, or a plugin's own name."""
+        return self._handlers[name].plugin if name in self._handlers else name
+
+    def _reach(self, subjects: set[str], *, forward: bool) -> set[str]:
+        """Handlers that come after some subjects, or before them."""
+        found: set[str] = set()
+        while True:
+            new = {
+                name
+                for name, flow in self._handlers.items()
+                if name not in found and (flow.hears if forward else flow.says) & subjects
+            }
+            if not new:
+                return found
+            found |= new
+            for name in new:
+                subjects = subjects | (self._handlers[name].says if forward else self._handlers[name].hears)
 
     def _named(self, service: str, project: str) -> Iterable[str]:
         for each in self._containers.values():

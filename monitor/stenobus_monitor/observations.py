@@ -82,6 +82,10 @@ class HandlerSeen(Observation):
     pending: int
     unsettled: int
     redelivered: int
+    #: Unsettled events from which on the server delivers no more; 0 for any number.
+    unsettled_limit: int
+    #: Subjects it listens to.
+    subjects: tuple[str, ...]
     #: Requests for events that are open; 0 means that nobody asks for work.
     waiting: int
     paused: bool

@@ -32,7 +32,7 @@ from .proposals import proposal
 from .settings import Settings
 from .store import BUCKET, TTL, Store
 from .watch import Watch, speaks
-from .watching import lookouts, policy, rules
+from .watching import graph, lookouts, policy, rules
 
 plugin = Plugin(
     "monitor",
@@ -70,6 +70,7 @@ async def watching(settings: Settings) -> AsyncIterator[Watch]:
             found.collectors,
             rules(settings),
             policy(settings),
+            graph=graph(settings, core),
             places=found.places,
             out=sys.stdout,
         )

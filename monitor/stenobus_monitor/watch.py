@@ -54,6 +54,7 @@ class Watch:
     """Everything that runs while the monitor runs.
 
     Args:
+        graph: what is known of who needs whom before anything was seen.
         places: where collectors are, by name, so that they go on from there after a restart.
         out: where incidents are told that the bus does not take.
         clock: the time.
@@ -67,6 +68,7 @@ class Watch:
         rules: Sequence[Rule],
         policy: Policy,
         *,
+        graph: Graph | None = None,
         places: Mapping[str, Callable[[], JsonValue]] | None = None,
         out: TextIO,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -74,7 +76,7 @@ class Watch:
         self.store = store
         self._bus, self._collectors, self._rules = bus, collectors, rules
         self._places, self._out, self._clock = places or {}, out, clock
-        self.graph = Graph()
+        self.graph = graph or Graph()
         self._silences: list[Silence] = []
         self.incidents = Incidents(self.graph, policy, lambda: self._silences)
         self._queue: asyncio.Queue[Observation] = asyncio.Queue(_QUEUE)
@@ -120,8 +122,8 @@ class Watch:
                 self.graph.see(seen.container)
             case ContainerGone(name=name):
                 self.graph.forget(name)
-            case HandlerSeen(handler=handler, plugin=name):
-                self.graph.handler(handler, name)
+            case HandlerSeen(handler=handler, plugin=name, subjects=subjects):
+                self.graph.handler(handler, name, subjects)
             case _:
                 pass
         for rule in self._rules:

@@ -10,6 +10,7 @@ from pydantic import JsonValue
 
 from stenobus_bus import Bus
 from stenobus_core.blobs import Blobs
+from stenobus_core.discovery import discover
 from stenobus_core.settings import CoreSettings
 
 from .collectors import Collector
@@ -22,6 +23,7 @@ from .collectors.metrics import MetricCollector
 from .collectors.runs import RunCollector
 from .collectors.usage import UsageCollector
 from .engine import Engine
+from .graph import Flow, Graph
 from .incidents import Policy
 from .rules import Rule
 from .rules.backlog import Backlog
@@ -104,6 +106,20 @@ def rules(settings: Settings) -> list[Rule]:
         Clocks(),
         Blindness(),
     ]
+
+
+def graph(settings: Settings, core: CoreSettings) -> Graph:
+    """Who needs whom by the declarations of the plugins that are installed here, whatever this process itself runs."""
+    known = Graph()
+    everything = discover(core.model_copy(update={"plugins": (), "plugins_off": ()}))
+    for plugin in everything.plugins.values():
+        for handler in plugin.handlers:
+            said = frozenset(subject for output in handler.outputs for subject in output.subjects())
+            asked = frozenset(subject for request in handler.requests for subject in request.subjects())
+            known.declare(handler.name, Flow(plugin.name, frozenset(handler.contract.subjects()), said, asked))
+    for first, second in settings.follows.items():
+        known.follows(first, second)
+    return known
 
 
 def policy(settings: Settings) -> Policy:

@@ -29,6 +29,7 @@ def handler(seconds: float, **more: Any) -> HandlerSeen:
     """A handler that rests: nothing waits, one process asks for work."""
     rest: dict[str, Any] = {
         "handler": "asr", "stream": "MEDIA", "plugin": "asr", "pending": 0, "unsettled": 0, "redelivered": 0,
+        "unsettled_limit": 100, "subjects": ("media.uploaded",),
         "waiting": 1, "paused": False, "floor": 10, "oldest": None, "processes": 1, "in_hand": 0, "slots": 2,
         "handled": 10, "failures": 0,
     }  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 
 from stenobus_contracts import MonitorIncident
 from stenobus_monitor.findings import Finding, Recovery, Trouble, line
-from stenobus_monitor.graph import Graph
+from stenobus_monitor.graph import Flow, Graph
 from stenobus_monitor.incidents import Entry, Incidents, Policy
 from stenobus_monitor.silences import Silence
 
@@ -196,6 +196,31 @@ def test_the_graph_knows_networks_plugins_and_the_bus() -> None:
     assert graph.host_of("handler:asr-file") == "container:asr-1"
     graph.forget("vpn")
     assert graph.needs("container:asr-1") == {"container:p-nats-1"}
+
+
+def test_a_run_needs_the_stages_between_and_a_stage_whom_it_asks() -> None:
+    graph = Graph()
+    for name, hears, says, asks in [
+        ("clean", "asr.done", "doc.cleaned", ""),
+        ("write", "doc.cleaned", "doc.ready", "llm.request"),
+        ("llm", "llm.request", "llm.done", ""),
+        ("kb", "doc.ready", "kb.synced", ""),
+        ("other", "media.uploaded", "ocr.done", ""),
+    ]:
+        graph.declare(name, Flow(name, frozenset({hears}), frozenset({says}), frozenset({asks} - {""})))
+    graph.follows("asr.done", "doc.ready")
+    assert graph.needs("handler:write") == {"handler:llm"}
+    assert graph.needs("run:r1") == {"handler:clean", "handler:write", "handler:llm"}
+    told = Told(graph=graph)
+    model = Trouble(
+        at=at(0), cause="slow", component="handler:llm", kind="stage.slow", severity="warning", title="llm is slow"
+    )
+    orphan = Trouble(
+        at=at(1), cause="orphan", component="run:r1", kind="run.orphaned", severity="warning", title="r1 is lost"
+    )
+    told.take(model, orphan)
+    found = {incident.component: incident for incident in told.at(5)}
+    assert found["run:r1"].caused_by == found["handler:llm"].incident_id
 
 
 def test_a_circle_of_needs_ends() -> None:

@@ -52,6 +52,7 @@ from .simulated import Story, at, container, handler, step
         ({"unsettled": 1, "processes": 0, "waiting": 0}, "handler.absent"),
         ({"pending": 5, "waiting": 0}, "consumer.stalled"),
         ({"pending": 5, "waiting": 3}, "handler.idle"),
+        ({"unsettled": 100, "in_hand": 2}, "consumer.blocked"),
     ],
 )
 def test_a_backlog_that_nobody_works_on_is_told_at_the_second_look(standing: dict[str, int], kind: str) -> None:

@@ -183,6 +183,8 @@ def _handler(now: datetime, lag: Lag, age: float | None, services: list[Alive]) 
         pending=lag.pending,
         unsettled=lag.unsettled,
         redelivered=lag.redelivered,
+        unsettled_limit=lag.unsettled_limit,
+        subjects=lag.subjects,
         waiting=lag.waiting,
         paused=lag.paused,
         floor=lag.floor,

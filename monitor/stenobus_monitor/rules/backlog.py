@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from stenobus_bus.topology import handler_of
 from stenobus_contracts import EvidenceLine
 
 from ..containers import Container
@@ -30,6 +31,7 @@ _TITLES: Final = {
     "handler.absent": "{count} events wait for {handler}, and no process works for it",
     "consumer.stalled": "{count} events wait for {handler}, and its processes do not ask for them",
     "handler.idle": "{count} events wait for {handler}, and its processes ask and get none",
+    "consumer.blocked": "{count} events wait for {handler}: the server delivers no more until some are settled",
 }
 
 
@@ -84,7 +86,7 @@ class Backlog(Rule):
         look.kind = _standing(before.seen if before else None, seen)
         if look.kind is not None:
             look.times = before.times + 1 if before and before.kind == look.kind else 1
-        component = f"handler:{seen.handler}"
+        component = f"handler:{handler_of(seen.handler)}"
         if look.kind is not None and look.times >= LOOKS:
             count = seen.pending + seen.unsettled
             yield Trouble(
@@ -138,6 +140,8 @@ def _standing(before: HandlerSeen | None, now: HandlerSeen) -> str | None:
         return None
     if not now.processes:
         return "handler.absent"
+    if now.unsettled_limit and now.unsettled >= now.unsettled_limit and before and now.floor == before.floor:
+        return "consumer.blocked"
     if before is None or now.floor != before.floor or now.handled != before.handled or now.in_hand:
         return None
     if not now.pending or not before.pending:
