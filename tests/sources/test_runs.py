@@ -221,12 +221,12 @@ async def test_what_no_index_took_is_sent_again(events: Site, setup: Setup, runs
 async def test_a_run_that_takes_too_long_ends_and_frees_its_collection(
     events: Site, setup: Setup, stage: Stage
 ) -> None:
-    setup(minutes="0.01")
+    setup(minutes="0.1")
     await stage.run(SOURCES)  # and no index, which could confirm anything
     await stage.publish(SourceDue())
     outcome = await stage.run_until_idle()
     [letter] = outcome.letters
-    assert "longer than its 0.01 minutes. No index has confirmed what was sent. It sends" in letter.letter.message
+    assert "longer than its 0.1 minutes. No index has confirmed what was sent. It sends" in letter.letter.message
     assert outcome.of(SourceDone) == []
     await stage.publish(SourceDue())
     assert len((await stage.run_until_idle()).letters) == 1
