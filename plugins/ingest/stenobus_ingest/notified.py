@@ -110,8 +110,8 @@ def _outcome(change: Change, known: dict[str, Any], by: str) -> str:
         return "made" if change.made else "removed"
     if later(known["sequencer"], change.sequencer):
         return "older"
-    if change.made:
-        return "known" if same and known["pipeline"] == PIPELINE else "made"
+    if change.made:  # without a version nobody knows whether it is the same content
+        return "known" if same and change.version and known["pipeline"] == PIPELINE else "made"
     if same:
         return "known"
     # an old version was removed, and the one that is found is another
