@@ -251,35 +251,63 @@ async def test_a_reader_that_computes_without_end_is_ended(read: Read, monkeypat
     assert reason == "too_large" and "computing" in message
 
 
-async def test_a_reader_that_waits_without_end_is_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: Mapping[str, bytes]
+@pytest.fixture
+def acme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Installs another distribution's extractor for .acme files, given what it does."""
+
+    def install(*lines: str) -> None:
+        package = tmp_path / "site"
+        (package / "acme-1.dist-info").mkdir(parents=True)
+        (package / "acme-1.dist-info" / "METADATA").write_text("Name: acme\nVersion: 1\n")
+        points = "[stenobus.extractors]\nacme = acme_format:acme\n"
+        (package / "acme-1.dist-info" / "entry_points.txt").write_text(points)
+        (package / "acme_format.py").write_text(
+            "import os, signal, threading\n"
+            "from stenobus_ingest.extracted import Extracted\n"
+            "from stenobus_ingest.formats import Format\n"
+            "acme = Format('acme', 'Acme', 'text', ('acme',), ('text/x-acme',), 'acme_format:extract')\n"
+            "def extract(path, bounds):\n" + "".join(f"    {line}\n" for line in lines)
+        )
+        monkeypatch.syspath_prepend(str(package))
+
+    return install
+
+
+async def test_the_reading_process_knows_no_secret(
+    read: Read, monkeypatch: pytest.MonkeyPatch, acme: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr("stenobus_ingest.reader._PATIENCE", 0.01)
-    path = tmp_path / "document"
-    path.write_bytes(samples["pdf"])
-    with pytest.raises(Overdue):
-        await Reader(Bounds(), GIB, 1).read(path, "a.pdf", None)
-
-
-async def test_the_reading_process_knows_no_secret(read: Read, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """An extractor of another distribution that tells what it finds in its environment."""
-    package = tmp_path / "site"
-    (package / "acme-1.dist-info").mkdir(parents=True)
-    (package / "acme-1.dist-info" / "METADATA").write_text("Name: acme\nVersion: 1\n")
-    (package / "acme-1.dist-info" / "entry_points.txt").write_text("[stenobus.extractors]\nacme = acme_format:acme\n")
-    (package / "acme_format.py").write_text(
-        "import os\n"
-        "from stenobus_ingest.extracted import Extracted\n"
-        "from stenobus_ingest.formats import Format\n"
-        "acme = Format('acme', 'Acme', 'text', ('acme',), ('text/x-acme',), 'acme_format:extract')\n"
-        "def extract(path, bounds):\n"
-        "    print('noise on standard output')\n"
-        "    return Extracted(markdown=' '.join(os.environ) + ' ' + path.read_text())\n"
+    acme(
+        "print('noise on standard output')",
+        "return Extracted(markdown=' '.join(os.environ) + ' ' + path.read_text())",
     )
-    monkeypatch.syspath_prepend(str(package))
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "swordfish")
     reading = await read(b"hello", "a.acme")
     assert reading.format == "acme" and reading.markdown.endswith("hello") and "AWS" not in reading.markdown
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "SIGSEGV"),
+        ("os._exit(3)", "exit code 3"),
+        ("os._exit(0)", "exit code 0"),
+    ],
+)
+async def test_a_reader_that_breaks_takes_nobody_with_it(
+    read: Read, acme: Callable[..., None], does: str, said: str
+) -> None:
+    acme(does)
+    reason, message = await refused(read(b"hello", "a.acme"))
+    assert reason == "crashed" and said in message
+
+
+async def test_a_reader_that_hangs_is_ended(
+    read: Read, acme: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stenobus_ingest.reader._PATIENCE", 3)
+    acme("threading.Event().wait()")
+    with pytest.raises(Overdue):
+        await read(b"hello", "a.acme", seconds=1)
 
 
 #: Wrong files per format.

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 from boto3.session import Session
+from click.testing import CliRunner
 
 from stenobus_contracts import KbSync, MediaUploaded, StoreNotified
 from stenobus_ingest import plugin
 from stenobus_ingest.followers import follow_nats, follow_sqs
 from stenobus_ingest.notifications import Change, NotUnderstood, changes, decoded, later
 from stenobus_ingest.notified import decide
+from stenobus_kb import plugin as kb
+from stenobus_kb.search_command import search
 from stenobus_testing import Stage
 from stenobus_testing.waiting import eventually
 
 from ..support import aws
+from .conftest import WORD, docx
 
 
 def s3(key: str = "a+b%2Fc.pdf", name: str = "ObjectCreated:Put", **thing: Any) -> dict[str, Any]:
@@ -216,6 +221,29 @@ async def test_a_queue_of_s3_is_followed(stage: Stage, sqs: tuple[Any, Any, str]
     left = await asyncio.to_thread(queues.get_queue_attributes, QueueUrl=queue, AttributeNames=["All"])
     assert left["Attributes"]["ApproximateNumberOfMessages"] == "0"
     assert left["Attributes"]["ApproximateNumberOfMessagesNotVisible"] == "0"
+
+
+async def test_from_a_bucket_to_a_hit_and_out_again(
+    stage: Stage, sqs: tuple[Any, Any, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way, with nothing of it in the shape of a test: S3's event, its queue, its object, the index."""
+    bucket, _, queue = sqs
+    asked = [WORD, "--collection", "hr", "--json"]
+    monkeypatch.setenv("STENOBUS_KB_PATH", str(tmp_path / "kb.sqlite"))
+    monkeypatch.setenv("STENOBUS_INGEST_COLLECTIONS", '{"s3://docs/hr/": "hr"}')
+    await stage.run(plugin, kb)
+
+    async def told(call: Callable[..., Any], **facts: Any) -> None:
+        await asyncio.to_thread(call, Bucket="docs", Key="hr/plan b.docx", **facts)
+        await follow_sqs(stage.bus, queue, once=True)
+        assert (await stage.run_until_idle()).letters == ()
+
+    await told(bucket.put_object, Body=docx())
+    found = await asyncio.to_thread(CliRunner().invoke, search, asked)
+    assert json.loads(found.output)["results"][0]["document"] == "s3://docs/hr/plan b.docx"
+    await told(bucket.delete_object)
+    gone = await asyncio.to_thread(CliRunner().invoke, search, asked)
+    assert gone.exit_code == 1 and "Nothing in the collection hr" in gone.output
 
 
 async def test_an_object_store_of_nats_is_followed(stage: Stage) -> None:

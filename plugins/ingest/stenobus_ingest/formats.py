@@ -124,6 +124,12 @@ BUILT_IN: Final = (
 )
 
 
+def others() -> str:
+    """The extractors of other distributions, with their versions, and none of them imported."""
+    points = entry_points(group=GROUP)
+    return " ".join(sorted(f"{each.name}={each.value}@{each.dist.version if each.dist else ''}" for each in points))
+
+
 def formats() -> Mapping[str, Format]:
     """Every format by name: ours, and those of other distributions, which win.
 

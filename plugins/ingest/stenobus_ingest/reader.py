@@ -88,6 +88,7 @@ class Reader:
             "bounds": asdict(self._bounds),
             "memory": self._memory,
             "seconds": self._seconds,
+            "patience": self._seconds * _PATIENCE + 60,
         }
         # files, not pipes: a killed process leaves no pipe behind that somebody waits for
         with tempfile.TemporaryDirectory(prefix="stenobus-") as folder:

@@ -24,7 +24,7 @@ from stenobus_core.kinds import HEAD, Kind, kind_by_content, kind_of
 
 from .describe import describe
 from .errors import Unreadable
-from .formats import formats
+from .formats import formats, others
 from .notified import SOURCE, superseded, take
 from .place import Place
 from .reader import Overdue, Reader, Reading
@@ -167,7 +167,7 @@ async def _content(media: Media, ctx: Context[Settings, Reader]) -> bytes:
 
 
 async def _read(media: Media, data: bytes, ctx: Context[Settings, Reader]) -> Reading:
-    """The document's text, kept under its content, its name and the bounds."""
+    """The document's text, kept under its content, its name, and who reads it."""
     settings = ctx.settings
 
     async def read() -> Reading:
@@ -190,4 +190,5 @@ async def _read(media: Media, data: bytes, ctx: Context[Settings, Reader]) -> Re
         media.title,
         media.content_type,
         list(settings.formats),
+        await asyncio.to_thread(others),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import sys
 from contextlib import suppress
 from dataclasses import asdict
@@ -31,6 +32,7 @@ def main() -> None:
     os.dup2(2, 1)
     order: dict[str, Any] = json.load(sys.stdin)
     limit(order["memory"], order["seconds"])
+    signal.alarm(order["patience"])  # the parent ends it sooner, unless it was killed itself
     bounds = Bounds(**order["bounds"])
     try:
         answer = read(Path(order["path"]), order["name"], order["content_type"], order["formats"], bounds)
