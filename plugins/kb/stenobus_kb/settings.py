@@ -25,9 +25,17 @@ class Settings(PluginSettings):
         description="collection that finished documents go into",
     )
 
-    embedder: Literal["hashed", "none"] = Field(
+    embedder: Literal["hashed", "onnx", "openai", "bedrock", "none"] = Field(
         default="hashed", description="who turns text into vectors; none searches words alone"
     )
+    embedding_model: str | None = Field(
+        default=None, description="folder of an onnx model, or what openai or bedrock call theirs"
+    )
+    embedding_base_url: str | None = Field(default=None, description="address of an openai server, or of bedrock's")
+    embedding_api_key: SecretStr | None = Field(default=None, description="bearer token of the openai server")
+    embedding_region: str | None = Field(default=None, description="AWS region of bedrock")
+    passage_prefix: str = Field(default="", max_length=200, description="what the model wants before a passage")
+    query_prefix: str = Field(default="", max_length=200, description="what the model wants before a question")
     embedding_dimension: int | None = Field(
         default=None, ge=16, le=4096, description="numbers per vector; what the model has when absent, 384 for hashed"
     )
