@@ -7,7 +7,7 @@ DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plu
 	plugins/ingest plugins/sinks plugins/sources monitor tests/kit examples/word-count-plugin
 RECORDING := examples/recording/disk-full.ogg
 
-.PHONY: setup demo test lint images up down test-vllm test-container test-compose kill-test chaos bench bench-peers clean
+.PHONY: setup demo test lint images up down test-vllm test-ministack test-container test-compose kill-test chaos bench bench-peers clean
 
 # The builders are ours, pinned: hatchling for these distributions, setuptools for nkeys, which comes without a wheel.
 setup: $(VENV)/.ready
@@ -46,6 +46,12 @@ test: lint
 test-vllm: setup
 	bash tests/vllm/setup.sh
 	$(BIN)/pytest tests/vllm --timeout 900
+
+# An emulator of AWS by others, in an environment of its own: it pins other versions of boto3.
+MINISTACK := .venv-ministack
+test-ministack: setup
+	test -x $(MINISTACK)/bin/hypercorn || { $(PYTHON) -m venv $(MINISTACK) && $(MINISTACK)/bin/pip install --quiet ministack==1.5.33; }
+	STENOBUS_MINISTACK_PYTHON=$(abspath $(MINISTACK))/bin/python $(BIN)/pytest tests/sinks/test_ministack.py
 
 # The integration tests against a server in a container; its image is built from the server in .venv.
 NATS_IMAGE := stenobus-nats:test

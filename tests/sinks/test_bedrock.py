@@ -40,6 +40,9 @@ class Place:
             self._sinks[key] = Bedrock(Settings.load("kb-bedrock", **self.settings))
         return self._sinks[key]
 
+    def jobs_record(self) -> Any:
+        return self.fake.stored("kb/state/DS12345678/jobs.json")
+
     def clear(self) -> None:
         self.fake.clear()
 
@@ -91,16 +94,17 @@ async def desk(place: Place) -> AsyncIterator[Desk]:
 
 
 async def test_events_that_come_while_a_job_runs_share_the_next(place: Place, desk: Desk) -> None:
+    place.settings["attempts"] = 4  # moto itself fails now and then when an object is read and replaced at once
     place.fake.going.clear()
     first = asyncio.create_task(desk.sync(desk.event(d0="Number 0."), 1))
     await eventually(lambda: place.fake.calls["GetIngestionJob"] >= 1)
     rest = [asyncio.create_task(desk.sync(desk.event(**{f"d{n}": f"Number {n}."}), n + 1)) for n in range(1, 10)]
-    await eventually(lambda: sum("/kb/current/" in key and key.endswith(".md") for key in place.gate.writes) == 10)
+    await eventually(lambda: place.jobs_record().get("wanted") == 10)
     await still(lambda: len(place.fake.jobs) == 1, 0.2)
     place.fake.going.set()
     assert [(await task).added for task in (first, *rest)] == [1] * 10
     assert len(place.texts("handbook")) == 10
-    assert len(place.fake.jobs) <= 3  # whoever had not yet asked when the second began gets a third
+    assert len(place.fake.jobs) == 2
 
 
 async def test_somebody_elses_job_is_waited_for(place: Place, desk: Desk) -> None:
@@ -241,3 +245,13 @@ def test_the_doctor_compares_the_data_source_with_the_settings(place: Place) -> 
     assert not found.ok and "does not exist" in found.detail
     (found,) = doctor(settings.model_copy(update={"bucket": None}))
     assert not found.ok and "STENOBUS_KB_BEDROCK_BUCKET" in found.detail
+
+
+async def test_a_new_data_source_over_the_same_folder_is_filled(place: Place, desk: Desk) -> None:
+    event = desk.event(a="The whale.")
+    await desk.sync(event, 1)
+    place.fake.index.clear()
+    place.fake.data_sources = ["DS00000002"]
+    place.settings["data_source_id"] = "DS00000002"
+    assert (await desk.sync(event, 2)).added == 1
+    assert place.texts("handbook") == {"a": "The whale."}

@@ -108,6 +108,12 @@ class FakeBedrock:
             for item in self._s3.list_objects_v2(Bucket=self._bucket).get("Contents", ()):
                 self._s3.delete_object(Bucket=self._bucket, Key=item["Key"])
 
+    def stored(self, key: str) -> Any:
+        """A JSON object of the bucket; empty when there is none."""
+        if not self._s3.list_objects_v2(Bucket=self._bucket, Prefix=key).get("Contents"):
+            return {}
+        return json.loads(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
+
     def start_foreign_job(self) -> Job:
         """A job that somebody else started."""
         with self._lock:

@@ -31,8 +31,8 @@ class Bedrock:
 
         s3://BUCKET/PREFIX/current/COLLECTION/….md                 a file per document, named by its id's hash
         s3://BUCKET/PREFIX/current/COLLECTION/….md.metadata.json   what filters may use
-        s3://BUCKET/PREFIX/state/COLLECTION.json                   what is in, by id: digest and order
-        s3://BUCKET/PREFIX/state/jobs.json                         see :mod:`.jobs`
+        s3://BUCKET/PREFIX/state/DATASOURCE/collections/….json     what is in, by id: digest and order
+        s3://BUCKET/PREFIX/state/DATASOURCE/jobs.json              see :mod:`.jobs`
     """
 
     name = "bedrock"
@@ -57,7 +57,7 @@ class Bedrock:
 
     async def known(self, collection: str, ids: Sequence[str]) -> Mapping[str, Mark]:
         """What was brought in, from the collection's record."""
-        documents = (await self._record(collection).read()).get("documents", {})
+        documents = (await (await self._record(collection)).read()).get("documents", {})
         return {name: Mark(*documents[name]) for name in ids if name in documents}
 
     async def apply(self, change: Change, progress: Progress) -> Outcome:
@@ -83,7 +83,8 @@ class Bedrock:
                     poll=self._settings.poll,
                     patience=self._settings.patience,
                 )
-        await self._record(change.collection).change(lambda record: _remember(record, change, outcome))
+        record = await self._record(change.collection)
+        await record.change(lambda record: _remember(record, change, outcome))
         return outcome
 
     async def size(self, collection: str) -> int:
@@ -136,7 +137,7 @@ class Bedrock:
             wrong = await direct.ingest(list(upsert.values()), change.token, progress)
             wrong |= await direct.remove(list(delete.values()), change.token, progress)
         else:
-            record = Record(self._s3, self._bucket, f"{self._settings.prefix}state/jobs.json")
+            record = await self._record("jobs", folder="")
             jobs = Jobs(self._agents, record, self._knowledge_base, data_source, **patience)
             job = await jobs.cover(change.token, anew=written, progress=progress)
             judged(job, what, f"s3://{self._bucket}/{self._folder}")
@@ -149,8 +150,10 @@ class Bedrock:
             self._data_source = await asyncio.to_thread(only_data_source, self._agents, self._knowledge_base)
         return self._data_source
 
-    def _record(self, collection: str) -> Record:
-        return Record(self._s3, self._bucket, f"{self._settings.prefix}state/{collection}.json")
+    async def _record(self, name: str, folder: str = "collections/") -> Record:
+        """What is remembered of this data source: another one over the same files knows nothing yet."""
+        place = f"{self._settings.prefix}state/{await self._found_data_source()}"
+        return Record(self._s3, self._bucket, f"{place}/{folder}{name}.json")
 
 
 def only_data_source(agents: Any, knowledge_base: str) -> str:
