@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 from stenobus_contracts import IngestDone, IngestedDocument, KbSync, KbSynced, Media, MediaUploaded
 from stenobus_core.blobs import Blobs
 from stenobus_ingest import plugin
+from stenobus_ingest.followers import upload as add
 from stenobus_kb import plugin as kb
 from stenobus_kb.search_command import search
 from stenobus_testing import Stage
@@ -101,3 +103,16 @@ async def test_metadata_that_cannot_be_is_refused_not_guessed(
     [letter] = outcome.letters
     assert letter.letter.reason == "permanent" and next(iter(told)) in letter.letter.message
     assert outcome.of(KbSync) == []
+
+
+async def test_the_next_version_of_a_local_file_takes_its_place(stage: Stage, tmp_path: Path) -> None:
+    await stage.run(plugin, kb)
+    blobs, path = Blobs(stage.settings, stage.bus), tmp_path / "note.txt"
+    for text in ("# Old\n\nThe gnu grazes.", "# New\n\nThe newt swims."):
+        path.write_text(text)
+        await add(stage.bus, blobs, path, {"collection": "handbook"})
+        assert (await stage.run_until_idle()).letters == ()
+    changes = [KbSynced.model_validate_json(each.data) for each in await stage.stored(KbSynced)]
+    assert [(each.added, each.updated) for each in changes] == [(1, 0), (0, 1)]
+    found = await asyncio.to_thread(CliRunner().invoke, search, ["newt", "--json"])
+    assert json.loads(found.output)["results"][0]["uri"] == path.as_uri()

@@ -1,20 +1,25 @@
-"""Stores that are followed: what they tell is published as it came."""
+"""What comes from outside the bus: files of this machine, and stores that are followed."""
 
 from __future__ import annotations
 
 import asyncio
+import mimetypes
 import os
+from pathlib import Path
 from typing import Any, Final
 
 import structlog
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
+from pydantic import JsonValue
 
 from stenobus_bus import Bus, Envelope, PermanentError, RetryableError, ServerUnavailable
 from stenobus_bus.envelope import derived_id
-from stenobus_contracts import StoreNotified
+from stenobus_contracts import Media, MediaUploaded, StoreNotified
+from stenobus_core.blobs import Blobs, file_uri
 
 from .notifications import NotUnderstood, changes, decoded
+from .place import document_id
 
 log = structlog.get_logger(__name__)
 
@@ -29,6 +34,23 @@ async def publish(bus: Bus, notification: dict[str, Any], event_id: str | None =
     """Publish a notification; the same id twice is once. Raises ServerUnavailable."""
     event = StoreNotified.model_validate(notification)
     await bus.publish(event, Envelope.new(event, _SOURCE, id=event_id))
+
+
+async def upload(bus: Bus, blobs: Blobs, path: Path, metadata: dict[str, JsonValue]) -> str:
+    """Store a local file and publish it as a document. Returns its run.
+
+    Raises:
+        ServerUnavailable: the file cannot be stored.
+    """
+    ref = await blobs.put(path, mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+    media = Media(uri=ref.uri, name=path.name, sha256=ref.sha256, size=ref.size)
+    address = file_uri(path)
+    event = MediaUploaded(
+        media=media, kind="document", metadata={"document_id": document_id(address), "url": address, **metadata}
+    )
+    envelope = Envelope.new(event, _SOURCE)
+    await bus.publish(event, envelope)
+    return envelope.run
 
 
 async def follow_nats(bus: Bus, bucket: str) -> None:

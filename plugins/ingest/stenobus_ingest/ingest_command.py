@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 #: What people write sizes and times with.
 _BYTES = {"": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30}
@@ -12,6 +18,31 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 @click.group()
 def ingest() -> None:
     """Documents: tell of new objects, follow stores, take uploads."""
+
+
+@ingest.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--collection", help="Collection the documents go into.")
+@click.option("--principal", "principals", multiple=True, help="Who may find them; may be given several times.")
+def add(files: tuple[Path, ...], collection: str | None, principals: tuple[str, ...]) -> None:
+    """Upload documents: store FILES and publish them. Each is known by its path, so its next version replaces it."""
+    from stenobus_core.cli.running import run, services, settings
+
+    from .followers import upload
+
+    told: dict[str, JsonValue] = {}
+    if collection:
+        told["collection"] = collection
+    if principals:
+        told["principals"] = list(principals)
+    found = settings()
+
+    async def send() -> None:
+        async with services(found) as (session, opened):
+            for path in files:
+                click.echo(f"{path}: run {await upload(session.bus, opened.blobs, path, told)}")
+
+    run(send())
 
 
 @ingest.command()
