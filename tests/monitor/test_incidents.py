@@ -133,6 +133,21 @@ def test_what_follows_from_something_else_says_so_whichever_is_seen_first() -> N
     assert latest["container:api"].revision == 2
 
 
+def test_what_began_long_before_does_not_follow_and_neither_does_what_comes_when_it_is_well_again() -> None:
+    graph = Graph()
+    graph.see(container("db"))
+    graph.see(container("api", labels={"stenobus.needs": "db"}))
+    graph.see(container("web", labels={"stenobus.needs": "db"}))
+    told = Told(graph=graph)
+    told.take(trouble(0, "api"))
+    told.at(1)
+    told.take(trouble(200, "db"))
+    told.at(202)
+    told.take(recovery(210, "db"), trouble(215, "web"))
+    told.at(217)
+    assert all(incident.caused_by is None for incident in told.published)
+
+
 def test_a_cause_of_its_own_follows_from_nothing() -> None:
     graph = Graph()
     graph.see(container("db"))
@@ -167,6 +182,20 @@ def test_what_was_open_goes_on_after_a_restart_and_what_was_not_told_is_told() -
     assert [incident.component for incident in after.at(5)] == ["container:untold"]
     after.take(recovery(10))
     assert after.at(41)[0].incident_id == before.published[0].incident_id
+
+
+def test_what_is_over_is_not_taken_up_by_a_restart() -> None:
+    before = Told()
+    before.take(trouble(0))
+    before.at(1)
+    before.take(recovery(10))
+    (entry,) = before.incidents.entries.values()
+    (resolved,) = before.at(50)
+    after = Told()
+    after.incidents.restore([Entry.model_validate_json(entry.model_dump_json())])
+    after.take(trouble(100))
+    (again,) = after.at(102)
+    assert again.incident_id != resolved.incident_id and again.occurrences == 1
 
 
 def test_evidence_is_bounded_and_each_line_is_there_once(told: Told) -> None:

@@ -81,6 +81,12 @@ def test_what_varies_has_a_type(word: str, kind: str) -> None:
     assert str(Templates().add(f"here {word} there")) == f"here {kind} there"
 
 
+def test_a_line_may_begin_with_what_varies() -> None:
+    templates = Templates()
+    templates.add_all(["17 was handled in time", "3f2a9c7b was handled in time", "10.0.0.1 was handled in time"])
+    assert [str(each) for each in templates.all] == ["<*> was handled in time"]
+
+
 def test_memory_is_bounded_whatever_the_lines_are() -> None:
     dice = random.Random(1)
     templates = Templates()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -158,11 +159,12 @@ class BusCollector:
             self.places[stream] = (await self._bus.api(f"STREAM.INFO.{stream}"))["state"]["last_seq"]
             return []
         found: list[Remembered] = []
-        async for message in read(self._bus, stream, subject, from_sequence=self.places[stream] + 1):
-            self.places[stream] = message.sequence
-            found.append(message)
-            if len(found) == _AT_ONCE:
-                break
+        async with aclosing(read(self._bus, stream, subject, from_sequence=self.places[stream] + 1)) as stored:
+            async for message in stored:
+                self.places[stream] = message.sequence
+                found.append(message)
+                if len(found) == _AT_ONCE:
+                    break
         return found
 
     async def _advisories(self, heard: asyncio.Queue[Msg], emit: Emit) -> None:

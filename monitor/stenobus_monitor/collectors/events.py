@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -76,15 +76,15 @@ class EventCollector:
         known = self._places.get(subject)
         since = None if known is not None else self._clock() - _HISTORY
         count = 0
-        async for message in read(
-            self._bus, domain_stream(subject), subject, from_sequence=(known or 0) + 1, since=since
-        ):
-            self._places[subject] = message.sequence
-            await emit(_stored(message))
-            await self._check(message, emit)
-            count += 1
-            if count == _AT_ONCE:
-                break
+        stored = read(self._bus, domain_stream(subject), subject, from_sequence=(known or 0) + 1, since=since)
+        async with aclosing(stored):
+            async for message in stored:
+                self._places[subject] = message.sequence
+                await emit(_stored(message))
+                await self._check(message, emit)
+                count += 1
+                if count == _AT_ONCE:
+                    break
         self._places.setdefault(subject, 0)
 
     async def _check(self, message: Remembered, emit: Emit) -> None:
