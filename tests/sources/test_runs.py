@@ -5,16 +5,24 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stenobus_bus import Bus, Envelope
+from stenobus_bus import Bus, Envelope, budget
 from stenobus_contracts import KbListed, KbSync, KbSynced
 from stenobus_core import Context, Plugin
-from stenobus_sources.events import SourceDone, SourceDue, SourcePrepared, SourceWanted
+from stenobus_sources.events import (
+    SourceDone,
+    SourceDue,
+    SourceExtracted,
+    SourceLoaded,
+    SourcePrepared,
+    SourceWanted,
+)
 from stenobus_testing import Gate, Stage
 from stenobus_testing.waiting import eventually
 
@@ -87,6 +95,16 @@ async def test_a_dataset_holds_all_records_when_one_has_changed(events: Site, se
     assert [row["title"] for row in table(setup.tables("raw")[-1])] == ["Feria del libro usado", "Noche de jazz"]
 
 
+async def test_a_version_is_greater_than_the_one_before_whatever_the_clock_says(
+    events: Site, setup: Setup, runs: Runs
+) -> None:
+    done = await runs.done()
+    state = setup.output / "state" / "agenda.event.json"
+    state.write_text(state.read_text().replace(done.run_version, "20990101T000000Z"))
+    events.edit("event", 101, title="Otra")
+    assert (await runs.done()).run_version == "20990101T000001Z"
+
+
 async def test_a_bad_record_is_put_aside_with_the_reason(events: Site, setup: Setup, runs: Runs) -> None:
     events.add("event", "Sin fin", fecha_inicio="2026-09-10", fecha_termino="2026-09-01")
     events.add("event", "Cuándo", fecha_inicio="pronto")
@@ -137,6 +155,32 @@ async def test_another_mapping_sends_everything_anew(events: Site, setup: Setup,
     runs._started = False
     done = await runs.done("full")
     assert done.counts.changed == 2
+
+
+async def test_the_run_record_says_how_many(events: Site, setup: Setup, runs: Runs) -> None:
+    events.add("event", "Cuándo", fecha_inicio="pronto")
+    await runs.done()
+    said = {step.handler: step.message for step in await runs.stage.steps()}
+    assert said["sources-extract"] == "3 found, 3 listed, 2 requests"  # robots.txt, and one page
+    assert said["sources-prepare"] == "3 found, 3 listed, 2 changed, 1 quarantined, 2 requests"
+    assert said["sources-load"] == "2 sent, 3 listed"
+    assert said["sources-verify"] == f"agenda.event: {said['sources-prepare']}, 2 sent"
+
+
+def test_the_doctor_tells_what_cannot_be(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    (setup.folder / "file").touch()
+    kind = {"type": "event", "collection": "eventos"}
+    site = {
+        "name": "agenda",
+        "url": "https://sitio.example",
+        "types": [kind],
+        "username": "x",
+        "password_env": "NO_SUCH",
+    }
+    setup(output=str(setup.folder / "file"), wordpress=[site])
+    wrong = {check.name: check.detail for check in SOURCES.check() if not check.ok}
+    assert wrong["agenda.event"] == "agenda: the variable NO_SUCH with the site's password is not set."
+    assert wrong["output"].endswith("file is no folder that can be written: set STENOBUS_SOURCES_OUTPUT")
 
 
 # --- deletions -------------------------------------------------------------------------------------------------------
@@ -349,9 +393,14 @@ async def test_many_documents_travel_beside_the_event(events: Site, setup: Setup
     assert done.added == 702
 
 
-async def test_what_is_only_tried_out_leaves_no_trace(events: Site, setup: Setup, stage: Stage) -> None:
-    await stage.run(SOURCES)
-    event = SourceWanted(source="agenda.event")
-    await stage.bus.publish(event, Envelope.new(event, "test"), headers={"stenobus-shadow": "trial"})
-    await stage.run_until_idle()
-    assert [path for path in setup.output.rglob("*") if path.is_file()] == []
+async def test_what_is_only_tried_out_leaves_no_trace(events: Site, setup: Setup, runs: Runs) -> None:
+    outcome = await runs()
+    shutil.rmtree(setup.output)
+    for contract in (SourceWanted, SourceExtracted, SourcePrepared, SourceLoaded):
+        [message] = outcome.of(contract)
+        event = contract.model_validate_json(message.data)
+        await runs.stage.bus.publish(event, Envelope.new(event, "test"), headers={"stenobus-shadow": "trial"})
+        tried = await runs.stage.run_until_idle()
+        await runs.stage.bus.api(f"STREAM.PURGE.KV_{budget.BUCKET}")  # each is a run of its own
+        assert tried.letters == () and not setup.output.exists()
+        assert any(message.subject.startswith("shadow.trial.source.") for message in tried.published)

@@ -30,6 +30,11 @@ class Counts(Model):
     gone: int = Field(default=0, ge=0, description="records that the last two complete listings lacked")
     requests: int = Field(default=0, ge=0, description="requests that were sent to the source")
 
+    def told(self) -> str:
+        """Those that are not 0, for people."""
+        named = {name: value for name, value in self.model_dump().items() if name in type(self).model_fields}
+        return ", ".join(f"{value} {name}" for name, value in named.items() if value) or "nothing found"
+
 
 class SourceDue(Event, subject="source.due"):
     """It is time to look at sources."""

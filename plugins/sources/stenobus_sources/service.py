@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit
 
 from stenobus_bus import Occurrence, RateLimit, RetryPolicy
 from stenobus_contracts import BlobRef, KbDocument, KbListed, KbSync, KbSynced
@@ -78,7 +81,7 @@ async def bell(settings: Settings) -> AsyncIterator[Bell]:
 @plugin.doctor
 def doctor(settings: Settings) -> list[Check]:
     """Whether every source is set up; whether it answers, `stenobus sources check` says."""
-    checks = [Check("output", True, settings.output_uri)]
+    checks = [_output(settings.output_uri)]
     for name, origin in catalogue(settings).items():
         try:
             if isinstance(origin, Posts):
@@ -87,6 +90,15 @@ def doctor(settings: Settings) -> list[Check]:
         except Misconfigured as error:
             checks.append(Check(name, False, str(error)))
     return checks
+
+
+def _output(uri: str) -> Check:
+    if not uri.startswith("file://"):
+        return Check("output", True, uri)
+    path = Path(unquote(urlsplit(uri).path))
+    place = next(place for place in (path, *path.parents) if place.exists())
+    ok = place.is_dir() and os.access(place, os.W_OK)
+    return Check("output", ok, uri if ok else f"{place} is no folder that can be written: set STENOBUS_SOURCES_OUTPUT")
 
 
 @plugin.handler(name="sources-plan")
@@ -132,6 +144,7 @@ async def extracted(event: SourceWanted, ctx: Ctx) -> SourceExtracted:
         ctx.note(**counts.model_dump(), **({"doubt": found.doubt} if found.doubt else {}))
         if found.failures:
             ctx.note(failures=[failure[:300] for failure in found.failures[:5]])
+        await ctx.progress(1.0, counts.told())
         listing = "".join(f"{document_id(event.source, name)}\n" for name in found.listing or ())
         return SourceExtracted(
             source=event.source,
@@ -189,6 +202,7 @@ async def prepared(event: SourceExtracted, ctx: Ctx) -> SourcePrepared:
                 await ctx.write(file.content, file.uri, file.content_type)
             place = origin.places.dataset(event.run_version)
         ctx.note(**counts.model_dump(), **({"dataset": place} if place else {}))
+        await ctx.progress(1.0, counts.told())
         if result.refused:
             ctx.note(quarantine=[f"{name}: {one.reason}" for name, one in list(result.refused.items())[:5]])
         return SourcePrepared(
@@ -232,6 +246,8 @@ async def loaded(event: SourcePrepared, ctx: Ctx) -> SourceLoaded:
                 )
             )
         ctx.note(sent=sent, listed=event.counts.listed, complete=event.complete)
+        proven = "" if event.complete or event.listing is None else ", which proves nothing"
+        await ctx.progress(1.0, f"{sent} sent, {event.counts.listed} listed{proven}")
         return SourceLoaded(
             **_run(event, event.counts), dataset=name if event.documents else None, sent=sent, state=event.state
         )
@@ -250,6 +266,7 @@ async def verified(event: SourceLoaded, ctx: Ctx) -> SourceDone:
         first: dict[str, Any] = next(iter(answers.values()), {})
         seconds = (datetime.now(UTC) - event.began).total_seconds()
         ctx.note(**event.counts.model_dump(), sent=event.sent, sinks=list(answers), seconds=round(seconds, 1))
+        await ctx.progress(1.0, f"{event.source}: {event.counts.told()}, {event.sent} sent")
         done = SourceDone(
             **_run(event, event.counts),
             dataset=event.dataset,
