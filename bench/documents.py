@@ -50,7 +50,7 @@ from stenobus_llm.providers.extractive.outline import outline
 from stenobus_llm.providers.extractive.write import write
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.llm.planted import LANGUAGES, Score, score, session  # they are tests' data
+from tests.llm.planted import LANGUAGES, UNSEEN, Score, score, session  # they are tests' data
 
 T = TypeVar("T")
 TALKS = Path(__file__).parents[1] / "tests/llm/talks"
@@ -173,11 +173,11 @@ def extractive(transcript: Transcript, clock: Clock) -> str:
     return draft
 
 
-def planted(language: str, *, heard: bool) -> Score:
+def planted(name: str, *, heard: bool) -> Score:
     """What of a session of known findings is found."""
-    known = session(language, heard=heard)
+    known = session(name, heard=heard)
     speech = tuple(each for each in mark(Transcript(segments=known.segments)).segments if each.kind == "speech")
-    return score(known, extract(ExtractInputs(title="Session", language=language, segments=speech)).items)
+    return score(known, extract(ExtractInputs(title="Session", language=known.language, segments=speech)).items)
 
 
 def _inputs(segments: tuple[Segment, ...]) -> ExtractInputs:
@@ -217,13 +217,15 @@ def main() -> None:
         ("with its gates", ("extract", "map", "outline", "write", "vet", "assemble", "assess")),
     ):
         print(f"{name:<34}{clock.row(*steps)[0]:>8.3f}{clock.row(*steps)[1]:>10.3f}")
-    print(f"\n{'planted findings':<24}{'planted':>8}{'recall':>8}{'as such':>9}{'precision':>11}{'commands':>10}")
-    for language in LANGUAGES:
+    heads = f"{'planted':>8}{'told':>7}{'found':>7}{'as such':>9}{'precision':>11}{'commands':>10}"
+    print(f"\n{'planted findings':<29}{heads}")
+    for name in (*LANGUAGES, *UNSEEN):
         for heard in (False, True):
-            got = planted(language, heard=heard)
+            got = planted(name, heard=heard)
+            label = f"{name}, no punctuation" if heard else name
             print(
-                f"  {language + (', no punctuation' if heard else ''):<22}{got.planted:>8}{got.recall:>8.2f}"
-                f"{got.placing:>9.2f}{got.precision:>11.2f}{f'{got.commands_found}/{got.commands}':>10}"
+                f"  {label:<27}{got.planted:>8}{got.told / got.planted:>7.2f}{got.recall:>7.2f}{got.placing:>9.2f}"
+                f"{got.precision:>11.2f}{f'{got.commands_found}/{got.commands}':>10}"
             )
 
 

@@ -16,6 +16,8 @@ from stenobus_contracts import Item, Segment
 
 FOLDER = Path(__file__).with_name("sessions")
 LANGUAGES = ("en", "pt", "es")
+#: Written afterwards, in words that nobody looked for when the phrases of the languages were collected.
+UNSEEN = ("en-unseen", "pt-unseen", "es-unseen")
 WORDS_PER_SECOND, BETWEEN, PAUSE = 2.2, 1.5, 90.0
 _MARKS = re.compile(r"[.,;:!?¿¡]+(?=\s|$)|[¿¡]")
 
@@ -32,29 +34,29 @@ class Session:
     commands: dict[str, list[str]]
 
 
-def session(language: str, *, heard: bool = False) -> Session:
+def session(name: str, *, heard: bool = False) -> Session:
     """A session as a recogniser with punctuation writes it, or as one without (``heard``), which has no capitals."""
     segments: list[Segment] = []
     labels: dict[str, str] = {}
     commands: dict[str, list[str]] = {}
     at = 0.0
-    for line in (FOLDER / f"{language}.txt").read_text(encoding="utf-8").splitlines():
+    for line in (FOLDER / f"{name}.txt").read_text(encoding="utf-8").splitlines():
         if not line:
             at += PAUSE
             continue
         speaker, label, text = line.split("|", 2)
-        name = f"S{len(segments) + 1:04d}"
-        labels[name] = label
-        commands[name] = [_said(command, heard) for command in re.findall(r"`([^`]+)`", text)]
+        place = f"S{len(segments) + 1:04d}"
+        labels[place] = label
+        commands[place] = [_said(command, heard) for command in re.findall(r"`([^`]+)`", text)]
         text = _said(text.replace("`", ""), heard)
         end = at + len(text.split()) / WORDS_PER_SECOND
         segments.append(
             Segment(
-                id=name, text=text, start=round(at, 2), end=round(end, 2), speaker=f"spk_{speaker}"
+                id=place, text=text, start=round(at, 2), end=round(end, 2), speaker=f"spk_{speaker}"
             )
         )  # fmt: skip
         at = end + BETWEEN
-    return Session(language, tuple(segments), labels, commands)
+    return Session(name[:2], tuple(segments), labels, commands)
 
 
 def _said(text: str, heard: bool) -> str:
@@ -66,7 +68,8 @@ class Score:
     """How items compare with what is planted."""
 
     planted: int
-    #: Planted turns that an item tells, and those that one of their own kind tells.
+    #: Planted turns that any item tells, those that a finding tells, and those that one of their own kind tells.
+    told: int
     found: int
     placed: int
     #: Findings: items with a kind other than fact. Those that tell a planted turn, and those that tell small talk.
@@ -109,6 +112,7 @@ def score(known: Session, items: Sequence[Item]) -> Score:
     got = {(name, item.text) for item in items if item.kind == "command" for name in item.evidence.segments}
     return Score(
         planted=len(planted),
+        told=len(planted.keys() & {name for item in items for name in item.evidence.segments}),
         found=sum(name in told for name in planted),
         placed=sum(kind in told.get(name, ()) for name, kind in planted.items()),
         findings=len(findings),

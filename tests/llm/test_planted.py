@@ -11,7 +11,7 @@ from stenobus_llm.providers.extractive.matrix import problem_matrix
 from stenobus_llm.providers.extractive.outline import outline
 from stenobus_llm.providers.extractive.write import write
 
-from .planted import LANGUAGES, Session, score, session
+from .planted import LANGUAGES, UNSEEN, Session, score, session
 
 #: By language: words of each problem's symptom, cause, fix and prevention, which belong together.
 PROBLEMS = {
@@ -61,6 +61,14 @@ def test_what_is_planted_is_found_as_what_it_is(language: str, heard: bool) -> N
     assert result.placing >= 0.9, result.misplaced
     assert result.precision >= 0.92, result.wrong
     assert result.chatter <= 1
+
+
+@pytest.mark.parametrize("name", UNSEEN)
+def test_most_of_what_nobody_has_words_for_is_told_as_a_note_and_nothing_as_what_it_is_not(name: str) -> None:
+    known = session(name)
+    result = score(known, found(known))
+    assert result.told / result.planted >= 0.8
+    assert result.precision == 1 and result.chatter <= 1
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

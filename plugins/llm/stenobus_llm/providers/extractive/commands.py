@@ -117,6 +117,8 @@ def _used(tokens: Sequence[_Token]) -> bool:
     """Whether what stands behind "with" or "used" is a program and what it is given."""
     if len(tokens) < 2 or not tokens[1].shell:
         return False
+    if tokens[1].folded.startswith("-") and tokens[0].folded.isalnum():
+        return True
     return _program(tokens[0]) or "_" in tokens[0].folded
 
 

@@ -39,6 +39,10 @@ TELLING = 5
 SAYING = 2
 #: Centrality from which a sentence without a kind is worth a note.
 CENTRAL = 0.3
+#: Sentences of a short talk that are told in any case, as notes where nothing says what they are, up to two thirds.
+NOTES = 40
+#: What numbers and names of programs add to centrality.
+EXACT = 0.5
 #: Sentences of one kind that are this similar say the same.
 SAME = 0.8
 
@@ -48,6 +52,7 @@ ERROR = re.compile(
     r"|\b[45]\d\ds\b|\b[45]\d\d [A-Z]\w+|\b(?:[Ee]rror|[Ss]tatus|HTTP|http|[Cc]ode|[Ee]rro|código)\s+[45]\d\d\b"
     r"|\b[45]\d\d\s+errors?\b"
 )
+_TECHNICAL = re.compile(r"\d|\w[_/=@]\w|\b[A-Z]{2,}\b|[a-z][A-Z]|\w\.\w")
 _SETTING = re.compile(r"\b\w+\.(?:conf|cfg|ini|ya?ml|toml|env|properties)\b|\b[A-Z][A-Z0-9]*_[A-Z0-9_]+\b|\b\w+=\w")
 
 
@@ -194,7 +199,10 @@ def _continues(sentence: Sentence, language: Language) -> bool:
 def _facts(
     found: Sequence[Sentence], findings: Sequence[Finding], centrality: Sequence[float], language: Language
 ) -> list[Finding]:
-    """The most central sentences that have no kind: at most one in twelve, and more where a talk has little else."""
+    """The most telling sentences that have no kind: at most one in twelve, and more where a talk has little else.
+
+    People tell what went wrong in words that no list has; two thirds of a short talk are told whatever was recognised.
+    """
     taken = {finding.index for finding in findings}
     free = [
         index
@@ -209,13 +217,18 @@ def _facts(
     ]
     if not free and not findings:
         free = list(range(len(found)))
-    free.sort(key=lambda index: (language.leans(found[index].words), -centrality[index], index))
-    wanted = 5 + len(found) // 6 - len(findings)
+    free.sort(key=lambda index: (language.leans(found[index].words), -centrality[index] - _exact(found[index]), index))
+    wanted = max(5 + len(found) // 6, min(len(found) * 2 // 3, NOTES)) - len({finding.index for finding in findings})
     return [
         Finding(index, "fact", found[index].text, 0)
         for rank, index in enumerate(free[: max(wanted, len(found) // 12)])
         if rank < wanted or centrality[index] >= CENTRAL
     ]
+
+
+def _exact(sentence: Sentence) -> float:
+    """What numbers and names as programs write them add to the worth of a note."""
+    return EXACT if _TECHNICAL.search(sentence.text) else 0.0
 
 
 def _strongest(findings: Sequence[Finding], centrality: Sequence[float], room: int) -> list[Finding]:
