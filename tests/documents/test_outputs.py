@@ -53,7 +53,11 @@ async def test_a_job_may_want_no_html(start: StartBench, monkeypatch: pytest.Mon
 
 
 @needs_office
-async def test_the_contents_of_a_pdf_name_the_pages(start: StartBench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("renderer", ["python-docx", "pandoc"])
+async def test_the_contents_of_a_pdf_name_the_pages(
+    start: StartBench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, renderer: str
+) -> None:
+    monkeypatch.setenv(f"{OUTPUT}RENDERER", renderer)
     bench = await start()
     ready = await bench.document(output=options(None, "pdf"))
     assert ready.pdf and ready.pdf.content_type == "application/pdf"
@@ -62,6 +66,8 @@ async def test_the_contents_of_a_pdf_name_the_pages(start: StartBench, tmp_path:
     pages = shown.stdout.decode().split("\f")
     listed = dict(re.findall(r"^\s*(\S.*?)\s?\.{5,}\s*(\d+)$", pages[0], re.MULTILINE))
     assert {"Problems and solutions", "Solution", "Provenance"} <= set(listed)
+    headings = Manuscript.read(await bench.markdown(ready)).headings
+    assert set(listed) == {heading.text for heading in headings if heading and heading.level <= 2}
     for heading, number in listed.items():
         assert re.search(rf"^\s*{heading}$", pages[int(number) - 1], re.MULTILINE), heading
 

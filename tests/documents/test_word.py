@@ -146,6 +146,12 @@ def test_columns_fill_their_grid() -> None:
     assert grid[1] < grid[0]
 
 
+def test_a_column_has_room_for_the_longest_word_of_its_header() -> None:
+    document = opened("| Identifier | b |\n|---|---|\n| x | " + "long words " * 40 + "|\n")
+    [first, _] = [int(column.get(qn("w:w"))) for column in document.element.iter(qn("w:gridCol"))]
+    assert first >= 1500  # ten bold characters of 9.5 points, half an em and more each, and the cell's margins
+
+
 def test_links_resolve() -> None:
     document = opened(
         "# Här är det!\n\n[web](https://x.org/a?b=1&c=2) [here](#här-är-det) [gone](#nowhere) <me@x.org>\n"

@@ -31,7 +31,7 @@ from .provenance import method_of
 from .quality import Quality, assess
 
 #: Goes up when the same Markdown would be rendered differently.
-VERSION = 4
+VERSION = 5
 
 
 class Settings(PluginSettings):

@@ -13,12 +13,13 @@ from urllib.parse import unquote
 
 from markdown_it.tree import SyntaxTreeNode
 
+from ..headings import plain
 from ..images import Image, Pictures
 from ..manuscript import Manuscript
+from . import tables
 from .blocks import BOXED
 from .code import lexer
 from .numbering import LEVELS
-from .tables import COLUMNS, ROWS
 from .xml import paragraph
 
 #: A block or inline element.
@@ -57,6 +58,7 @@ class Tree:
         files: names of the pictures' files by their address.
         languages: names that pandoc can colour code of.
         names: ids of the document's styles by what we call them.
+        width: of the text, in twentieths of a point.
     """
 
     def __init__(
@@ -66,12 +68,13 @@ class Tree:
         pictures: Pictures,
         languages: set[str],
         names: Mapping[str, str],
+        width: int,
     ) -> None:
         self._headings = manuscript.headings
         self._anchors = {heading.anchor: heading for heading in manuscript.headings if heading}
         self._notes = {node.meta["id"]: node for node in manuscript.tree.walk() if node.type == "footnote"}
         self._files, self._pictures, self._languages = files, pictures, languages
-        self._names = names
+        self._names, self._width = names, width
         self._position, self._within_note, self._quotes = 0, False, 0
         self.lost: Counter[tuple[str, str]] = Counter()
 
@@ -155,17 +158,22 @@ class Tree:
     def _table(self, node: SyntaxTreeNode) -> list[Node]:
         head = [row for part in node.children if part.type == "thead" for row in part.children]
         body = [row for part in node.children if part.type == "tbody" for row in part.children]
-        if len(body) > ROWS:
-            self.lost["table row", f"a table ends after {ROWS} rows"] += len(body) - ROWS
-            body = body[:ROWS]
+        if len(body) > tables.ROWS:
+            self.lost["table row", f"a table ends after {tables.ROWS} rows"] += len(body) - tables.ROWS
+            body = body[: tables.ROWS]
+        texts = [[plain(cell) for cell in row.children] for row in (*head, *body)]
         cells = [[self._cell(cell) for cell in row.children] for row in (*head, *body)]
         sides = [str(cell.attrs.get("style", "")).removeprefix("text-align:") for cell in head[0].children]
-        if len(sides) > COLUMNS:
-            self.lost["table", f"Word knows {COLUMNS} columns; the table goes on in another below it"] += 1
+        if len(sides) > tables.COLUMNS:
+            self.lost["table", f"Word knows {tables.COLUMNS} columns; the table goes on in another below it"] += 1
         made = []
-        for start in range(0, len(sides), COLUMNS):
-            part = slice(start, start + COLUMNS)
-            columns = [[{"t": _SIDES.get(side, "AlignDefault")}, {"t": "ColWidthDefault"}] for side in sides[part]]
+        for start in range(0, len(sides), tables.COLUMNS):
+            part = slice(start, start + tables.COLUMNS)
+            widths = tables.widths([row[part] for row in texts], self._width)
+            columns = [
+                [{"t": _SIDES.get(side, "AlignDefault")}, {"t": "ColWidth", "c": width / self._width}]
+                for side, width in zip(sides[part], widths, strict=True)
+            ]
             rows = [[_NONE, row[part]] for row in cells]
             bodies = [[_NONE, 0, [], rows[len(head) :]]]
             made.append(_node("Table", [_NONE, [None, []], columns, [_NONE, rows[: len(head)]], bodies, [_NONE, []]]))

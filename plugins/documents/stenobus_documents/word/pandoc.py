@@ -21,7 +21,7 @@ from ..manuscript import Manuscript
 from . import ast, contents, cover, styles
 from .look import Look, Rendered
 from .render import begun, finished
-from .xml import element, paragraph, parsed
+from .xml import Element, element, paragraph, parsed
 
 #: Seconds a conversion may take.
 _PATIENCE: Final = 180
@@ -31,6 +31,7 @@ _FOLLOW: Final = {
     "Source Code": "CodeBlock", "Verbatim Char": "InlineCode", "Captioned Figure": "Figure", "Image Caption": "Caption",
     "Footnote Block Text": "FootnoteText",
 }  # fmt: skip
+_ID: Final = qn("w:id")
 _PAGE: Final = '<w:p><w:pPr><w:pStyle w:val="{}"/></w:pPr><w:r><w:br w:type="page"/></w:r></w:p>'
 
 
@@ -73,7 +74,7 @@ def render(manuscript: Manuscript, look: Look) -> Rendered:
         folder = Path(name)
         reference.save(str(folder / "reference.docx"))
         files = _files(folder, look)
-        tree = ast.Tree(manuscript, files, look.pictures, _languages(), names)
+        tree = ast.Tree(manuscript, files, look.pictures, _languages(), names, styles.room(reference)[0])
         end = ast.raw(paragraph(names["Spacer"]))  # a document cannot end with a table
         blocks = [*_front(manuscript, names), *tree.blocks(manuscript.tree.children), end]
         source = {"pandoc-api-version": ast.VERSION, "meta": {}, "blocks": blocks}
@@ -127,11 +128,13 @@ def _follow(reference: Document, names: Mapping[str, str]) -> None:
 
 
 def _mend(document: Document, names: Mapping[str, str]) -> None:
-    """What pandoc does otherwise: names of bookmarks begin with a letter, tables are of its own style."""
+    """What pandoc does otherwise: bookmarks before paragraphs, their names without ``_``, tables of its own style."""
     for mark in document.element.body.iter(qn("w:bookmarkStart"), qn("w:hyperlink")):
         attribute = qn("w:name") if mark.tag == qn("w:bookmarkStart") else qn("w:anchor")
         if (name := mark.get(attribute, "")).startswith("heading_"):
             mark.set(attribute, f"_{name}")
+    for mark in document.element.body.findall(qn("w:bookmarkStart")):
+        _into_paragraph(mark)
     for table in document.element.body.iter(qn("w:tbl")):
         table.tblPr.style = names["DocumentTable"]
         for row in table.iter(qn("w:tr")):
@@ -141,6 +144,17 @@ def _mend(document: Document, names: Mapping[str, str]) -> None:
             head = properties.find(qn("w:tblHeader")) is not None
             for inside in row.iter(qn("w:p")):
                 inside.style = names["TableHead" if head else "TableText"]
+
+
+def _into_paragraph(mark: Element) -> None:
+    """Let a bookmark enclose the text of the heading behind it: LibreOffice drops it where a table is before it."""
+    heading = next(mark.itersiblings(qn("w:p")), None)
+    end = next(
+        (end for end in mark.itersiblings() if end.tag == qn("w:bookmarkEnd") and end.get(_ID) == mark.get(_ID)), None
+    )
+    if heading is not None and end is not None:
+        heading.insert(int(heading.pPr is not None), mark)
+        heading.append(end)
 
 
 def _run(*arguments: str, stdin: bytes = b"", folder: Path | None = None) -> bytes:

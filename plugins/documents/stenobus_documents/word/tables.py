@@ -16,8 +16,10 @@ from .xml import BREAK, Xml, paragraph
 COLUMNS: Final = 63
 #: Rows a table may have; programs take minutes to lay out longer ones.
 ROWS: Final = 5_000
-#: Width of a character of a cell's text, roughly, and the least width of a column, in twentieths of a point.
+#: Width of a character of a cell's text and of a header's, roughly, and the least width of a column, in twentieths of a
+#: point. A template's font may be wide.
 _CHARACTER: Final = 105
+_BOLD: Final = 130
 _NARROWEST: Final = 640
 _PADDING: Final = 220
 #: A row with more characters in one cell may break over pages, lest it leaves half of one empty.
@@ -52,9 +54,9 @@ def table(node: SyntaxTreeNode, inline: Inline, build: Build, left: int = 0) -> 
 
 def _table(rows: Sequence[Sequence[SyntaxTreeNode]], heads: int, inline: Inline, build: Build, left: int) -> Xml:
     texts = [[plain(cell) for cell in row] for row in rows]
-    columns = _widths(texts, build.width - left)
+    columns = widths(texts, build.width - left)
     grid = "".join(f'<w:gridCol w:w="{column}"/>' for column in columns)
-    widths = [f'<w:tc><w:tcPr><w:tcW w:w="{column}" w:type="dxa"/></w:tcPr>' for column in columns]
+    opened = [f'<w:tc><w:tcPr><w:tcW w:w="{column}" w:type="dxa"/></w:tcPr>' for column in columns]
     made = [_properties(sum(columns), build.styles["DocumentTable"], left, header=heads > 0), grid, "</w:tblGrid>"]
     small = len(rows) < _FEW_ROWS and sum(len(text) for row in texts for text in row) < _FEW_CHARACTERS
     for number, (row, text) in enumerate(zip(rows, texts, strict=True)):
@@ -64,7 +66,7 @@ def _table(rows: Sequence[Sequence[SyntaxTreeNode]], heads: int, inline: Inline,
         whole = "<w:cantSplit/>" if max(map(len, text), default=0) < _TALL else ""
         about = f"<w:trPr>{whole}{'<w:tblHeader/>' if head else ''}</w:trPr>" if whole or head else ""
         content = "".join(
-            f"{width}{_cell(cell, inline, style, keep=keep)}</w:tc>" for width, cell in zip(widths, row, strict=True)
+            f"{width}{_cell(cell, inline, style, keep=keep)}</w:tc>" for width, cell in zip(opened, row, strict=True)
         )
         made.append(f"<w:tr>{about}{content}</w:tr>")
     return f"<w:tbl>{''.join(made)}</w:tbl>"
@@ -94,17 +96,20 @@ def _cell(cell: SyntaxTreeNode, inline: Inline, style: str, *, keep: bool) -> Xm
     return "".join(paragraph(style, "".join(part), side=side, keep=keep) for part in parts)
 
 
-def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
+def widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     """Columns by how much they have to say; in a full table none is narrower than its longest word if there is room."""
-    count = len(rows[0])
-    fair = width * 9 // 10 // count
-    least, wanted = [], []
-    for column in range(count):
-        cells = [row[column] for row in rows]
-        longest = max((len(word) for cell in cells for word in cell.split()), default=0)
-        floor = min(fair, max(_NARROWEST, longest * _CHARACTER + _PADDING))
-        least.append(floor)
-        wanted.append(max(floor, max(min(len(cell), 90) for cell in cells) * _CHARACTER + _PADDING))
+    columns = list(zip(*rows, strict=True))
+    least = []
+    for title, *cells in columns:
+        longest = max(_longest(title) * _BOLD, max(map(_longest, cells), default=0) * _CHARACTER)
+        least.append(max(_NARROWEST, longest + _PADDING))
+    if sum(least) > width:
+        fair = width * 9 // 10 // len(columns)
+        least = [min(fair, each) for each in least]
+    wanted = [
+        max(floor, max(min(len(cell), 90) for cell in cells) * _CHARACTER + _PADDING)
+        for floor, cells in zip(least, columns, strict=True)
+    ]
     if sum(wanted) <= width:
         return wanted
     spare = [want - floor for want, floor in zip(wanted, least, strict=True)]
@@ -112,6 +117,10 @@ def _widths(rows: Sequence[Sequence[str]], width: int) -> list[int]:
     return _scaled(
         [floor + room * share // (sum(spare) or 1) for floor, share in zip(least, spare, strict=True)], width
     )
+
+
+def _longest(text: str) -> int:
+    return max(map(len, text.split()), default=0)
 
 
 def _scaled(widths: Sequence[int], width: int) -> list[int]:
