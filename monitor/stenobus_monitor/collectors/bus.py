@@ -28,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds the server gets for each round of questions.
 _DEADLINE: Final = 3.0
+#: Seconds services get to answer: on a busy machine a healthy one may need most of it.
+_ALIVE: Final = 1.0
 #: Dead letters and alerts that are read in one look; the rest waits for the next one.
 _AT_ONCE: Final = 500
 #: Characters of an error that are kept.
@@ -81,7 +83,7 @@ class BusCollector:
     async def look(self, emit: Emit) -> None:
         """Tell of everything once. Raises BusError."""
         await self._time(emit)
-        sizes, services = await asyncio.gather(stream_sizes(self._bus), alive(self._bus))
+        sizes, services = await asyncio.gather(stream_sizes(self._bus), alive(self._bus, _ALIVE))
         now = self._clock()
         for size in sizes:
             await emit(
