@@ -51,7 +51,8 @@ test-vllm: setup
 MINISTACK := .venv-ministack
 test-ministack: setup
 	test -x $(MINISTACK)/bin/hypercorn || { $(PYTHON) -m venv $(MINISTACK) && $(MINISTACK)/bin/pip install --quiet ministack==1.5.33; }
-	STENOBUS_MINISTACK_PYTHON=$(abspath $(MINISTACK))/bin/python $(BIN)/pytest tests/sinks/test_ministack.py
+	STENOBUS_MINISTACK_PYTHON=$(abspath $(MINISTACK))/bin/python STENOBUS_MINISTACK=$(abspath $(MINISTACK))/bin/ministack \
+		$(BIN)/pytest tests/sinks/test_ministack.py tests/ingest/test_uploads.py
 
 # The integration tests against a server in a container; its image is built from the server in .venv.
 NATS_IMAGE := stenobus-nats:test
