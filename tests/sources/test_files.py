@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from stenobus_contracts import KbListed, KbSync
-from stenobus_sources.events import SourceDone, SourceExtracted
+from stenobus_sources.events import SourceDone, SourceExtracted, SourceWanted
 from stenobus_sources.files import parse
 
 from ..support import aws
@@ -88,6 +88,12 @@ async def test_a_folder_that_is_not_mounted_deletes_nothing(folder: Path, runs: 
     assert outcome.of(KbListed) == []
     [letter] = outcome.letters
     assert "is not there: check place of handbook, and whether it is mounted" in letter.letter.message
+
+
+async def test_a_folder_needs_no_run_for_its_listing(folder: Path, runs: Runs) -> None:
+    # Every run lists it. Two in half an hour would make a short absence look like a long one.
+    assert (await runs("listing")).of(SourceWanted) == []
+    assert len((await runs("listing", "handbook")).of(SourceWanted)) == 1
 
 
 async def test_an_empty_folder_proves_nothing(folder: Path, runs: Runs) -> None:
