@@ -255,3 +255,28 @@ async def test_a_new_data_source_over_the_same_folder_is_filled(place: Place, de
     place.settings["data_source_id"] = "DS00000002"
     assert (await desk.sync(event, 2)).added == 1
     assert place.texts("handbook") == {"a": "The whale."}
+
+
+async def test_a_job_whose_start_was_not_heard_of_is_found_again(place: Place, desk: Desk) -> None:
+    event = desk.event(a="The whale.")
+    place.fake.server.after = lambda request: not request.path.endswith("/ingestionjobs/")
+    error, _ = await desk.fails(event, 1)
+    assert isinstance(error, RetryableError)
+    place.fake.server.after = lambda request: None
+    assert (await desk.sync(event, 1)).added == 1
+    assert len(place.fake.jobs) == 1
+
+
+async def test_what_is_told_of_the_version_before_is_not_believed(place: Place, desk: Desk) -> None:
+    place.settings["ingestion"], place.fake.lag = "direct", 1
+    await desk.sync(desk.event(a="The whale."), 1)
+    await desk.sync(desk.event(a="The walrus."), 2)
+    assert [held.late for held in place.fake.index.values()] == [[]]
+
+
+async def test_a_newer_file_stays_although_nobody_remembers_it(place: Place, desk: Desk) -> None:
+    await desk.sync(desk.event(a="newer"), 5)
+    place.fake.forget("kb/state/DS12345678/collections/handbook.json")
+    done = await desk.sync(desk.event(a="older"), 4)
+    assert (done.added, done.unchanged) == (0, 1)
+    assert place.texts("handbook") == {"a": "newer"}

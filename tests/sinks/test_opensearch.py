@@ -258,3 +258,21 @@ def test_the_doctor_asks_the_cluster(place: Place) -> None:
     place.fake.close()
     (found,) = doctor(settings)
     assert not found.ok and "cannot be reached" in found.detail
+
+
+async def test_what_another_process_writes_during_a_flip_is_not_lost(place: Place, desk: Desk) -> None:
+    await desk.sync(desk.event(a="The whale."), 1)
+    (old,) = place.fake.indexes
+    ((_, source),) = place.fake.indexes[old].documents.values()
+
+    def write(request: Any) -> None:
+        if request.path == "/_aliases":
+            place.fake.indexes[old].documents["late"] = (7, {**source, "document": "late"})
+
+    with_vectors(place)
+    place.fake.server.before = write
+    await desk.sync(desk.event(b="The lion."), 2)
+    (new,) = place.fake.indexes
+    assert new != old and {source["document"] for _, source in place.fake.indexes[new].documents.values()} == {
+        "a", "b", "late",
+    }  # fmt: skip

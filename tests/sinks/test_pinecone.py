@@ -232,3 +232,17 @@ def test_the_doctor_asks_the_index(place: Place) -> None:
     place.fake.key = "another"
     (found,) = doctor(settings)
     assert not found.ok and "refuses the API key" in found.detail
+
+
+async def test_marks_are_written_once_the_old_version_cannot_be_seen(place: Place, desk: Desk) -> None:
+    place.fake.lags = True
+    await desk.sync(desk.event(a="The whale.", b="The lion."), 1)
+    found: list[dict[str, str]] = []
+
+    def look(request: Any) -> None:
+        if request.path == "/records/namespaces/handbook.marks/upsert":
+            found.append(place.texts("handbook"))
+
+    place.fake.server.before = look
+    await desk.sync(desk.event(a="The walrus.", delete=("b",)), 2)
+    assert found == [{"a": "The walrus."}]

@@ -114,6 +114,10 @@ class FakeBedrock:
             return {}
         return json.loads(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
 
+    def forget(self, key: str) -> None:
+        """Remove an object of the bucket."""
+        self._s3.delete_object(Bucket=self._bucket, Key=key)
+
     def start_foreign_job(self) -> Job:
         """A job that somebody else started."""
         with self._lock:
