@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from stenobus_kb.chunk import Chunk
 from stenobus_kb.errors import IndexMissing
+from stenobus_kb.fusion import Ranking
+from stenobus_kb.index import Index
 from stenobus_kb.query import MAX_TERMS, expressions
-from stenobus_kb.search import Hit
+from stenobus_kb.search import Hit, Query, Searcher
 
-from .conftest import Put, search
+from .conftest import Put, document, search
 
 REPORT = """# Checkout outage
 
@@ -47,6 +51,17 @@ def test_a_hit_says_what_where_and_when(path: Path, put: Put) -> None:
 def test_provenance_does_not_win(path: Path, put: Put) -> None:
     put("talk", REPORT, title="Checkout outage")
     assert search(path, "disk")[0].heading == "Cause"
+
+
+def test_passages_that_count_less_do_not_hide_those_behind_them(index: Index, path: Path) -> None:
+    for number in range(100):
+        index.put("documents", document(f"low{number}", f"{number}"), [Chunk((), "whale whale", weight=0.2)])
+    for number in range(3):
+        text = "A longer text in which, among many other things, a whale is mentioned once."
+        index.put("documents", document(f"full{number}", f"{number}"), [Chunk((), text)])
+    with closing(Searcher(path, ranking=Ranking(depth=10))) as searcher:
+        hits = searcher.search(Query("whale", limit=3)).hits
+    assert sorted(hit.document for hit in hits) == ["full0", "full1", "full2"]
 
 
 def test_front_matter_is_not_found(path: Path, put: Put) -> None:

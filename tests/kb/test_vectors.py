@@ -137,6 +137,8 @@ def test_filters_hold_inside_the_search(library: Library, path: Path) -> None:
     with closing(Searcher(path, Points(), Ranking(depth=10))) as searcher:
         assert near(searcher, "0 1", collections=("rare",)) == ["far", "farther"]
         assert near(searcher, "0 1", collections=("documents",), limit=3) == ["d0", "d1", "d2"]
+        assert near(searcher, "1 1", limit=1) == ["far"]
+        assert near(searcher, "1 1", collections=("documents",), limit=1) == ["d499"]
         assert near(searcher, "0 1", collections=()) == []
         sync(library, "3", ["far"], collection="rare")
         assert near(searcher, "0 1", collections=("rare",)) == ["farther"]
