@@ -87,7 +87,7 @@ images up down:
 
 # The same on a real engine, with images built here.
 test-compose: setup
-	$(BIN)/pytest -s tests/compose --timeout 900
+	$(BIN)/pytest -s tests/compose --timeout 1500
 
 clean:
 	rm -rf $(VENV) out

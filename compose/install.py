@@ -16,6 +16,7 @@ from pathlib import Path
 ENVIRONMENT = "/opt/stenobus"
 #: Every service answers /readyz and /metrics.
 ALWAYS = {"core": ["metrics"]}
+_OURS = re.compile(r"stenobus-([a-z0-9-]+(?:\[[a-z0-9,-]+\])?)")
 _FOLDER = re.compile(r"([a-z0-9/-]+)(?:\[([a-z0-9,-]+)\])?")
 
 
@@ -38,8 +39,8 @@ def needs(wanted: list[str]) -> list[str]:
         lists = [project.get("dependencies", []), *(project["optional-dependencies"][extra] for extra in extras)]
         for requirement in (requirement for lines in lists for requirement in lines):
             if requirement.startswith("stenobus-"):
-                name = re.split(r"[^a-z0-9-]", requirement.removeprefix("stenobus-"))[0]
-                found |= dict.fromkeys(needs([name]))
+                ours = _OURS.match(requirement)
+                found |= dict.fromkeys(needs([ours[1] if ours else requirement]))
             else:
                 found[requirement] = None
     return list(found)

@@ -25,7 +25,10 @@ fi
     cp .env.example "$environment"
     say "wrote $environment: settings of the stack, yours to change"
 }
-compose+=(--file "$here/compose.yaml" --env-file "$environment")
+compose+=(--env-file "$environment")
+
+every_profile=()
+for profile in api sources gpu aws kb-bedrock kb-opensearch kb-pinecone monitor tools setup; do every_profile+=(--profile "$profile"); done
 
 # A value of the environment, else of .env, else the default: as Compose finds it.
 setting() {
@@ -50,13 +53,21 @@ users() {
     [ -e "$state/settings/stenobus.toml" ] ||
         echo "# Settings of every plugin: see stenobus.example.toml. No secrets here; see docs/deploy.md." >"$state/settings/stenobus.toml"
     without_keys "${compose[@]}" run --rm users
-    # A server that runs already takes the users over now.
-    if [ -n "$("${compose[@]}" ps --quiet nats)" ]; then "${compose[@]}" kill -s HUP nats; fi
+    # A server that runs already takes the users over now. Not by `docker kill`, whatever its signal: the engine would take
+    # it for a person's stop, and start the server anew after no crash any more.
+    local server
+    server=$(docker ps --quiet --filter "label=com.docker.compose.project=$(setting COMPOSE_PROJECT_NAME stenobus)" \
+        --filter label=com.docker.compose.service=nats)
+    [ -z "$server" ] || docker exec "$server" sh -c 'kill -HUP 1'
 }
 
 up() {
-    say "images"
-    images --quiet "$@"
+    say "images; what their building says is in $state/build.log"
+    mkdir -p "$state"
+    images >"$state/build.log" 2>&1 || {
+        tail -25 "$state/build.log" >&2
+        fail "an image cannot be built"
+    }
     say "users and their keys, in $state"
     users
     say "services"
@@ -67,7 +78,7 @@ up() {
 
 # Wait until every service is ready, at most STENOBUS_PATIENCE seconds.
 healthy() {
-    local deadline=$((SECONDS + $(setting STENOBUS_PATIENCE 120))) waiting
+    local deadline=$((SECONDS + $(setting STENOBUS_PATIENCE 180))) waiting
     while :; do
         waiting=$("${compose[@]}" ps --quiet | xargs -r docker inspect --format \
             '{{index .Config.Labels "com.docker.compose.service"}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' |
@@ -85,8 +96,7 @@ case "${1:-}" in
     images) images "${@:2}" ;;
     users) users ;;
     up) up "${@:2}" ;;
-    down) "${compose[@]}" --profile gpu --profile aws --profile monitor --profile tools --profile setup \
-        down --remove-orphans "${@:2}" ;;
+    down) "${compose[@]}" "${every_profile[@]}" down --remove-orphans "${@:2}" ;;
     compose) "${compose[@]}" "${@:2}" ;;
     *) fail "$usage" ;;
 esac

@@ -10,12 +10,6 @@ import pytest
 
 from ..support.engine import Stack, base_image, engine
 
-#: What a transcript needs to become a searchable document; further services are started by the tests that want them.
-SERVICES = (
-    *("nats", "apply", "llm", "kb"),
-    *(f"documents-{stage}" for stage in ("clean", "extract", "map", "outline", "write", "output")),
-)
-
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
@@ -24,8 +18,8 @@ def stack() -> Iterator[Stack]:
     with TemporaryDirectory(prefix="stenobus-") as folder:
         stack = Stack(Path(folder), "stenobus-test", base_image(client), client=client)
         try:
-            stack.run("images", "--quiet")
-            stack.run("up", *SERVICES)
+            stack.run("up", timeout=1400)
             yield stack
         finally:
             stack.run("down", "--volumes")
+            assert stack.remains() == []

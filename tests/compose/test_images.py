@@ -7,7 +7,7 @@ import pytest
 from ..support.engine import UID, Stack
 
 #: Plugins without heavy models, and the most their images may have.
-SLIM = ("nats", "documents", "llm", "kb")
+SLIM = ("nats", "documents", "ingest", "llm", "kb")
 MEGABYTES = 300
 
 

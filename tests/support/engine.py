@@ -79,6 +79,7 @@ class Stack:
     environment: dict[str, str] = field(default_factory=dict)
     client: docker.DockerClient = field(default_factory=engine)
     port: int = field(default_factory=free_port)
+    api_port: int = field(default_factory=free_port)
 
     @property
     def url(self) -> str:
@@ -92,6 +93,7 @@ class Stack:
             os.environ
             | {
                 "COMPOSE_PROJECT_NAME": self.project,
+                "STENOBUS_API_PORT": str(self.api_port),
                 "STENOBUS_BASE": self.base,
                 "STENOBUS_PORT": str(self.port),
                 "STENOBUS_STACK_ENV": str(self.folder / "env"),
@@ -133,14 +135,23 @@ class Stack:
         (found,) = self.containers(service)
         return found
 
+    def remains(self) -> list[str]:
+        """Names of whatever the engine still has of the stack: containers, networks, volumes."""
+        label = {"label": f"com.docker.compose.project={self.project}"}
+        found = [
+            *self.client.containers.list(all=True, filters=label),
+            *self.client.networks.list(filters=label),
+            *self.client.volumes.list(filters=label),
+        ]
+        return [each.name for each in found]
+
     def kill(self, service: str) -> None:
         """End a service's first process by SIGKILL behind the engine's back, as a crash would: `docker kill` counts as
         a person's wish, after which the engine starts nothing anew."""
         container = self.container(service)
         container.reload()
-        self.client.containers.run(
-            self.base, ["kill", "-9", str(container.attrs["State"]["Pid"])], pid_mode="host", remove=True
-        )
+        kill = f"kill -9 {container.attrs['State']['Pid']}"  # the shell's own: the image has no other
+        self.client.containers.run(self.base, ["sh", "-c", kill], pid_mode="host", remove=True)
 
     def credentials(self, user: str) -> Path:
         """A user's secret in a file that this process can read; the stack's own belongs to :data:`UID`."""
