@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from stenobus_contracts import IngestDone, IngestedDocument, KbSync, KbSynced, Media, MediaUploaded
+from stenobus_contracts import IngestDone, IngestedDocument, KbSync, KbSynced, Media, MediaUploaded, OcrDone
 from stenobus_core.blobs import Blobs
 from stenobus_ingest import plugin
 from stenobus_ingest.followers import upload as add
@@ -61,6 +61,18 @@ async def test_the_record_says_what_is_in_the_document(stage: Stage, samples: Ma
     assert [(each.kind, each.name) for each in record.facts.entities] == [("email", "ops@example.org")]
     [step] = outcome.steps
     assert step.facts["document_type"] == "policy" and step.facts["record"] == done.record.uri
+
+
+async def test_text_that_another_plugin_recognised_is_taken(stage: Stage) -> None:
+    await stage.run(plugin)
+    text = await stage.put(f"Invoice\n\nOne {WORD}, 2026-05-03.".encode(), "text/plain")
+    media = Media(uri="file:///scan.png")
+    await stage.publish(OcrDone(text=text, media=media, engine="acme", pages=1, metadata={"collection": "scans"}))
+    outcome = await stage.run_until_idle()
+    assert outcome.letters == ()
+    sync = KbSync.model_validate_json(outcome.of(KbSync)[0].data)
+    assert (sync.collection, sync.upsert[0].id, sync.upsert[0].title) == ("scans", "file:///scan.png", "Invoice")
+    assert sync.upsert[0].metadata["format"] == "ocr"
 
 
 async def test_recordings_transcripts_and_images_are_left_to_others(stage: Stage) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import mimetypes
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,10 +15,14 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 from pydantic import JsonValue
 
-from stenobus_bus import Bus, Envelope, PermanentError, RetryableError, ServerUnavailable
+from stenobus_bus import Bus, Envelope, PermanentError, RetryableError, ServerUnavailable, apply
 from stenobus_bus.envelope import derived_id
+from stenobus_bus.topology import domain_stream
 from stenobus_contracts import Media, MediaUploaded, StoreNotified
+from stenobus_core import CoreSettings
 from stenobus_core.blobs import Blobs, file_uri
+from stenobus_core.services import topology
+from stenobus_core.session import connect
 
 from .notifications import NotUnderstood, changes, decoded
 from .place import document_id
@@ -24,10 +30,21 @@ from .place import document_id
 log = structlog.get_logger(__name__)
 
 _SOURCE: Final = "stenobus/ingest"
-#: Seconds that one look at the queue waits for a message; SQS allows 20.
-_WAIT: Final = 20
+#: Seconds that one look at the queue waits for a message; SQS allows 20, but a stop has to wait as long.
+_WAIT: Final = 10
 #: Seconds a message is hidden from others while it is stored.
 _HIDDEN: Final = 60
+
+
+@asynccontextmanager
+async def telling(settings: CoreSettings) -> AsyncIterator[Bus]:
+    """A connection that may publish notifications; on a server of others it needs a producer's rights and no more."""
+    async with connect(settings) as session:
+        specs = topology(settings.bucket, settings.replicas)
+        if session.server is None:
+            specs = [spec for spec in specs if spec.name == domain_stream(StoreNotified.subject)]
+        await apply(session.bus, specs)
+        yield session.bus
 
 
 async def publish(bus: Bus, notification: dict[str, Any], event_id: str | None = None) -> None:

@@ -56,9 +56,9 @@ def notify(notification: str, event_id: str | None) -> None:
     aws sqs receive-message --queue-url … | stenobus ingest notify -
     """
     from stenobus_core.cli.publish import read_payload
-    from stenobus_core.cli.running import run, services, settings
+    from stenobus_core.cli.running import run, settings
 
-    from .followers import publish
+    from .followers import publish, telling
     from .notifications import NotUnderstood, changes, decoded
 
     try:
@@ -69,8 +69,8 @@ def notify(notification: str, event_id: str | None) -> None:
     found = settings()
 
     async def send() -> None:
-        async with services(found) as (session, _):
-            await publish(session.bus, said, event_id)
+        async with telling(found) as bus:
+            await publish(bus, said, event_id)
 
     run(send())
     click.echo(f"Told of {count} objects.")
@@ -80,15 +80,15 @@ def notify(notification: str, event_id: str | None) -> None:
 @click.argument("bucket")
 def watch(bucket: str) -> None:
     """Follow a NATS object store: what lies in BUCKET, and what is put there and removed, until Ctrl-C."""
-    from stenobus_core.cli.running import run, services, settings
+    from stenobus_core.cli.running import run, settings
 
-    from .followers import follow_nats
+    from .followers import follow_nats, telling
 
     found = settings(None)
 
     async def follow() -> None:
-        async with services(found) as (session, _):
-            await follow_nats(session.bus, bucket)
+        async with telling(found) as bus:
+            await follow_nats(bus, bucket)
 
     run(follow())
 
@@ -101,15 +101,15 @@ def poll(queue: str, once: bool) -> None:
 
     Region, endpoint and credentials are boto3's own (AWS_…).
     """
-    from stenobus_core.cli.running import run, services, settings
+    from stenobus_core.cli.running import run, settings
 
-    from .followers import follow_sqs
+    from .followers import follow_sqs, telling
 
     found = settings(None)
 
     async def follow() -> int:
-        async with services(found) as (session, _):
-            return await follow_sqs(session.bus, queue, once=once)
+        async with telling(found) as bus:
+            return await follow_sqs(bus, queue, once=once)
 
     count = run(follow())
     click.echo(f"Took {count} messages.")

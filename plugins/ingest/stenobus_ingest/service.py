@@ -17,6 +17,7 @@ from stenobus_contracts import (
     LlmRequest,
     Media,
     MediaUploaded,
+    OcrDone,
     StoreNotified,
 )
 from stenobus_core import Check, Context, PermanentError, Plugin, RetryableError, SettingsError
@@ -83,11 +84,40 @@ async def ingest(event: MediaUploaded, ctx: Context[Settings, Reader]) -> tuple[
     if reading.left:
         ctx.note(format=reading.format, left="by the setting formats")
         return None
+    known = event.media.model_copy(update={"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)})
+    return await _handed_on(event.model_copy(update={"media": known}), place, reading, ctx)
+
+
+@plugin.handler(name="ingest-recognised", concurrency=2, timeout=3600, attempts=5, requests=[LlmRequest])
+async def recognised(event: OcrDone, ctx: Context[Settings, Reader]) -> tuple[IngestDone, KbSync] | None:
+    """Take the text that another plugin recognised in an image or a scan."""
+    data = await ctx.read(event.text, limit=ctx.settings.max_bytes)
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise PermanentError(f"The text recognised in {event.media.title} is no UTF-8.") from error
+    if not text:
+        raise PermanentError(f"No text was recognised in {event.media.title}; look whether it has any.")
+    origin = MediaUploaded(media=event.media, language=event.language, metadata=event.metadata)
+    reading = Reading(format="ocr", markdown=text, pages=event.pages, language=event.language)
+    return await _handed_on(origin, Place.of(origin, ctx.settings), reading, ctx)
+
+
+@plugin.handler(name="ingest-notified", concurrency=4, timeout=300)
+async def notified(event: StoreNotified, ctx: Context[Settings, Reader]) -> list[MediaUploaded | KbSync]:
+    """Turn a store's notification into uploads and removals, once per object and version."""
+    return await take(event, ctx)
+
+
+async def _handed_on(
+    event: MediaUploaded, place: Place, reading: Reading, ctx: Context[Settings, Reader]
+) -> tuple[IngestDone, KbSync] | None:
+    """Store a document's text and record; what to tell of it, or None when it is out of date by now."""
     text = await ctx.store(reading.markdown.encode(), "text/markdown")
     await ctx.progress(0.5, "describing it")
     found = await describe(event, reading, text, ctx)
     record = IngestedDocument(
-        media=event.media.model_copy(update={"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}),
+        media=event.media,
         format=reading.format,
         text=text,
         facts=found.facts,
@@ -148,12 +178,6 @@ async def ingest(event: MediaUploaded, ctx: Context[Settings, Reader]) -> tuple[
         principals=place.principals,
     )
     return done, KbSync(collection=place.collection, upsert=(document,), source=SOURCE)
-
-
-@plugin.handler(name="ingest-notified", concurrency=4, timeout=300)
-async def notified(event: StoreNotified, ctx: Context[Settings, Reader]) -> list[MediaUploaded | KbSync]:
-    """Turn a store's notification into uploads and removals, once per object and version."""
-    return await take(event, ctx)
 
 
 async def _content(media: Media, ctx: Context[Settings, Reader]) -> bytes:

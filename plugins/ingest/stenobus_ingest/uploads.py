@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -27,6 +28,8 @@ from .detect import detect
 from .errors import Unreadable
 from .formats import formats
 from .grants import Denied, Grant, verified
+
+log = structlog.get_logger(__name__)
 
 _SOURCE: Final = "stenobus/ingest-upload"
 
@@ -105,7 +108,8 @@ class _Door:
             return _said(408, f"The upload took longer than {self._seconds:g} s.", {"Connection": "close"})
         except ClientDisconnect:
             return _said(400, "The upload broke off.")
-        except BusError:
+        except BusError as error:
+            log.warning("ingest.not_stored", error=str(error))
             return _said(503, "The file could not be stored; try again.", {"Retry-After": "5"})
         finally:
             self._free += 1
@@ -141,7 +145,8 @@ class _Door:
                 return {"sha256": digest}, "first"
             return known, "same" if known["sha256"] == digest else "other"
 
-        return await Cell(self._bus, f"ingest-upload.{permission.nonce}", ledger.BUCKET).change(step)
+        # under the name of the handler, whose user may write there
+        return await Cell(self._bus, f"ingest.upload-{permission.nonce}", ledger.BUCKET).change(step)
 
     async def _publish(self, permission: Grant, ref: BlobRef) -> Envelope:
         media = Media(
