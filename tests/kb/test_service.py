@@ -174,6 +174,14 @@ def test_doctor_counts_what_is_there(index: Any, put: Any, path: Path, monkeypat
     assert checks["index"].detail == f"{path}: 1 documents, 2 chunks" and all(check.ok for check in checks.values())
 
 
+def test_doctor_names_the_model_and_says_what_one_needs(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
+    assert {check.name: check.detail for check in plugin.check()}["embedder"] == "stenobus/hashed-1"
+    monkeypatch.setenv("STENOBUS_KB_EMBEDDER", "onnx")
+    [check] = [check for check in plugin.check() if not check.ok]
+    assert check.name == "embedder" and "STENOBUS_KB_EMBEDDING_MODEL" in check.detail
+
+
 def test_doctor_is_content_before_the_first_document(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
     assert all(check.ok for check in plugin.check())

@@ -77,8 +77,17 @@ def doctor(settings: Settings) -> list[Check]:
     writable = os.access(place, os.W_OK)
     return [
         found,
+        _embedder(settings),
         Check("writable", writable, str(place) if writable else f"{place} is not writable: set STENOBUS_KB_PATH"),
     ]
+
+
+def _embedder(settings: Settings) -> Check:
+    try:
+        embedder = settings.make_embedder()
+    except KbError as error:
+        return Check("embedder", False, str(error))
+    return Check("embedder", True, embedder.model if embedder else "none: words alone are searched")
 
 
 # One event at a time: there is one writer, and a document's versions go in as they came.

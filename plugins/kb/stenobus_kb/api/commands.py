@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 if TYPE_CHECKING:
+    from ..embedders import Embedder
     from ..settings import Settings
     from .callers import Door
     from .keys import Keys
@@ -46,11 +47,12 @@ def serve(host: str, port: int, everybody: bool, tls_cert: Path | None, tls_key:
     try:
         settings, core = Settings.load("kb"), CoreSettings.load("core")
         door = None if everybody else _door(settings)
+        embedder = settings.make_embedder()
     except (KbError, SettingsError, OSError) as error:
         raise click.ClickException(str(error)) from error
     configure(core)
     with _listening(host, port) as listener:
-        _run(settings, door, listener, tls_cert, tls_key)
+        _run(settings, embedder, door, listener, tls_cert, tls_key)
 
 
 def _listening(host: str, port: int) -> socket.socket:
@@ -63,7 +65,12 @@ def _listening(host: str, port: int) -> socket.socket:
 
 
 def _run(
-    settings: Settings, door: Door | None, listener: socket.socket, tls_cert: Path | None, tls_key: Path | None
+    settings: Settings,
+    embedder: Embedder | None,
+    door: Door | None,
+    listener: socket.socket,
+    tls_cert: Path | None,
+    tls_key: Path | None,
 ) -> None:
     import structlog
     import uvicorn
@@ -72,7 +79,7 @@ def _run(
     from .app import create
     from .reading import Reading
 
-    embedder, shared = settings.make_embedder(), Shared()
+    shared = Shared()
     reading = Reading(settings.index_path, lambda: Searcher(settings.index_path, embedder, settings.ranking, shared))
     app = create(reading, door)
     config = uvicorn.Config(
