@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from stenobus_kb.api.app import create
@@ -36,11 +36,11 @@ def filled(put: Put) -> None:  # noqa: F811
 
 
 @pytest.fixture
-async def client(path: Path, keys: Keys, filled: None) -> AsyncIterator[httpx.AsyncClient]:  # noqa: F811
+async def client(path: Path, keys: Keys, filled: None) -> AsyncIterator[httpx2.AsyncClient]:  # noqa: F811
     reading = Reading(path, lambda: Searcher(path))
     app = create(reading, Door(keys, Tokens(SECRET, "stenobus", "https://issuer", per_minute=600)))
-    transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://kb") as opened:
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://kb") as opened:
         yield opened
     reading.close()
 
@@ -49,7 +49,7 @@ Get = Callable[..., Any]
 
 
 @pytest.fixture
-def get(client: httpx.AsyncClient, keys: Keys) -> Get:
+def get(client: httpx2.AsyncClient, keys: Keys) -> Get:
     """Asks with a key of its own; ``owner`` sees everything."""
 
     async def get(
@@ -57,7 +57,7 @@ def get(client: httpx.AsyncClient, keys: Keys) -> Get:
         collections: tuple[str, ...] | None = None,
         principals: tuple[str, ...] | None = (),
         **parameters: Any,
-    ) -> httpx.Response:
+    ) -> httpx2.Response:
         key = keys.add("test", collections, principals, 1000)
         return await client.get(address, params=parameters, headers={"Authorization": f"Bearer {key}"})
 

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import jwt
 import pytest
 
@@ -25,12 +25,12 @@ from stenobus_testing.waiting import eventually
 from .conftest import SECRET, Get, Stuck
 
 
-def names(answer: httpx.Response) -> list[str]:
+def names(answer: httpx2.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return sorted(result["document"] for result in answer.json()["results"])
 
 
-def problem(answer: httpx.Response, status: int) -> str:
+def problem(answer: httpx2.Response, status: int) -> str:
     assert answer.status_code == status and answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
     assert body["status"] == status and body["request_id"] == answer.headers["x-request-id"]
@@ -46,7 +46,7 @@ async def test_a_result_says_what_where_and_at_which_second(get: Get) -> None:
     assert answer.json()["next_offset"] is None
 
 
-async def test_the_long_way_of_asking_is_the_same(client: httpx.AsyncClient, keys: Keys) -> None:
+async def test_the_long_way_of_asking_is_the_same(client: httpx2.AsyncClient, keys: Keys) -> None:
     headers = {"X-API-Key": keys.add("app", None, None, 60)}
     body = {"query": "disk", "collections": ["documents"], "metadata": {"tags": "logs", "year": 2026}}
     answer = await client.post("/v1/search", json=body, headers=headers)
@@ -95,8 +95,8 @@ async def test_collections_and_documents_show_no_more_than_search(get: Get) -> N
     assert whole["passages"][0]["start"] == 65.0
 
 
-async def test_only_who_may_see_everything_asks_for_others(client: httpx.AsyncClient, keys: Keys) -> None:
-    async def ask(principals: tuple[str, ...] | None, wanted: list[str]) -> httpx.Response:
+async def test_only_who_may_see_everything_asks_for_others(client: httpx2.AsyncClient, keys: Keys) -> None:
+    async def ask(principals: tuple[str, ...] | None, wanted: list[str]) -> httpx2.Response:
         headers = {"X-API-Key": keys.add("app", None, principals, 60)}
         return await client.post("/v1/search", json={"query": "disk plan", "principals": wanted}, headers=headers)
 
@@ -106,7 +106,7 @@ async def test_only_who_may_see_everything_asks_for_others(client: httpx.AsyncCl
     assert "principal group:board" in problem(await ask(("me",), ["group:board"]), 403)
 
 
-async def test_a_token_opens_what_it_names(client: httpx.AsyncClient) -> None:
+async def test_a_token_opens_what_it_names(client: httpx2.AsyncClient) -> None:
     claims = {"sub": "ana", "aud": "stenobus", "iss": "https://issuer", "exp": time.time() + 60}
     for more, found in (
         ({}, []), ({"collections": ["documents"]}, ["talk"]),
@@ -123,12 +123,12 @@ async def test_a_token_opens_what_it_names(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     "headers", [{}, {"X-API-Key": "stk_x_y"}, {"Authorization": "Bearer a.b.c"}, {"Authorization": "Basic eA=="}]
 )
-async def test_nobody_unknown_is_let_in(client: httpx.AsyncClient, address: str, headers: dict[str, str]) -> None:
+async def test_nobody_unknown_is_let_in(client: httpx2.AsyncClient, address: str, headers: dict[str, str]) -> None:
     answer = await client.get(address, headers=headers)
     assert "valid API key" in problem(answer, 401) and answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_health_is_for_everybody_and_figures_are_not(client: httpx.AsyncClient, get: Get) -> None:
+async def test_health_is_for_everybody_and_figures_are_not(client: httpx2.AsyncClient, get: Get) -> None:
     assert (await client.get("/healthz")).status_code == 200
     assert (await client.get("/readyz")).json() == {"ready": True, "collections": 2}
     await get("/v1/search", q="disk")
@@ -139,7 +139,7 @@ async def test_health_is_for_everybody_and_figures_are_not(client: httpx.AsyncCl
 # --- limits ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_caller_that_comes_too_often_hears_when_to_come_back(client: httpx.AsyncClient, keys: Keys) -> None:
+async def test_a_caller_that_comes_too_often_hears_when_to_come_back(client: httpx2.AsyncClient, keys: Keys) -> None:
     headers = {"X-API-Key": keys.add("eager", None, None, 3)}
     answers = [await client.get("/v1/collections", headers=headers) for _ in range(4)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
@@ -188,7 +188,7 @@ async def test_documents_are_listed_page_by_page(get: Get) -> None:
     assert (await get("/v1/documents/kitchen/a%2Fb%3Fc")).json()["title"] == "Odd"
 
 
-async def test_a_body_that_is_too_long_is_not_read_to_its_end(client: httpx.AsyncClient, keys: Keys) -> None:
+async def test_a_body_that_is_too_long_is_not_read_to_its_end(client: httpx2.AsyncClient, keys: Keys) -> None:
     headers = {"X-API-Key": keys.add("app", None, None, 60), "Content-Type": "application/json"}
     taken = 0
 
@@ -210,7 +210,7 @@ async def test_any_text_is_a_query(get: Get) -> None:
         assert (await get("/v1/search", q=text)).status_code == 200
 
 
-async def test_a_request_has_the_id_it_came_with_if_it_is_one(client: httpx.AsyncClient) -> None:
+async def test_a_request_has_the_id_it_came_with_if_it_is_one(client: httpx2.AsyncClient) -> None:
     assert (await client.get("/healthz", headers={"X-Request-ID": "abc-1"})).headers["x-request-id"] == "abc-1"
     assert (await client.get("/healthz", headers={"X-Request-ID": "a b\t<"})).headers["x-request-id"] != "a b\t<"
 
@@ -219,15 +219,15 @@ async def test_a_request_has_the_id_it_came_with_if_it_is_one(client: httpx.Asyn
 
 
 async def test_an_index_that_is_not_there_or_broken_is_not_ready_and_its_place_is_not_told(
-    tmp_path: Path, client: httpx.AsyncClient
+    tmp_path: Path, client: httpx2.AsyncClient
 ) -> None:
     broken = tmp_path / "broken.sqlite"
     broken.write_bytes(b"no database, but long enough to be taken for one" * 50)
     for path in (tmp_path / "missing.sqlite", broken):
-        transport = httpx.ASGITransport(
+        transport = httpx2.ASGITransport(
             app=create(Reading(path, partial(Searcher, path)), None), raise_app_exceptions=False
         )
-        async with httpx.AsyncClient(transport=transport, base_url="http://kb") as opened:
+        async with httpx2.AsyncClient(transport=transport, base_url="http://kb") as opened:
             for address in ("/readyz", "/v1/search?q=disk", "/v1/collections"):
                 answer = await opened.get(address)
                 assert str(tmp_path) not in problem(answer, 503) and answer.headers["retry-after"]
@@ -235,7 +235,7 @@ async def test_an_index_that_is_not_there_or_broken_is_not_ready_and_its_place_i
 
 
 async def test_what_nobody_thought_of_is_told_to_the_log_alone(
-    client: httpx.AsyncClient, get: Get, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: httpx2.AsyncClient, get: Get, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any) -> None:
         raise RuntimeError("the inside of things")

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 from click.testing import CliRunner
 
@@ -60,7 +60,7 @@ async def test_a_key_is_made_used_listed_and_revoked_while_the_server_runs(
     assert code == 0 and "only its digest" in said and key not in said
     async with (
         serving(environment, tmp_path / "log") as url,
-        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}) as client,
+        httpx2.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {key}"}) as client,
     ):
         answer = await client.get("/v1/search", params={"q": "disk"})
         assert {result["document"] for result in answer.json()["results"]} == {"menu", "a/b?c"}
@@ -83,7 +83,7 @@ async def test_without_any_key_it_says_how_to_make_one(environment: dict[str, st
 
 
 async def test_open_is_for_this_machine(environment: dict[str, str], tmp_path: Path) -> None:
-    async with serving(environment, tmp_path / "log", "--open") as url, httpx.AsyncClient(base_url=url) as client:
+    async with serving(environment, tmp_path / "log", "--open") as url, httpx2.AsyncClient(base_url=url) as client:
         assert (await client.get("/v1/documents")).status_code == 200
     refused = CliRunner().invoke(serve, ["--open", "--host", "0.0.0.0"])
     assert refused.exit_code == 2 and "loopback" in refused.output
