@@ -16,6 +16,7 @@ from stenobus_contracts import AsrDone, DocumentLanguage, Event, ExtraFormat, Me
 
 from .blobs import file_uri
 from .errors import StenobusError
+from .kinds import Kind, kind_by_name
 from .services import Services
 
 #: What may hold a transcript; everything else is taken for a recording.
@@ -91,7 +92,7 @@ class Job:
         """A job for a local file.
 
         Raises:
-            JobError: there is no such file, it is empty, or it cannot be read.
+            JobError: there is no such file, it is empty, cannot be read, or is a document already.
         """
         try:
             if path.exists() and not (path.is_file() or path.is_dir()):
@@ -106,6 +107,11 @@ class Job:
         except OSError as error:
             raise JobError(f"{path} cannot be read: {error.strerror}.", error="FileUnreadable") from error
         media = Media(uri=file_uri(path), name=path.name, size=path.stat().st_size)
+        if kind_by_name(media) is Kind.DOCUMENT:
+            raise JobError(
+                f"{path} is a document already; `stenobus ingest add` puts it into the knowledge base.",
+                error="Unsupported",
+            )
         event: Event
         if path.suffix.lower() in TRANSCRIPTS:
             event = AsrDone(

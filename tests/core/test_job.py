@@ -126,9 +126,11 @@ def test_a_file_is_a_recording_unless_its_name_says_that_it_is_a_transcript(
 
 def test_what_cannot_be_processed_says_why(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
+    (tmp_path / "a.pdf").write_bytes(b"%PDF")
     os.mkfifo(tmp_path / "pipe")
     for name, message in {
         "no.wav": "does not exist.", "empty.wav": "is empty.", ".": "is a folder; name a file.",
+        "a.pdf": "is a document already; `stenobus ingest add` puts it into the knowledge base.",
         "pipe": "is no regular file; write its content into one.",
     }.items():  # fmt: skip
         with pytest.raises(JobError) as error:
