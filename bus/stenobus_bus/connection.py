@@ -40,6 +40,8 @@ _PAUSE: Final = 0.2
 #: What the JetStream API says while there is no leader, and while servers are missing that shall hold a copy.
 _NO_LEADER: Final = 503
 _NO_PEERS: Final = 10005
+#: A stream of the same name has just been deleted, and its files are not all gone yet; or the disk has trouble.
+_STORE_FAILED: Final = 10049
 #: Seconds a server gets to answer on a connection that somebody doubts.
 _PROBE: Final = 3
 #: How the client keeps its connection: it looks after it closely, and never gives it up.
@@ -353,5 +355,5 @@ class Bus:
 def _may_pass(trouble: ServerUnavailable) -> bool:
     """A cluster that chooses a leader says so, or says nothing. A server without JetStream gets none by waiting."""
     if isinstance(trouble, ApiError):
-        return trouble.code == _NO_LEADER or trouble.err_code == _NO_PEERS
+        return trouble.code == _NO_LEADER or trouble.err_code in {_NO_PEERS, _STORE_FAILED}
     return not isinstance(trouble, AccessDenied) and not isinstance(trouble.__cause__, NoRespondersError)

@@ -121,6 +121,7 @@ async def send(event: MonitorAlert, ctx: Context[Settings, Watch]) -> None:
     async def delivered(parts: int) -> None:
         ctx.note(delivered=parts)
 
+    await ctx.progress(0.0, f"to {channel.name}")
     done = ctx.earlier.get("delivered", 0)
     async with ctx.state.turn(f"channel.{channel.name}"):  # so that they come in order
         parts = await sender(channel).send(event, done if isinstance(done, int) else 0, delivered)

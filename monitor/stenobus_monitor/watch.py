@@ -42,8 +42,10 @@ SOURCE: Final = "stenobus/monitor"
 _QUEUE: Final = 10_000
 #: Seconds between two ticks, and between two while an incident waits to be told.
 _TICK, _HURRY = 1.0, 0.05
-#: Seconds until a collector that failed is started again.
+#: Seconds until a collector that failed is started again, and for which it has to run until it counts as well though
+#: it saw nothing.
 _AGAIN: Final = 5.0
+_STEADY: Final = 30.0
 #: Seconds between two looks at the silences, and two writes of the rules' states.
 _SILENCES, _STATES = timedelta(seconds=5), timedelta(seconds=5)
 #: Seconds the bus gets to take one incident before it is told without it.
@@ -147,15 +149,18 @@ class Watch:
     async def _look(self, collector: Collector) -> None:
         """Run a collector for ever, and tell when it cannot see."""
         while True:
+            view = _View(collector.name, self._queue, self._clock)
+            steady = asyncio.get_running_loop().call_later(_STEADY, view.well)
             try:
-                await self._queue.put(CollectorState(at=self._clock(), collector=collector.name, trouble=None))
-                await collector.run(self._queue.put)
+                await collector.run(view.emit)
                 trouble = "it ended"
             except* (MonitorError, BusError) as several:
                 trouble = str(several.exceptions[0])
             except* Exception as several:
                 log.exception("monitor.collector_failed", collector=collector.name)
                 trouble = f"{type(several.exceptions[0]).__name__}: {several.exceptions[0]}"
+            finally:
+                steady.cancel()
             await self._queue.put(CollectorState(at=self._clock(), collector=collector.name, trouble=trouble))
             await asyncio.sleep(_AGAIN)
 
@@ -215,6 +220,31 @@ class Watch:
             if value is not None and self._kept.get(key) != value:
                 await self.store.put(key, value)
                 self._kept[key] = value
+
+
+class _View:
+    """One run of a collector: it sees well once it has seen something, not because it was started."""
+
+    def __init__(self, name: str, queue: asyncio.Queue[Observation], clock: Callable[[], datetime]) -> None:
+        self._name, self._queue, self._clock = name, queue, clock
+        self._told = False
+
+    async def emit(self, seen: Observation) -> None:
+        """Hand on what the collector saw."""
+        if not self._told:
+            self._told = True
+            await self._queue.put(self._state)
+        await self._queue.put(seen)
+
+    def well(self) -> None:
+        """It has run for long, and there was nothing to see."""
+        if not self._told and not self._queue.full():
+            self._told = True
+            self._queue.put_nowait(self._state)
+
+    @property
+    def _state(self) -> CollectorState:
+        return CollectorState(at=self._clock(), collector=self._name, trouble=None)
 
 
 def speaks(incident: MonitorIncident) -> bool:

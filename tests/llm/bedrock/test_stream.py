@@ -194,7 +194,7 @@ async def test_an_answer_is_whole_without_what_it_took(ask: Asking, service: Con
     afterwards: dict[str, list[Any]] = {"spoilt": [b"\xff" * 20], "silence": [service.released]}
     service.streams(*answer("Because")[:-1], *afterwards.get(rest, []), ends=rest != "cut")
 
-    done = await ask(stream=True, target={"silence": 0.3})
+    done = await ask(stream=True, target={"silence": 3})
 
     assert (done.text, done.usage.estimated) == ("Because", True)
 
