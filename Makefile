@@ -38,9 +38,9 @@ lint: setup
 		examples/word-count-plugin/stenobus_wordcount examples/outline-plugin/stenobus_timeline
 	$(BIN)/lint-imports --no-logo
 
-# Side by side, a file at a time: every process has servers of its own.
+# One after the other: some tests measure times. In a hurry: `.venv/bin/pytest --numprocesses auto --dist loadfile`.
 test: lint
-	$(BIN)/pytest --numprocesses auto --dist loadfile
+	$(BIN)/pytest
 
 # A real vLLM server on the CPU, in an environment of its own (2 GB of packages).
 test-vllm: setup
