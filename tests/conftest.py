@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 import structlog
 
@@ -22,6 +25,19 @@ def plain_logs() -> None:
             structlog.processors.KeyValueRenderer(key_order=["level", "event"]),
         ]
     )
+
+
+@pytest.fixture(autouse=True)
+def logs_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Commands set up logging for their process, which is everybody's here: what they set ends with their test."""
+    before, configure = structlog.get_config(), structlog.configure
+
+    def uncached(**settings: Any) -> None:  # a logger that keeps its settings would carry them into other tests
+        configure(**settings | {"cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", uncached)
+    yield
+    configure(**before)
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from typing import Any
 
 import boto3
 import pytest
-import structlog
 
 from stenobus_core import aws_lambda
 from stenobus_core.aws_lambda import lambda_handler
@@ -55,7 +54,6 @@ def function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "tmp" / "stenobus"
     folder.parent.mkdir()
     monkeypatch.setattr(aws_lambda, "_FOLDER", folder)
-    logs = structlog.get_config()
     with aws.endpoint() as url:
         more = {
             "OUTPUT_BUCKET": "results",
@@ -65,7 +63,6 @@ def function(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
         aws.enter(monkeypatch, url, STENOBUS_DATA_DIR="", **more)
         monkeypatch.delenv("STENOBUS_DATA_DIR")  # and whatever the function sets goes with the test
         yield folder
-    structlog.configure(**logs)
     assert not any((folder / "nats" / "ports").glob("*.ports")), "a nats-server was left running"
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 
 from ..support.command import Command
 from .conftest import Setup
@@ -21,9 +20,7 @@ def command(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The command, on an embedded server of its own."""
     monkeypatch.setenv("STENOBUS_NATS_PORT", "0")
     monkeypatch.setenv("STENOBUS_PLUGINS", "sources,kb")
-    logs = structlog.get_config()
-    yield Command()
-    structlog.configure(**logs)
+    return Command()
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 
 from stenobus_bus import Bus, EmbeddedServer
@@ -61,9 +60,7 @@ def installed(
     monkeypatch.setenv("STENOBUS_NATS_URL", server.url)
     monkeypatch.setenv("STENOBUS_DATA_DIR", str(tmp_path / "data"))
     monkeypatch.setenv("STENOBUS_PLUGINS", name)
-    logs = structlog.get_config()
     yield
-    structlog.configure(**logs)
 
 
 def work(*, until: int = 0) -> None:
