@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 DISTRIBUTIONS := contracts bus core plugins/asr plugins/documents plugins/kb plugins/llm plugins/s3 plugins/dynamodb \
-	plugins/ingest plugins/sinks plugins/sources monitor tests/kit examples/word-count-plugin
+	plugins/ingest plugins/sinks plugins/sources monitor/executor monitor tests/kit examples/word-count-plugin
 RECORDING := examples/recording/disk-full.ogg
 
 .PHONY: setup demo test lint images up down test-vllm test-ministack test-container test-compose kill-test chaos bench bench-peers clean
@@ -34,7 +34,7 @@ lint: setup
 		plugins/asr/stenobus_asr plugins/documents/stenobus_documents plugins/kb/stenobus_kb \
 		plugins/llm/stenobus_llm plugins/s3/stenobus_s3 plugins/dynamodb/stenobus_dynamodb plugins/sinks/stenobus_sinks \
 		plugins/sources/stenobus_sources \
-		plugins/ingest/stenobus_ingest monitor/stenobus_monitor tests/kit/stenobus_testing \
+		plugins/ingest/stenobus_ingest monitor/stenobus_monitor monitor/executor/stenobus_executor tests/kit/stenobus_testing \
 		examples/word-count-plugin/stenobus_wordcount examples/outline-plugin/stenobus_timeline
 	$(BIN)/lint-imports --no-logo
 

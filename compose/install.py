@@ -23,7 +23,8 @@ _FOLDER = re.compile(r"([a-z0-9/-]+)(?:\[([a-z0-9,-]+)\])?")
 def folder(wanted: str) -> tuple[Path, list[str]]:
     """Where a distribution lies, and which of its extras are wanted."""
     found = _FOLDER.fullmatch(wanted)
-    places = [place for place in (Path("plugins", found[1]), Path(found[1])) if place.is_dir()] if found else []
+    parents = ("plugins", ".", "monitor")
+    places = [place for place in (Path(parent, found[1]) for parent in parents) if place.is_dir()] if found else []
     if not found or not places:
         raise SystemExit(f"{wanted!r} is no folder of a plugin")
     extras = found[2].split(",") if found[2] else []
