@@ -55,6 +55,19 @@ def test_what_is_staged_is_not_found_before_the_flip(index: Index, put: Put, pat
     assert [hit.snippet for hit in search(path, "whale")] == ["new whale"] * 2
 
 
+def test_words_of_a_batch_are_written_once(index: Index) -> None:
+    """FTS5 writes a segment at every savepoint: a thousand small ones are merged again and again."""
+    index.stage(Order("1", "documents"), [version(f"a{number}", "whale") for number in range(3)])
+    assert index.connection.execute("SELECT count(DISTINCT segid) FROM passages_idx").get == 1
+
+
+def test_of_two_versions_in_a_batch_the_last_one_counts(index: Index, path: Path) -> None:
+    order = Order("1", "documents")
+    index.stage(order, [version("a", "old whale"), version("a", "new whale"), version("b", "new whale")])
+    index.flip(order, 2)
+    assert [hit.snippet for hit in search(path, "whale")] == ["new whale"] * 2
+
+
 def test_a_delivery_after_the_flip_hears_what_the_first_one_changed(index: Index) -> None:
     order = Order("1", "documents")
     assert index.outcome(order) is None

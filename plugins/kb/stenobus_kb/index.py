@@ -333,13 +333,22 @@ class Index:
 
     def _stage(self, order: Order, documents: Iterable[Prepared]) -> None:
         sync = self._begun(order)
-        for prepared in documents:
-            document = prepared.document
-            self._unstage(sync, document.id)
-            self.connection.execute(
-                "INSERT INTO documents(collection, name, source, dataset, title, uri, metadata, principals, content,"
-                " fingerprint, sync) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        versions = list({prepared.document.id: prepared for prepared in documents}.values())
+        for prepared in versions:
+            # A DELETE begins a savepoint, at which FTS5 writes out what it has gathered, even if nothing is deleted.
+            if self._staged(sync, prepared.document.id) is not None:
+                self._unstage(sync, prepared.document.id)
+        row: int = self.connection.execute(
+            "SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence WHERE name = 'documents'"
+        ).get
+        first: int = self.connection.execute("SELECT coalesce(max(id), 0) + 1 FROM chunks").get
+        numbered = list(enumerate(versions, row))
+        self.connection.executemany(
+            "INSERT INTO documents(id, collection, name, source, dataset, title, uri, metadata, principals, content,"
+            " fingerprint, sync) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
                 (
+                    number,
                     order.collection,
                     document.id,
                     order.source,
@@ -351,21 +360,24 @@ class Index:
                     document.content.model_dump_json(exclude_none=True),
                     _fingerprint(document, order.source),
                     sync,
-                ),
-            )
-            row = self.connection.last_insert_rowid()
-            first: int = self.connection.execute("SELECT coalesce(max(id), 0) + 1 FROM chunks").get
-            self.connection.executemany(
-                "INSERT INTO chunks(id, document, position, start, weight, digest) VALUES (?, ?, ?, ?, ?, ?)",
-                (
-                    (first + position, row, position, part.start, part.weight, known)
-                    for position, (part, (known, _)) in enumerate(zip(prepared.chunks, prepared.embedded, strict=True))
-                ),
-            )
-            self.connection.executemany(
-                "INSERT INTO passages(rowid, title, heading, body) VALUES (?, ?, ?, ?)",
-                ((first + position, *map(cut, texts)) for position, texts in enumerate(prepared.texts)),
-            )
+                )
+                for number, document in ((number, prepared.document) for number, prepared in numbered)
+            ),
+        )
+        chunks = (
+            (number, position, part.start, part.weight, known)
+            for number, prepared in numbered
+            for position, (part, (known, _)) in enumerate(zip(prepared.chunks, prepared.embedded, strict=True))
+        )
+        self.connection.executemany(
+            "INSERT INTO chunks(id, document, position, start, weight, digest) VALUES (?, ?, ?, ?, ?, ?)",
+            ((name, *each) for name, each in enumerate(chunks, first)),
+        )
+        passages = (texts for prepared in versions for texts in prepared.texts)
+        self.connection.executemany(
+            "INSERT INTO passages(rowid, title, heading, body) VALUES (?, ?, ?, ?)",
+            ((name, *map(cut, texts)) for name, texts in enumerate(passages, first)),
+        )
 
     def _flip(self, order: Order, staged: int, unwanted: Sequence[str]) -> tuple[int, int]:
         """Returns how many documents are new, and how many replace one."""

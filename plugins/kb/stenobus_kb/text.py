@@ -28,7 +28,7 @@ def clean(text: str) -> str:
 
 def cut(text: str) -> str:
     """Text as FTS5 shall see it, with characters that are words of their own set apart."""
-    return _ALONE.sub(f"{_CUT}\\1{_CUT}", text)
+    return text if text.isascii() else _ALONE.sub(f"{_CUT}\\1{_CUT}", text)
 
 
 def uncut(text: str) -> str:
