@@ -25,12 +25,25 @@ def endpoint() -> Iterator[str]:
     """The address of an empty server."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
+    assert server._server is not None
+    server._server.app = _one_by_one(server._server.app)
     host, port = server.get_host_and_port()
     url = f"http://{host}:{port}"
     # All servers of a process share their state.
     urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST"))
     yield url
     server.stop()
+
+
+def _one_by_one(app: Any) -> Any:
+    """The server behind a lock: AWS compares and writes in one step; this one loses updates between its threads."""
+    lock = threading.Lock()
+
+    def serialised(environ: Any, start_response: Any) -> Any:
+        with lock:
+            return app(environ, start_response)
+
+    return serialised
 
 
 def environment(url: str) -> dict[str, str]:

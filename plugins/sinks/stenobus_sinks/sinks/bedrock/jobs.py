@@ -95,12 +95,12 @@ class Jobs:
         number = await self._record.change(lambda state: _ask(state, token, anew))
         waited = 0.0
         while True:
-            if (await self._record.read()).get("covered", 0) >= number:
+            job = await self._record.change(lambda state: _claim(state, token, number, self._place))
+            if job is None:
                 ended = await self._record.change(lambda state: _take(state, token, number))
                 if ended is None:
                     raise RetryableError(f"{self._what}: the job that did it is forgotten; another one follows.")
                 return ended
-            job = await self._record.change(lambda state: _claim(state, token, self._place))
             try:
                 if job.get("id") is None:
                     await self._start(job)
@@ -187,7 +187,11 @@ def _ask(state: Value, token: str, anew: bool) -> int:
     return int(asked[token])
 
 
-def _claim(state: Value, token: str, place: dict[str, str]) -> Value:
+def _claim(state: Value, token: str, number: int, place: dict[str, str]) -> Value | None:
+    """The job that runs, or a new one; None when the number is covered. One step, so that nobody starts a job for what
+    another one has just done."""
+    if state.get("covered", 0) >= number:
+        return None
     if not state.get("job"):
         covers = state["wanted"]
         parts = "\n".join((*place.values(), token, str(covers)))
