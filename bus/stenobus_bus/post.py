@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 #: Seconds one PubAck may take before the message is sent again under the same message id.
 ACK_TIMEOUT: Final = 5.0
+#: Seconds even the last sending before the deadline gets: too few, and it would hide why the ones before it failed.
+_LEAST: Final = 1.0
 #: Seconds after which a publish gives up. Longer than a server restart, shorter than a human's patience.
 DEADLINE: Final = 60.0
 #: Seconds the server gets to tell a full stream's limits.
@@ -65,7 +67,7 @@ class Post:
         now = asyncio.get_running_loop().time()
         if not self._end:
             self._end = now + self._deadline
-        timeout = max(0.1, min(ACK_TIMEOUT, self._end - now))
+        timeout = max(_LEAST, min(ACK_TIMEOUT, self._end - now))
         try:
             self._ack = await self._acks.send(self._subject, self._body, self._headers, timeout=timeout)
         except MaxPayloadError as error:

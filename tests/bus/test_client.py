@@ -47,7 +47,7 @@ def test_a_name_that_is_no_token_is_refused(name: str) -> None:
 async def test_a_value_cannot_smuggle_in_another_header(bus: Bus) -> None:
     subscription = await bus.nc.subscribe("somewhere")
     await bus.nc.publish("somewhere", b"x", headers={"a": "b\r\nstenobus-only: me", "c": "d\n\ne", "f": "g"})
-    message = await subscription.next_msg(timeout=5)
+    message = await subscription.next_msg(timeout=60)
     assert message.headers == {"a": "b  stenobus-only: me", "c": "d  e", "f": "g"}
     assert message.data == b"x"
 
@@ -60,5 +60,5 @@ async def test_a_flush_that_is_given_up_does_not_end_the_connection(bus: Bus) ->
     flushing.cancel()
     await asyncio.gather(flushing, return_exceptions=True)
     await bus.nc.publish("somewhere", b"x")
-    assert (await heard.next_msg(timeout=2)).data == b"x"
+    assert (await heard.next_msg(timeout=60)).data == b"x"
     assert bus.nc.stats["reconnects"] == 0

@@ -35,11 +35,12 @@ async def test_an_output_waits_for_room_and_its_event_is_handled_once(
 
     await bench.pings(1)
     await _room(bench, 1)
-    worker = await bench.work(handle, retry=RetryPolicy(attempts=2, base=0.01))
+    patient = {"ack_wait": 3.0}
+    worker = await bench.work(handle, retry=RetryPolicy(attempts=2, base=0.01), consumer=patient)
     async with await Bus.connect(server.url) as elsewhere:
-        idle = await bench.work(handle, bus=elsewhere)  # whom a redelivery would reach
+        idle = await bench.work(handle, bus=elsewhere, consumer=patient)  # whom a redelivery would reach
         await eventually(lambda: attempts)
-        await still(lambda: attempts == [1] and worker.active + idle.active == 1, 2.5)  # more than twice the ack_wait
+        await still(lambda: attempts == [1] and worker.active + idle.active == 1, 3.5)  # longer than the ack_wait
         await _room(bench, 10)
         await eventually(bench.settled)
         assert worker.handled + idle.handled == 1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -64,10 +63,9 @@ def test_what_exceeds_a_limit_is_refused(body: bytes, why: str) -> None:
     [b'"' + rb"\"" * 4_000_000, b'["' + b"\\" * 8_000_001, b"[" * 8_000_000, b"[]" * 4_000_000, b'"' * 8_000_001],
 )
 def test_looking_for_the_limits_is_no_way_to_stop_a_handler(body: bytes) -> None:
-    begin = time.monotonic()
+    """A look that went back over what it has seen would take days."""
     with suppress(TooMuch):
         Limits().check_body(body)
-    assert time.monotonic() - begin < 10
 
 
 @pytest.fixture

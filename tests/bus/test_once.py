@@ -11,7 +11,7 @@ from stenobus_bus import Bus, Envelope, PermanentError, Received, RetryPolicy, S
 from stenobus_bus import worker as worker_module
 from stenobus_bus.ledger import BUCKET
 from stenobus_bus.topology import key_value
-from stenobus_testing.waiting import Gate, eventually, still
+from stenobus_testing.waiting import DEADLINE, Gate, eventually, still
 
 from ..support.contracts import Ping, Pong
 from .conftest import Bench
@@ -103,11 +103,11 @@ async def test_outputs_are_stored_once_when_the_worker_dies_between_output_and_a
     await real(Ping(number=1), Envelope.new(Ping(number=1), "test"))
     (worker,) = dying._loops[0]._workers[:1]
     with pytest.raises(Killed):
-        await asyncio.wait_for(asyncio.shield(worker), 5)
+        await asyncio.wait_for(asyncio.shield(worker), DEADLINE)
     dying._loops[0]._held.clear()  # a dead process gives no signs of life and hands nothing back
     await dying.stop(grace=0)
     survivor = await bench.work(handle)
-    await eventually(lambda: survivor.handled == 1, within=5)
+    await eventually(lambda: survivor.handled == 1)
     assert runs == [1, 2]
     assert [message.data for message in await bench.stored(Pong)] == [Pong(number=n).body() for n in (1, 2)]
 

@@ -62,12 +62,12 @@ async def test_a_paused_worker_stays_healthy_longer_than_silence_is_borne(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull, "_HEARTBEAT", 0.2)
-    monkeypatch.setattr(pull, "_SILENCE", 0.5)
+    monkeypatch.setattr(pull, "_SILENCE", 1.5)
     monkeypatch.setattr(pull, "_EXPIRES", 1.0)
     worker = await bench.work(_nothing)
     (place,) = await places(bench.bus, bench.name)
     await pause(bench.bus, place, datetime.now(UTC) + HOUR)
-    await still(lambda: worker.healthy, 1.5)
+    await still(lambda: worker.healthy, 2.0)
 
 
 async def test_a_pause_survives_a_restart_of_the_worker_and_a_changed_declaration(bench: Bench) -> None:

@@ -14,11 +14,14 @@ from nats.aio.msg import Msg
 from stenobus_bus import Bus, EmbeddedServer, Received, RetryPolicy, apply, connection, pull
 from stenobus_bus.pull import PullLoop
 from stenobus_bus.topology import domain, key_value
-from stenobus_testing.waiting import Gate, eventually, still
+from stenobus_testing.waiting import DEADLINE, Gate, eventually, still
 
 from ..support.contracts import Ping
 from ..support.proxy import Proxy
 from .conftest import Bench
+
+#: Signs of life every second, any two of which may be late.
+PATIENT = {"ack_wait": 3.0}
 
 
 async def test_it_never_holds_more_than_it_has_hands(bench: Bench) -> None:
@@ -105,12 +108,12 @@ async def test_work_longer_than_ack_wait_is_done_once(bench: Bench, server: Embe
         runs.append(received.event.number)
         await gate()
 
-    worker = await bench.work(handle, concurrency=2)
+    worker = await bench.work(handle, concurrency=2, consumer=PATIENT)
     await bench.pings(1, 2)
     await eventually(lambda: gate.waiting == 2)
     async with await Bus.connect(server.url) as elsewhere:
-        idle = await bench.work(handle, concurrency=2, bus=elsewhere)  # whom a redelivery would reach
-        await still(lambda: len(runs) == 2, 2.2)  # more than twice the ack_wait
+        idle = await bench.work(handle, concurrency=2, bus=elsewhere, consumer=PATIENT)  # whom a redelivery would reach
+        await still(lambda: len(runs) == 2, 3.5)  # longer than the ack_wait
         gate.open()
         await eventually(lambda: worker.handled == 2)
         await eventually(bench.settled)
@@ -123,7 +126,7 @@ async def test_signs_of_life_begin_at_receipt_and_not_when_a_handler_begins(
     bench: Bench, server: EmbeddedServer
 ) -> None:
     """An event that waits for its handler must not run out of time either."""
-    worker = await bench.work(_nothing)
+    worker = await bench.work(_nothing, consumer=PATIENT)
     loop = worker._loops[0]
     for task in loop._workers:
         task.cancel()
@@ -131,8 +134,8 @@ async def test_signs_of_life_begin_at_receipt_and_not_when_a_handler_begins(
     await bench.pings(1)
     await eventually(lambda: loop.active == 1)
     async with await Bus.connect(server.url) as elsewhere:
-        idle = await bench.work(_nothing, bus=elsewhere)  # whom a redelivery would reach
-        await still(lambda: idle.handled == 0, 2.2)
+        idle = await bench.work(_nothing, bus=elsewhere, consumer=PATIENT)  # whom a redelivery would reach
+        await still(lambda: idle.handled == 0, 3.5)
         await idle.stop(grace=0)
     assert (await bench.info())["num_ack_pending"] == 1
 
@@ -174,20 +177,20 @@ async def test_the_servers_own_ack_wait_counts(bench: Bench) -> None:
     config = (await bench.info())["config"]
     await bench.bus.api(
         f"CONSUMER.CREATE.TEST.{bench.name}.test.ping",
-        {"stream_name": "TEST", "config": {**config, "backoff": [500_000_000, 1_000_000_000]}, "action": "update"},
+        {"stream_name": "TEST", "config": {**config, "backoff": [2_000_000_000, 3_000_000_000]}, "action": "update"},
     )
 
     async def handle(received: Received[Ping]) -> None:
         runs.append(received.attempt)
         await gate()
 
-    await bench.work(handle, consumer={"ack_wait": 60.0})
+    await bench.work(handle, consumer={"ack_wait": 60.0}, concurrency=2)  # a hand for a redelivery
     await bench.pings(1)
     await eventually(lambda: runs)
-    await still(lambda: runs == [1], 1.5)
+    await still(lambda: runs == [1], 2.5)
+    assert (await bench.info())["delivered"]["consumer_seq"] == 1
     gate.open()
     await eventually(bench.settled)
-    assert runs == [1]
 
 
 class Requests:
@@ -203,7 +206,11 @@ class Requests:
         await bench.bus.nc.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.TEST.{bench.name}", cb=self.count)
 
 
-async def test_a_deleted_consumer_is_made_anew_and_nothing_runs_twice(bench: Bench) -> None:
+async def test_a_deleted_consumer_is_made_anew_at_once_and_nothing_runs_twice(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_EXPIRES", 300.0)  # nothing but the server's word tells that it is gone
+    monkeypatch.setattr(pull, "_SILENCE", 300.0)
     numbers: list[int] = []
 
     async def handle(received: Received[Ping]) -> None:
@@ -215,7 +222,7 @@ async def test_a_deleted_consumer_is_made_anew_and_nothing_runs_twice(bench: Ben
     await eventually(lambda: worker.handled == 2)
     await bench.bus.api(f"CONSUMER.DELETE.TEST.{bench.name}")
     await bench.pings(3)
-    await eventually(lambda: worker.handled == 3, within=3)
+    await eventually(lambda: worker.handled == 3)
     await eventually(bench.settled)
     assert numbers == [1, 2, 3]
     assert worker.healthy
@@ -242,7 +249,7 @@ async def test_while_the_stream_is_gone_it_is_not_ready_and_does_not_spin(bench:
     await still(lambda: not worker.healthy and len(requests.batches) + len(creations) < 10, 1.2)
     await apply(bench.bus, [domain("test")])
     await bench.pings(4)
-    await eventually(lambda: numbers == [4], within=5)
+    await eventually(lambda: numbers == [4])
     await eventually(lambda: worker.healthy)
 
 
@@ -267,7 +274,9 @@ async def test_a_refused_request_is_no_busy_loop(bench: Bench) -> None:
     assert requests.batches[-1] == 1
 
 
-async def test_it_works_again_within_two_seconds_of_a_server_restart(tmp_path: Path) -> None:
+async def test_it_works_again_as_soon_as_the_server_is_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "_HEARTBEAT", 300.0)  # after which the loop looks by itself
+    monkeypatch.setattr(pull, "_SILENCE", 300.0)
     server = EmbeddedServer(tmp_path, port=0)
     url = await server.start()
     async with await Bus.connect(url) as bus:
@@ -285,10 +294,8 @@ async def test_it_works_again_within_two_seconds_of_a_server_restart(tmp_path: P
         await eventually(lambda: not bus.nc.is_connected)
         again = EmbeddedServer(tmp_path, port=int(url.rpartition(":")[2]))
         assert await again.start() == url
-        started = time.monotonic()
         await bench.pings(2)
         await eventually(lambda: numbers == [1, 2])
-        assert time.monotonic() - started < 2
         await eventually(bench.settled)
         for worker in bench.workers:
             await worker.stop(grace=0)
@@ -329,7 +336,7 @@ async def test_what_a_stop_interrupts_goes_to_another_worker_at_once_and_counts_
     async def handle(received: Received[Ping]) -> None:
         attempts.append((received.attempt, received.delivery.count))
 
-    long = {"ack_wait": 30.0}
+    long = {"ack_wait": 300.0}
     if structured:
         event = {"specversion": "1.0", "id": "1", "source": "x", "type": "t", "data": {"number": 1}}
         await bench.raw(json.dumps(event).encode(), content_type="application/cloudevents+json")
@@ -340,10 +347,8 @@ async def test_what_a_stop_interrupts_goes_to_another_worker_at_once_and_counts_
         await eventually(lambda: gate.waiting == 1)
         await first.stop(grace=0)
         assert (await bench.info())["delivered"]["consumer_seq"] == stops
-    started = time.monotonic()
     second = await bench.work(handle, consumer=long, retry=RetryPolicy(attempts=2))
     await eventually(lambda: second.handled == 1)
-    assert time.monotonic() - started < 2
     assert attempts == [(1, 4)]
 
 
@@ -364,13 +369,14 @@ async def test_a_stop_does_not_wait_for_a_handler_that_ignores_it(
     worker = await bench.work(handle)
     await bench.pings(1)
     await eventually(lambda: gate.waiting == 1)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(DEADLINE):
         await worker.stop(grace=0)
     assert swallowed
     gate.open()
 
 
-async def test_a_stop_without_a_server_is_quick(tmp_path: Path) -> None:
+async def test_a_stop_without_a_server_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "_PATIENCE", 300.0)
     server = EmbeddedServer(tmp_path, port=0)
     bus = await Bus.connect(await server.start())
     await apply(bus, [domain("test"), key_value("stenobus_ledger")])
@@ -384,7 +390,7 @@ async def test_a_stop_without_a_server_is_quick(tmp_path: Path) -> None:
     await eventually(lambda: gate.waiting == 4)
     await server.stop()
     await eventually(lambda: not bus.nc.is_connected)
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(DEADLINE):
         await worker.stop(grace=0)
     await bus.close()
 
@@ -443,27 +449,30 @@ async def test_a_half_open_connection_is_noticed_and_made_anew(
         await eventually(lambda: _asked(bench))
         proxy.strand()
         await bench.pings(2)
-        await eventually(lambda: numbers == [1, 2], within=5)
+        await eventually(lambda: numbers == [1, 2])
         await eventually(lambda: worker.healthy)
         await worker.stop(grace=0)
     await proxy.stop()
 
 
 async def test_a_stalled_event_loop_is_no_silence(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pull, "_EXPIRES", 300.0)
     monkeypatch.setattr(pull, "_HEARTBEAT", 0.1)
-    monkeypatch.setattr(pull, "_SILENCE", 0.3)
+    monkeypatch.setattr(pull, "_SILENCE", 1.5)
     worker = await bench.work(_nothing)
     requests = Requests()
     await eventually(lambda: _asked(bench))
     await requests.listen(bench)
-    time.sleep(1.0)
-    await still(lambda: worker.healthy and not requests.batches, 0.5)
+    time.sleep(2.0)
+    await still(lambda: worker.healthy and not requests.batches, 0.2)
 
 
-async def test_a_request_of_a_dead_process_takes_events_for_seconds_at_most(
-    bench: Bench, server: EmbeddedServer
+async def test_a_request_of_a_dead_process_takes_events_until_it_expires(
+    bench: Bench, server: EmbeddedServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server takes a subscription to everything for the dead process's inbox."""
+    assert pull._EXPIRES <= 5
+    monkeypatch.setattr(pull, "_EXPIRES", 1.0)
     await bench.bus.nc.subscribe(">")
     numbers: list[int] = []
 
@@ -479,7 +488,7 @@ async def test_a_request_of_a_dead_process_takes_events_for_seconds_at_most(
     bench.workers.clear()
     await bench.work(handle, concurrency=4)
     await bench.pings(2)
-    await eventually(lambda: numbers == [1, 2], within=8)
+    await eventually(lambda: numbers == [1, 2])
 
 
 async def test_a_loop_that_no_longer_asks_is_not_healthy(bench: Bench) -> None:
@@ -493,7 +502,12 @@ async def test_a_loop_that_no_longer_asks_is_not_healthy(bench: Bench) -> None:
     await eventually(lambda: not worker.healthy)
 
 
-async def test_a_request_that_nobody_answers_is_noticed_within_seconds(bench: Bench) -> None:
+async def test_a_request_that_nobody_answers_is_noticed_before_it_expires(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull, "_EXPIRES", 300.0)
+    monkeypatch.setattr(pull, "_HEARTBEAT", 0.2)
+    monkeypatch.setattr(pull, "_SILENCE", 0.5)
     gate, numbers = Gate(), []
 
     async def handle(received: Received[Ping]) -> None:
@@ -507,4 +521,4 @@ async def test_a_request_that_nobody_answers_is_noticed_within_seconds(bench: Be
     await bench.bus.api(f"CONSUMER.DELETE.TEST.{bench.name}")
     gate.open()
     await bench.pings(2)
-    await eventually(lambda: numbers == [1, 2], within=5)
+    await eventually(lambda: numbers == [1, 2])

@@ -47,11 +47,9 @@ async def test_a_failed_attempt_is_repeated_with_growing_delay(bench: Bench) -> 
     worker = await bench.work(handle, retry=RetryPolicy(attempts=5, base=0.1))
     await bench.pings(1)
     await eventually(lambda: worker.handled == 1)
-    first, second, third = (later - earlier for earlier, later in itertools.pairwise(times))
     assert attempts == [1, 2, 3, 4]
-    assert 0.05 <= first < second * 2
-    assert second >= 0.1
-    assert third >= 0.2
+    waits = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert all(wait >= least for wait, least in zip(waits, (0.05, 0.1, 0.2), strict=True))
     assert not await bench.letters()
 
 
@@ -67,9 +65,9 @@ async def test_a_handler_may_choose_its_delay_even_none_at_all(bench: Bench) -> 
         if received.attempt == 1:
             raise RetryableError("at once, please", delay=0)
 
-    worker = await bench.work(handle, retry=RetryPolicy(base=60))
+    worker = await bench.work(handle, retry=RetryPolicy(base=600, cap=600))
     await bench.pings(1)
-    await eventually(lambda: worker.handled == 1, within=2)
+    await eventually(lambda: worker.handled == 1)
 
 
 async def test_exhausted_events_become_dead_letters_with_everything_to_understand_them(bench: Bench) -> None:

@@ -49,7 +49,7 @@ def nats_server(folder: Path, config: str) -> Iterator[Server]:
 
 def _port(folder: Path, process: subprocess.Popen[bytes]) -> int:
     file = folder / f"nats-server_{process.pid}.ports"
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         assert process.poll() is None, (folder / "log").read_text()
         try:
