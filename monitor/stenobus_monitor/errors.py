@@ -13,3 +13,7 @@ class EngineUnavailable(MonitorError):
 
 class NoSuchContainer(MonitorError):
     """The engine does not know the container, or no longer."""
+
+
+class ActionFailed(MonitorError):
+    """A remedy could not be carried out, did not help, or cannot be taken back."""
