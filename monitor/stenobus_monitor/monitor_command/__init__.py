@@ -1,0 +1,17 @@
+"""``stenobus monitor``: one module for each noun."""
+
+from __future__ import annotations
+
+import click
+
+from .incidents import incidents, show
+from .silences import silence, silences, unsilence
+
+
+@click.group()
+def monitor() -> None:
+    """What is wrong with the containers, the bus and the pipeline, and why."""
+
+
+for command in (incidents, show, silence, unsilence, silences):
+    monitor.add_command(command)

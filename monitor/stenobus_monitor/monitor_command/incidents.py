@@ -1,0 +1,72 @@
+"""``stenobus monitor incidents`` and ``stenobus monitor show``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from .asking import asked
+
+if TYPE_CHECKING:
+    from ..incidents import Entry
+
+
+@click.command()
+@click.option("--all", "everything", is_flag=True, help="Resolved ones as well.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The latest so many.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def incidents(everything: bool, limit: int, as_json: bool) -> None:
+    """List incidents, the latest last."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from stenobus_core.cli.running import print_json
+
+    found = asked(lambda store: store.incidents())
+    found = [entry for entry in found if everything or entry.status == "open"][-limit:]
+    if as_json:
+        print_json([entry.incident.model_dump(mode="json", exclude_none=True) for entry in found])
+        return
+    if not found:
+        click.echo("Nothing is wrong." if not everything else "Nothing was ever wrong.")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("Incident", "Since", "Severity", "Kind"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("Title", overflow="fold")
+    for entry in found:
+        one = entry.incident
+        severity = "resolved" if one.status == "resolved" else one.severity
+        since = one.started_at.astimezone().strftime("%m-%d %H:%M:%S")
+        title = f"{one.title} ×{one.occurrences}" if one.occurrences > 1 else one.title
+        table.add_row(one.incident_id, since, severity, one.kind, title)
+    Console(soft_wrap=False).print(table)
+
+
+@click.command()
+@click.argument("incident_id", metavar="INCIDENT")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def show(incident_id: str, as_json: bool) -> None:
+    """Show an incident with its evidence."""
+    from stenobus_core.cli.running import print_json
+
+    entry: Entry | None = asked(lambda store: store.incident(incident_id))
+    if entry is None:
+        raise click.ClickException(f"There is no incident {incident_id}; see `stenobus monitor incidents --all`.")
+    one = entry.incident
+    if as_json:
+        print_json(one.model_dump(mode="json", exclude_none=True))
+        return
+    click.echo(f"{one.title}")
+    ended = f", resolved {one.resolved_at.astimezone():%H:%M:%S}" if one.resolved_at else ""
+    times = f", {one.occurrences} times" if one.occurrences > 1 else ""
+    click.echo(f"{one.severity} · {one.kind} · {one.component}")
+    click.echo(f"since {one.started_at.astimezone():%Y-%m-%d %H:%M:%S}{times}{ended}")
+    if one.caused_by:
+        click.echo(f"follows from {one.caused_by}")
+    if one.affected:
+        click.echo(f"affects {', '.join(one.affected)}")
+    for line in one.evidence:
+        at = f"{line.at.astimezone():%H:%M:%S} " if line.at else ""
+        click.echo(f"  [{line.id}] {at}{line.source} ({line.kind}): {line.text}")
