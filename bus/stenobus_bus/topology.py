@@ -6,6 +6,7 @@ this code has never heard of, survives.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -161,7 +162,7 @@ def object_bucket(name: str) -> StreamSpec:
 
 async def plan(bus: Bus, specs: Iterable[Spec]) -> list[SpecChange]:
     """What differs between the specs and the server, in the order of the specs."""
-    return [await _compare(bus, spec) for spec in specs]
+    return await asyncio.gather(*(_compare(bus, spec) for spec in specs))
 
 
 async def apply(bus: Bus, specs: Iterable[Spec]) -> list[SpecChange]:

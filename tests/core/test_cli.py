@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, apply
 from stenobus_core.services import topology
+from stenobus_testing.waiting import DEADLINE
 
 from ..support.command import Command, work
 from ..support.installed import ACME, Site
@@ -292,21 +292,20 @@ def servers(folder: Path) -> list[str]:
 async def test_up_drains_on_a_signal_and_leaves_no_server_behind(
     process_environment: dict[str, str], tmp_path: Path, number: signal.Signals
 ) -> None:
+    patient = process_environment | {"STENOBUS_GRACE": "300"}  # for handlers that run, and none does
     process = await asyncio.create_subprocess_exec(
-        *COMMAND, "up", env=process_environment, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
+        *COMMAND, "up", env=patient, stderr=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL
     )
     assert process.stderr
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE):
         async for line in process.stderr:
             if b'"event": "up"' in line:
                 break
     assert servers(tmp_path)
-    started = time.monotonic()
     process.send_signal(number)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE):
         _, rest = await process.communicate()
     assert process.returncode == 0
-    assert time.monotonic() - started < 5
     assert b"Traceback" not in rest
     assert rest.endswith(b"Stopped.\n")
     assert servers(tmp_path) == []
@@ -318,7 +317,7 @@ async def test_up_serves_metrics_where_it_is_told_to(process_environment: dict[s
     )
     assert process.stderr
     url = ""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE):
         async for line in process.stderr:
             url = json.loads(line).get("url", url) if b"metrics.listening" in line else url
             if b'"event": "up"' in line:
@@ -335,17 +334,17 @@ async def test_up_serves_metrics_where_it_is_told_to(process_environment: dict[s
     assert process.returncode == 0
 
 
-def test_help_answers_at_once_and_imports_nothing_heavy(process_environment: dict[str, str]) -> None:
+def test_help_imports_nothing_heavy(process_environment: dict[str, str]) -> None:
     code = (
-        "import sys, time; started = time.perf_counter(); from stenobus_core.cli import cli\n"
-        "cli.main(['--help'], standalone_mode=False); took = time.perf_counter() - started\n"
-        "print([m for m in ('pydantic', 'nats', 'faststream', 'rich') if m in sys.modules], took, file=sys.stderr)"
+        "import sys; from stenobus_core.cli import cli\n"
+        "cli.main(['--help'], standalone_mode=False)\n"
+        "print([m for m in ('pydantic', 'nats', 'faststream', 'rich') if m in sys.modules], file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=process_environment, capture_output=True, text=True, check=True
     )
     assert "Turn recordings into technical documents" in done.stdout
-    assert done.stderr.startswith("[] ")
+    assert done.stderr == "[]\n"
 
 
 def test_an_unknown_command_is_a_usage_error(process_environment: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ from stenobus_core.runs import Runs
 from stenobus_core.services import topology
 from stenobus_testing.blob_store_contract import BlobStoreContract
 from stenobus_testing.stage import Stage, unique
-from stenobus_testing.waiting import Gate, eventually
+from stenobus_testing.waiting import DEADLINE, Gate, eventually
 
 from ..support.contracts import Ping
 
@@ -126,7 +126,7 @@ async def test_what_is_no_file_is_not_found_and_never_waited_for(blobs: Blobs, t
         file_uri(tmp_path), file_uri(tmp_path / "pipe"), "file:///dev/zero", "file:///a%00b",
         file_uri(tmp_path / "no" / "such" / "file"), file_uri(tmp_path / ("x" * 300)),
     ):  # fmt: skip
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(DEADLINE):
             with pytest.raises((BlobNotFound, PermanentError)):
                 await blobs.read(Media(uri=uri))
 

@@ -17,7 +17,7 @@ from stenobus_contracts import BusAlert, Operation, asyncapi
 from stenobus_core import Context, CoreSettings, Host, Plugin, PluginError, PluginSettings
 from stenobus_core.streaming import Streaming
 from stenobus_testing.stage import Stage, unique
-from stenobus_testing.waiting import Gate, eventually
+from stenobus_testing.waiting import DEADLINE, Gate, eventually
 
 from ..support.contracts import Ping, Pong
 
@@ -33,7 +33,7 @@ def answering(name: str | None = None, **options: Any) -> Plugin:
 
 
 async def ask(stage: Stage, subject: str) -> Any:
-    return json.loads((await stage.bus.nc.request(subject, timeout=2)).data)
+    return json.loads((await stage.bus.nc.request(subject, timeout=60)).data)
 
 
 # --- lifecycle -------------------------------------------------------------------------------------------------------
@@ -110,14 +110,14 @@ async def test_a_host_leaves_nothing_in_hand_when_it_stops(stage: Stage) -> None
     await eventually(left)
 
 
-async def test_a_host_stops_quickly_when_its_server_is_gone(tmp_path: Path, settings: CoreSettings) -> None:
+async def test_a_host_stops_when_its_server_is_gone(tmp_path: Path, settings: CoreSettings) -> None:
     server = EmbeddedServer(tmp_path / "nats", port=0)
     bus = await Bus.connect(await server.start())
     host = Host(settings, bus, [answering()])
     await host.start()
     await server.stop()
     await eventually(lambda: not bus.nc.is_connected)
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(DEADLINE):
         await host.stop()
         await bus.close()
 
@@ -363,7 +363,7 @@ async def test_any_host_buries_what_nobody_settled_and_the_run_shows_it(stage: S
     await stage.publish(Ping(number=1), run="run-1")
     taken = await stage.bus.nc.subscribe(stage.bus.nc.new_inbox())
     await stage.bus.nc.publish(f"$JS.API.CONSUMER.MSG.NEXT.TEST.{dead}", b"1", reply=taken.subject)
-    msg = await taken.next_msg(timeout=5)
+    msg = await taken.next_msg(timeout=60)
     await stage.bus.nc.publish(msg.reply, b"+TERM no")
     ((_, letter),) = await eventually(lambda: stage.letters(dead))
     assert (letter.reason, letter.run) == ("terminated", "run-1")

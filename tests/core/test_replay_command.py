@@ -72,7 +72,7 @@ SHOP = '''
         """Price."""
 
         async def rate() -> Rate:
-            reply = await ctx.request(Question(number=event.number), timeout=10)
+            reply = await ctx.request(Question(number=event.number), timeout=60)
             return Rate(rate=reply.number)
 
         rate = await ctx.cached(Rate, rate, event.number)

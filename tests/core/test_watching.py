@@ -149,7 +149,7 @@ async def test_it_follows_a_chain_of_handlers_and_ends_by_itself(stage: Stage, s
     await eventually(lambda: len(pictures[-1].stages) == 2)
     assert not looking.done()
     last.open()
-    await asyncio.wait_for(looking, 20)
+    await asyncio.wait_for(looking, 60)
     assert [stage.handler for stage in pictures[-1].stages] == [first.name, second.name]
     assert (pictures[-1].status, pictures[-1].ended) == ("done", True)
     assert not any(each.ended for each in pictures[:-1])

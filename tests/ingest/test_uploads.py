@@ -180,7 +180,7 @@ async def test_an_upload_that_takes_too_long_is_ended(stage: Stage) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
         head = f"PUT /v1/uploads/{door.token()} HTTP/1.1\r\nHost: x\r\nContent-Type: text/markdown\r\n"
         writer.write(f"{head}Content-Length: 10\r\n\r\nabc".encode())
-        answer = await asyncio.wait_for(reader.readline(), 20)
+        answer = await asyncio.wait_for(reader.readline(), 60)
         writer.close()
         assert b"408" in answer and await door.uploads() == []
 
@@ -229,11 +229,11 @@ async def test_the_command_serves_until_it_is_told_to_stop(stage: Stage, tmp_pat
     )
     try:
         door = Door(port, stage, now=[time.time()])
-        await eventually(lambda: answers(f"http://127.0.0.1:{port}/healthz"), within=30)
+        await eventually(lambda: answers(f"http://127.0.0.1:{port}/healthz"))
         assert (await door.put(door.token(), b"hello"))[0] == 201
         assert len(await door.uploads()) == 1
         process.terminate()
-        _, said = await asyncio.wait_for(process.communicate(), 30)
+        _, said = await asyncio.wait_for(process.communicate(), 60)
         assert process.returncode == 0 and said.decode().endswith("Stopped.\n") and "Traceback" not in said.decode()
     finally:
         if process.returncode is None:
@@ -301,7 +301,7 @@ async def ministack(tmp_path: Path) -> AsyncIterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        await eventually(lambda: answers(url), within=60)
+        await eventually(lambda: answers(url))
         yield url
     finally:
         process.terminate()

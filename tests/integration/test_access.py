@@ -68,7 +68,7 @@ def facts(_: PluginSettings) -> dict[str, int]:
 async def work(event: Ping, ctx: Context) -> Pong:
     if event.number < 0:
         raise PermanentError("never")
-    answer = await ctx.request(Ask(question=event.text), timeout=10)
+    answer = await ctx.request(Ask(question=event.text), timeout=60)
     ref = await ctx.store(answer.text.encode(), "text/plain")
     return Pong(number=event.number, text=(await ctx.read(ref)).decode())
 
@@ -129,7 +129,7 @@ async def admin(secured: Secured) -> AsyncIterator[Bus]:
 
 async def denied(bus: Bus, subject: str, body: bytes = b"") -> None:
     with pytest.raises(AccessDenied, match="may not publish on"):
-        await (await bus.acks.send(subject, body, timeout=5))
+        await (await bus.acks.send(subject, body, timeout=60))
 
 
 async def hears(bus: Bus, subject: str) -> bool:
@@ -157,7 +157,7 @@ async def test_plugins_do_their_work_under_their_own_users(secured: Secured, adm
         async with secured.user("operator") as operator:
             (pong,) = await eventually(lambda: _stored(operator, "test.pong"))
             assert json.loads(pong)["text"] == "cba"
-            asked = await operator.nc.request("stenobus.ready.left", timeout=5)
+            asked = await operator.nc.request("stenobus.ready.left", timeout=60)
             assert json.loads(asked.data)["ready"]
             wrong = Ping(number=-1)
             await operator.publish(wrong, Envelope.new(wrong, "operator", run="wrong"))
@@ -225,7 +225,7 @@ async def test_whoever_may_buries_what_nobody_settled(secured: Secured, admin: B
         await undertaker.start()
         for _ in range(2):
             await admin.nc.publish("$JS.API.CONSUMER.MSG.NEXT.TEST.dead", b"1", reply=taken.subject)
-            await taken.next_msg(timeout=10)
+            await taken.next_msg(timeout=60)
         found = await eventually(lambda: _letters(bus, "dead"))
         await undertaker.stop()
     assert [letter.reason for letter in found] == ["undelivered"]

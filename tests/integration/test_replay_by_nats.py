@@ -145,7 +145,7 @@ class Nats:
 
         await self.nc.subscribe(inbox, cb=take)
         made = await self.bus.api(f"STREAM.SNAPSHOT.{stream}", {"deliver_subject": inbox, "chunk_size": 128 * 1024})
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await done.wait()
         return {"config": made["config"], "state": made["state"]}, chunks
 
@@ -154,8 +154,8 @@ class Nats:
         to = (await self.bus.api(f"STREAM.RESTORE.{meta['config']['name']}", meta))["deliver_subject"]
         whole = b"".join(chunks)
         for first in range(0, len(whole), 64 * 1024):
-            await self.nc.request(to, whole[first : first + 64 * 1024], timeout=5)
-        answer: dict[str, Any] = json.loads((await self.nc.request(to, b"", timeout=10)).data)
+            await self.nc.request(to, whole[first : first + 64 * 1024], timeout=60)
+        answer: dict[str, Any] = json.loads((await self.nc.request(to, b"", timeout=60)).data)
         return answer
 
     async def _create(self, stream: str, config: dict[str, Any]) -> None:
@@ -175,7 +175,7 @@ class Nats:
         subscription = await self.nc.subscribe(self.nc.new_inbox())
         await self.nc.publish(subject, json.dumps(body).encode(), reply=subscription.subject)
         while True:
-            msg = await subscription.next_msg(timeout=10)
+            msg = await subscription.next_msg(timeout=60)
             if "Status" in (msg.headers or {}):
                 break
             yield msg

@@ -118,7 +118,7 @@ async def test_texts_behind_references_are_compared_line_by_line_and_binaries_by
 
 async def test_questions_and_the_work_of_others_do_not_count(stage: Stage) -> None:
     async def asking(event: Ping, ctx: Context[Any, Any]) -> Pong:
-        answer = await ctx.request(Ask(question=f"{event.number}?"), timeout=10)
+        answer = await ctx.request(Ask(question=f"{event.number}?"), timeout=60)
         return Pong(number=event.number, text=answer.text)
 
     oracle, bystander = Plugin(unique("oracle")), Plugin(unique("bystander"))

@@ -35,7 +35,7 @@ class Chain:
         @first.handler(publishes=[Pong], requests=[Ask])
         async def work(event: Ping, ctx: Context[Any, Any]) -> Pong:
             self.shadows.append(ctx.shadow)
-            self.answers.append((await ctx.request(Ask(question=f"{event.number}?"), timeout=10)).text)
+            self.answers.append((await ctx.request(Ask(question=f"{event.number}?"), timeout=60)).text)
             await ctx.publish(Pong(number=event.number + 100))
             return Pong(number=event.number)
 

@@ -115,13 +115,10 @@ def test_a_document_cannot_write_to_the_terminal(run: Run, put: Put) -> None:
     assert not {"\x1b", "\x9b"} & set(run("disk").stdout)
 
 
-def test_the_command_loads_in_a_blink() -> None:
-    """Beyond click, which the command line has loaded anyway."""
+def test_the_command_loads_nothing_heavy() -> None:
     code = (
-        "import click, time; start = time.perf_counter(); import stenobus_kb.search_command; import sys;"
-        "print(time.perf_counter() - start, *({'apsw', 'pydantic', 'rich', 'markdown_it', 'numpy'} & set(sys.modules)))"
+        "import stenobus_kb.search_command, sys;"
+        "print(*({'apsw', 'pydantic', 'rich', 'markdown_it', 'numpy'} & set(sys.modules)))"
     )
-    seconds, *heavy = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert float(seconds) < 0.05 and not heavy
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"

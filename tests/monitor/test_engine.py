@@ -79,7 +79,7 @@ async def eyes(engine: Engine, containers: Containers) -> AsyncIterator[Eyes]:
 
 async def test_the_kernel_kills_the_first_process(eyes: Eyes, containers: Containers) -> None:
     containers.run("eats", f"exec {EAT}", mem_limit="16m", memswap_limit="16m")
-    await eventually(lambda: "container.oom" in eyes.tick(), within=30)
+    await eventually(lambda: "container.oom" in eyes.tick())
     assert "container.crashed" not in eyes.kinds and "container.child_oom" not in eyes.kinds
     trouble = next(each for each in eyes.found if isinstance(each, Trouble))
     assert any("want of memory" in line.text and line.kind == "event" for line in trouble.evidence)
@@ -87,7 +87,7 @@ async def test_the_kernel_kills_the_first_process(eyes: Eyes, containers: Contai
 
 async def test_the_kernel_kills_a_child_and_the_container_lives_on(eyes: Eyes, containers: Containers) -> None:
     container = containers.run("parent", f"{EAT}; echo survived; sleep 1000", mem_limit="16m", memswap_limit="16m")
-    await eventually(lambda: "container.child_oom" in eyes.tick(), within=30)
+    await eventually(lambda: "container.child_oom" in eyes.tick())
     container.reload()
     assert container.status == "running"
     assert eyes.kinds == ["container.child_oom"]
@@ -95,7 +95,7 @@ async def test_the_kernel_kills_a_child_and_the_container_lives_on(eyes: Eyes, c
 
 async def test_a_crash_loop_of_the_engine_s_own_restarts(eyes: Eyes, containers: Containers) -> None:
     containers.run("loops", "exit 7", restart_policy={"Name": "on-failure", "MaximumRetryCount": 4})
-    await eventually(lambda: "container.crash_loop" in eyes.kinds, within=30)
+    await eventually(lambda: "container.crash_loop" in eyes.kinds)
     assert eyes.kinds[:3] == ["container.crashed", "container.crashed", "container.crash_loop"]
 
 
@@ -105,9 +105,9 @@ async def test_a_health_check_fails_and_passes_again(eyes: Eyes, containers: Con
     container = containers.run("checked", "touch /well; sleep 1000", healthcheck=check)
     await eventually(lambda: eyes.seen and container.exec_run("/bin/test -e /well").exit_code == 0)
     container.exec_run("rm /well")
-    await eventually(lambda: "container.unhealthy" in eyes.kinds, within=30)
+    await eventually(lambda: "container.unhealthy" in eyes.kinds)
     container.exec_run("touch /well")
-    await eventually(lambda: "recovered health" in eyes.kinds, within=30)
+    await eventually(lambda: "recovered health" in eyes.kinds)
 
 
 async def test_a_restart_and_a_stop_by_somebody_are_no_crash(eyes: Eyes, containers: Containers) -> None:
@@ -124,7 +124,7 @@ async def test_a_restart_and_a_stop_by_somebody_are_no_crash(eyes: Eyes, contain
 
 async def test_what_happened_while_nobody_looked_is_heard_afterwards(engine: Engine, containers: Containers) -> None:
     collector = EngineCollector(engine, (f"{containers.prefix}-*",), since=datetime.now(UTC).timestamp())
-    containers.run("short", "echo last words; exit 4").wait(timeout=10)
+    containers.run("short", "echo last words; exit 4").wait(timeout=60)
     eyes = Eyes(Deaths())
     looking = asyncio.create_task(collector.run(eyes.emit))
     (died,) = await eventually(lambda: eyes.of(ContainerDied))
@@ -148,9 +148,9 @@ async def test_a_stream_of_events_that_breaks_is_taken_up_where_it_broke(
         await eventually(lambda: relay.open)
         await relay.stop()
         await eventually(lambda: not relay.open)
-        containers.run("meanwhile", "exit 5").wait(timeout=10)
+        containers.run("meanwhile", "exit 5").wait(timeout=60)
         await relay.start()
-        (died,) = await eventually(lambda: eyes.of(ContainerDied), within=30)
+        (died,) = await eventually(lambda: eyes.of(ContainerDied))
         assert died.exit_code == 5
     finally:
         looking.cancel()

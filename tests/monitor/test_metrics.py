@@ -66,7 +66,7 @@ async def test_series_and_scalars(prometheus: str) -> None:
             except httpx2.HTTPError:
                 return False
 
-    await eventually(ready, within=30)
+    await eventually(ready)
     (vector,) = await look(prometheus, 'label_replace(vector(3), "handler", "asr", "", "")')
     assert isinstance(vector, MetricSeen)
     assert (vector.labels, vector.value, vector.above) == ("handler=asr", 3.0, 1.0)

@@ -31,7 +31,7 @@ async def test_an_outage_is_told_without_the_bus_and_published_when_it_is_back(t
         watch = Watch(bus, await Store.open(bus), [BusCollector(bus, every=0.1)], [Blindness()], policy, out=out)
         await watch.start()
         await server.stop()
-        await eventually(lambda: "The bus does not answer" in out.getvalue(), within=60)
+        await eventually(lambda: "The bus does not answer" in out.getvalue())
         assert out.getvalue().count("CRITICAL") == 1
 
         server = EmbeddedServer(tmp_path / "nats", port=port)
@@ -45,7 +45,7 @@ async def test_an_outage_is_told_without_the_bus_and_published_when_it_is_back(t
         async def over() -> bool:
             return any(incident.status == "resolved" for incident in await told())
 
-        await eventually(over, within=60)
+        await eventually(over)
         opened, resolved = (await told())[0], (await told())[-1]
         assert (opened.kind, resolved.status) == ("bus.unreachable", "resolved")
         assert opened.incident_id == resolved.incident_id

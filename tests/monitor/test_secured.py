@@ -45,7 +45,7 @@ async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, monkeypatch
                 found: dict[str, MonitorIncident] = {}
 
                 async def both() -> bool:
-                    for message in await told.fetch(1, timeout=5):
+                    for message in await told.fetch(1, timeout=60):
                         incident = MonitorIncident.model_validate_json(message.data)
                         found[incident.kind] = incident
                         await message.ack()
@@ -58,6 +58,6 @@ async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, monkeypatch
             with pytest.raises(AccessDenied):
                 await own.api("STREAM.DELETE.ASR")
             with pytest.raises(AccessDenied):
-                await (await own.acks.send("asr.done", b"{}", timeout=5))
+                await (await own.acks.send("asr.done", b"{}", timeout=60))
             with pytest.raises(AccessDenied):
-                await (await own.acks.send("monitor.action.done", b"{}", timeout=5))
+                await (await own.acks.send("monitor.action.done", b"{}", timeout=60))

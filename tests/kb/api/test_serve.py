@@ -45,7 +45,7 @@ async def serving(environment: dict[str, str], log: Path, *arguments: str) -> As
             *COMMAND, "kb", "serve", "--port", "0", *arguments, env=environment, stdout=file, stderr=file
         )
     try:
-        found = await eventually(lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()), within=30)
+        found = await eventually(lambda: re.search(r"http://127\.0\.0\.1:\d+", log.read_text()))
         yield found[0]
     finally:
         process.send_signal(signal.SIGTERM)

@@ -50,7 +50,7 @@ SOURCE: Final = "stenobus-conformance"
 #: Seconds of silence after which the rules have an event delivered again.
 _ACK_WAIT: Final = 0.5
 #: Nobody waits that long.
-_LONG: Final = 30.0
+_LONG: Final = 300.0
 _QUICK: Final = RetryPolicy(attempts=5, base=0.01)
 _NS: Final = 1_000_000_000
 #: Bytes that are no event of any contract.
@@ -94,7 +94,7 @@ def conformance(
     schemas: Path | str | None = None,
     blocking: float = 1.0,
     stop_within: float = 5.0,
-    within: float = 30.0,
+    within: float = 60.0,
     rules: Collection[str] = (),
 ) -> type[Conformance]:
     """A test class that checks that a plugin keeps every rule. Give it a name that begins with ``Test``.
@@ -341,10 +341,10 @@ class Conformance:
         await trial.publish()
         todo = "Catch Exception, not BaseException or asyncio.CancelledError, and raise the latter on."
         await trial.idle(todo)
-        if len(trial.calls) != 2:
+        if len(trial.calls) == 1:
             trial.broken(
-                f"the handler {trial.name} goes on when its timeout is over: it ran {len(trial.calls)} times, not "
-                "once more after the attempt that took too long.",
+                f"the handler {trial.name} goes on when its timeout is over: it ran once, and not again after the "
+                "attempt that took too long.",
                 todo,
             )
         await trial.compare(plain.effects + plain.effects, "an attempt took longer than the handler's timeout", todo)
@@ -398,7 +398,7 @@ class Conformance:
         except TimeoutError:
             trial.broken(f"a stop takes longer than {self.stop_within:g} s.", todo)
         await trial.host(ack_wait=_LONG)
-        trial.no_letters(await trial.idle(todo, within=_LONG / 2), "its host was stopped", todo)
+        trial.no_letters(await trial.idle(todo), "its host was stopped", todo)
         await trial.compare(plain.effects, "its host was stopped while it handled the event", todo)
 
     async def test_replay(self, trial: Trial) -> None:
@@ -555,10 +555,10 @@ class Trial:
                 "Let it depend on nothing but its settings and its event.",
             )
 
-    async def idle(self, todo: str = "Let it finish or fail.", within: float | None = None) -> Outcome:
+    async def idle(self, todo: str = "Let it finish or fail.") -> Outcome:
         """Wait until nothing is left to do."""
         try:
-            return await self.stage.run_until_idle(within or self.rules.within)
+            return await self.stage.run_until_idle(self.rules.within)
         except AssertionError as error:
             self.broken(f"{error}.", todo)
 

@@ -12,7 +12,7 @@ from stenobus_bus import Bus, EmbeddedServer
 #: The image of the server version that the embedded one has.
 IMAGE: Final = "nats:2.15.1-alpine"
 _PORT: Final = "4222/tcp"
-_STARTED: Final = 15.0
+_STARTED: Final = 60.0
 
 
 class NatsServer(Protocol):
@@ -114,8 +114,8 @@ class ContainerNats:
 
 async def empty(bus: Bus) -> None:
     """Remove every stream and bucket of a server."""
-    for name in (await bus.api("STREAM.NAMES"))["streams"] or ():
-        await bus.api(f"STREAM.DELETE.{name}")
+    names = (await bus.api("STREAM.NAMES"))["streams"] or ()
+    await asyncio.gather(*(bus.api(f"STREAM.DELETE.{name}") for name in names))
 
 
 def free_port() -> int:

@@ -74,7 +74,7 @@ class Stage:
         """Store content that an event can refer to."""
         return await self.bus.objects.put(data, content_type)
 
-    async def run_until_idle(self, within: float = 30.0) -> Outcome:
+    async def run_until_idle(self, within: float = 60.0) -> Outcome:
         """Wait until nothing is left to do: every handler's consumer has nothing waiting and nothing in hand, and no
         event was stored while we looked.
 

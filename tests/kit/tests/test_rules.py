@@ -31,7 +31,7 @@ RULES = {
     ),
     "unknown_fields": ("Strict refuses an unknown field", "do not set extra='forbid'"),
     "poison": ("Lenient accepts a list (b'[]').", "Let its validators refuse"),
-    "slow": ("the handler wrong-slow goes on when its timeout is over: it ran 1 times", "Catch Exception"),
+    "slow": ("the handler wrong-slow goes on when its timeout is over: it ran once", "Catch Exception"),
     "redelivery": ("another one got the event, the event ended as permanent: Another process", "Do not lock an event"),
     "crash": (
         "when its process was killed twice while it handled the event, the handler wrong-crash published nothing, "
