@@ -1,86 +1,12 @@
-"""A real container engine, an image of nothing but busybox, and containers that end with their test."""
+"""A real container engine and containers that end with their test."""
 
 from __future__ import annotations
 
-import io
-import os
-import shutil
-import tarfile
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, NoReturn
-
-import pytest
-
-SOCKET = Path(os.environ.get("STENOBUS_TEST_ENGINE", "/var/run/docker.sock"))
-
-
-def missing(what: str) -> NoReturn:
-    """Skip on a laptop, fail where everything must be there."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"{what} (CI=true: it must be there)")
-    pytest.skip(what)
-
-
-@pytest.fixture(scope="session")
-def engine_client() -> Iterator[Any]:
-    """The engine, as its own client sees it: it injects the faults."""
-    docker = pytest.importorskip("docker")
-    if not SOCKET.is_socket():
-        missing(f"no container engine listens at {SOCKET}")
-    client = docker.DockerClient(base_url=f"unix://{SOCKET}", timeout=30)
-    try:
-        client.ping()
-    except docker.errors.DockerException as error:
-        missing(f"the container engine at {SOCKET} does not answer: {error}")
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="session")
-def busybox(engine_client: Any) -> Iterator[str]:
-    """An image made from scratch: no registry is needed."""
-    found = shutil.which("busybox")
-    if found is None:
-        missing("there is no static busybox (Debian: busybox-static)")
-    context = io.BytesIO()
-    with tarfile.open(fileobj=context, mode="w") as archive:
-        archive.add(found, "busybox")
-        recipe = b'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "/bin"]\n'
-        entry = tarfile.TarInfo("Dockerfile")
-        entry.size = len(recipe)
-        archive.addfile(entry, io.BytesIO(recipe))
-    context.seek(0)
-    tag = f"stenobus-monitor-test:{uuid.uuid4().hex[:8]}"
-    engine_client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True)
-    yield tag
-    engine_client.images.remove(tag, force=True)
-
-
-class Containers:
-    """Starts containers under names that no other test has."""
-
-    def __init__(self, client: Any, image: str) -> None:
-        self._client, self._image = client, image
-        self.prefix = f"stn-mon-{uuid.uuid4().hex[:8]}"
-
-    def name(self, name: str) -> str:
-        return f"{self.prefix}-{name}"
-
-    def run(self, name: str, script: str, **options: Any) -> Any:
-        """A container that runs a shell script."""
-        return self._client.containers.run(
-            self._image, ["/bin/sh", "-c", script], name=self.name(name), detach=True, **options
-        )
-
-    def remove(self) -> None:
-        for container in self._client.containers.list(all=True, filters={"name": self.prefix}):
-            container.remove(force=True, v=True)
-
-
-@pytest.fixture
-def containers(engine_client: Any, busybox: str) -> Iterator[Containers]:
-    started = Containers(engine_client, busybox)
-    yield started
-    started.remove()
+from ..support.containers import (  # noqa: F401 -- fixtures among them
+    SOCKET,
+    Containers,
+    busybox,
+    containers,
+    engine_client,
+    missing,
+)

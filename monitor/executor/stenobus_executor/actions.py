@@ -1,0 +1,89 @@
+"""The two things that may be done, and all that has to be true before."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, MutableMapping
+from datetime import datetime
+from typing import Any, Final
+
+from . import approval
+from .audit import audit
+from .calls import KINDS, Call
+from .engine import Engine
+from .ledger import Ledger
+from .passing import name_of
+from .request import Refused
+from .rules import Rules, ended_by_itself
+
+#: Seconds beyond a container's own that the engine may take.
+_PATIENCE: Final = 30.0
+
+
+class Actions:
+    """Restarts containers and sets their limits.
+
+    Args:
+        key: of approvals; without one nothing can be approved.
+    """
+
+    def __init__(self, engine: Engine, rules: Rules, ledger: Ledger, key: bytes | None) -> None:
+        self._engine, self._rules, self._ledger, self._key = engine, rules, ledger, key
+        self._busy: set[str] = set()
+
+    async def do(
+        self, call: Call, container: Mapping[str, Any], headers: Mapping[str, str], said: MutableMapping[str, Any]
+    ) -> bytes:
+        """Carry a call out, once the decision is on record; returns what the engine says. Raises Refused.
+
+        Args:
+            said: what goes on record, added to here.
+        """
+        id, name, kind = str(container.get("Id") or ""), name_of(container), KINDS[call.what]
+        action = headers.get("x-stenobus-action", "")
+        if not approval.ACTION.fullmatch(action):
+            raise Refused(400, "X-Stenobus-Action names no action.")
+        said["action"] = action
+        said["approved"] = approved = self._approved(headers.get("x-stenobus-approval"), action, kind, name)
+        if objection := self._rules.objection(container, approved):
+            raise Refused(403, f"{name} is left alone: {objection}.")
+        if kind == "limits" and (objection := self._rules.outside(call.body)):
+            raise Refused(400, f"{objection}.")
+        if not approved and await self._was_ended(container):
+            raise Refused(403, f"{name} is left alone: somebody stopped it, and nobody has approved it.")
+        if id in self._busy:
+            raise Refused(409, f"Something is being done with {name} already.")
+        self._busy.add(id)
+        try:
+            self._ledger.spend(kind, name, action if approved else None)
+            said["allowed"] = True
+            audit(**said)
+            # To the very container that was looked at: its name may be another's by now.
+            path, patience = f"/containers/{id}/{call.what}", _PATIENCE + int(call.query.get("t", 0))
+            return await self._engine.post(path, call.query, call.body, patience)
+        finally:
+            self._busy.discard(id)
+
+    def _approved(self, token: str | None, action: str, kind: str, name: str) -> bool:
+        if token is None:
+            return False
+        if self._key is None:
+            raise Refused(403, "Nothing can be approved: there is no key.")
+        try:
+            approval.check(self._key, token, action, kind, name)
+        except approval.ApprovalRefused as error:
+            raise Refused(403, str(error)) from error
+        return True
+
+    async def _was_ended(self, container: Mapping[str, Any]) -> bool:
+        """Whether somebody ended it, by the engine's calls, since it was last started."""
+        state = container["State"]
+        if state.get("Status") != "exited":
+            return False
+        if not ended_by_itself(container):
+            return True
+        filters = {"type": ["container"], "container": [container["Id"]], "event": ["kill", "stop"]}
+        since = datetime.fromisoformat(state["StartedAt"]).timestamp()
+        query = {"since": f"{since:.6f}", "until": f"{time.time():.6f}", "filters": json.dumps(filters)}
+        return bool((await self._engine.text("/events", query)).strip())
