@@ -61,7 +61,9 @@ from .monitor import (
     MonitorAlert,
     MonitorDiagnosed,
     MonitorIncident,
+    MonitorLabelled,
     Severity,
+    Verdict,
 )
 from .schema import check, export, incompatibilities, schemas
 from .speech import AsrDone, OcrDone, Recognition, Segment, Transcript, Word
@@ -126,6 +128,7 @@ __all__ = [
     "MonitorAlert",
     "MonitorDiagnosed",
     "MonitorIncident",
+    "MonitorLabelled",
     "NotCarried",
     "OcrDone",
     "Operation",
@@ -149,6 +152,7 @@ __all__ = [
     "Tool",
     "ToolCall",
     "Transcript",
+    "Verdict",
     "Word",
     "WriteInputs",
     "asyncapi",

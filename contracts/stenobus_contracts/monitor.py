@@ -13,6 +13,8 @@ Severity = Literal["info", "warning", "critical"]
 #: Where a line of evidence comes from. What a ``log`` says was written by the watched thing itself: it explains, and
 #: never by itself allows an action.
 EvidenceKind = Literal["event", "state", "metric", "log", "bus", "run", "blob", "incident"]
+#: What people say of an action afterwards.
+Verdict = Literal["right", "wrong", "unsafe"]
 #: How far an action may go by itself.
 Level = Literal["observe", "propose", "approve", "automatic"]
 
@@ -58,6 +60,19 @@ class MonitorDiagnosed(Event, subject="monitor.diagnosed"):
     method: Literal["rule", "model"]
     evidence: tuple[str, ...] = Field(default=(), description="ids of the evidence lines it rests on")
     recommendation: str | None = None
+
+
+class MonitorLabelled(Event, subject="monitor.labelled"):
+    """What people say of an incident's diagnosis, and of what was done about it, once they know."""
+
+    incident_id: str
+    kind: str = Field(description="of the incident")
+    diagnosed: str = Field(description="the cause that the monitor named")
+    cause: str | None = Field(default=None, description="what it was, if they say so")
+    right: bool | None = Field(default=None, description="whether the monitor named it; null when they do not say")
+    actions: dict[str, Verdict] = Field(default_factory=dict, description="kind of action to what they say of it")
+    by: str
+    note: str = ""
 
 
 class MonitorAlert(Event, subject="monitor.alert"):

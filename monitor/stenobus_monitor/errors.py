@@ -17,3 +17,7 @@ class NoSuchContainer(MonitorError):
 
 class ActionFailed(MonitorError):
     """A remedy could not be carried out, did not help, or cannot be taken back."""
+
+
+class LabelRefused(MonitorError):
+    """A label says nothing, contradicts itself, or names what there is not."""

@@ -72,6 +72,14 @@ class Settings(PluginSettings):
         default=120.0, gt=0, le=3600, description="seconds for a model's answer; then the rule's conclusion stands"
     )
 
+    trust: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="precision that a kind of action needs to be automatic: lower bound at 95 %, by people's labels",
+    )
+    trust_labels: int = Field(default=20, ge=1, description="labels that this takes at least")
+
     channels: tuple[AnyChannel, ...] = Field(default=(), description="where alerts go, beside standard output")
 
     @field_validator("channels")

@@ -1,4 +1,4 @@
-"""What the monitor must not forget: incidents, the rules' states, silences. One bucket, which `nats kv` can read."""
+"""What the monitor must not forget: incidents, diagnoses, labels, silences, states. `nats kv` reads the bucket, too."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from stenobus_contracts import MonitorDiagnosed
 
 from .diagnosis import Record
 from .incidents import Entry
+from .labels import Label
 from .silences import Silence
 
 log = structlog.get_logger(__name__)
@@ -32,7 +33,7 @@ class Store:
 
     ::
 
-        incident.<id>   diagnosis.<id>   rule.<name>   place.<collector>   silence.<id>
+        incident.<id>   diagnosis.<id>   rule.<name>   place.<collector>   silence.<id>   label.<incident>
     """
 
     def __init__(self, bus: Bus, bucket: KeyValue) -> None:
@@ -88,6 +89,19 @@ class Store:
     async def silences(self) -> list[Silence]:
         """All silences, those that are over as well."""
         return [silence async for silence in self._all("silence.>", Silence)]
+
+    async def put_label(self, label: Label) -> None:
+        """Keep what people say of an incident, in place of what they said before."""
+        await self._put(f"label.{label.incident_id}", label.model_dump_json(exclude_none=True))
+
+    async def label(self, incident_id: str) -> Label | None:
+        """What people say of an incident, None when they said nothing."""
+        text = await self._get(f"label.{incident_id}")
+        return Label.model_validate_json(text) if text is not None else None
+
+    async def labels(self) -> list[Label]:
+        """All labels that are remembered."""
+        return [label async for label in self._all("label.>", Label)]
 
     async def put(self, key: str, value: JsonValue) -> None:
         """Keep a value under a key such as ``rule.deaths``."""

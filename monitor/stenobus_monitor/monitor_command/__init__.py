@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from .incidents import incidents, show
+from .labels import label, precision
 from .silences import silence, silences, unsilence
 
 
@@ -13,5 +14,5 @@ def monitor() -> None:
     """What is wrong with the containers, the bus and the pipeline, and why."""
 
 
-for command in (incidents, show, silence, unsilence, silences):
+for command in (incidents, show, label, precision, silence, unsilence, silences):
     monitor.add_command(command)

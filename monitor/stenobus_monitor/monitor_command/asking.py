@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from stenobus_bus import Bus
+
     from ..store import Store
 
 T = TypeVar("T")
@@ -14,6 +16,11 @@ T = TypeVar("T")
 
 def asked(ask: Callable[[Store], Awaitable[T]]) -> T:
     """What the store answers."""
+    return on_bus(lambda _, store: ask(store))
+
+
+def on_bus(work: Callable[[Bus, Store], Awaitable[T]]) -> T:
+    """What comes of work with the bus and the store."""
     from stenobus_core.cli.running import run, settings
     from stenobus_core.session import connect
 
@@ -21,6 +28,6 @@ def asked(ask: Callable[[Store], Awaitable[T]]) -> T:
 
     async def main() -> T:
         async with connect(settings()) as session:
-            return await ask(await Store.open(session.bus))
+            return await work(session.bus, await Store.open(session.bus))
 
     return run(main())

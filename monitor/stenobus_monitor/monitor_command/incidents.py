@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from .asking import asked
-
-if TYPE_CHECKING:
-    from ..incidents import Entry
 
 
 @click.command()
@@ -48,16 +43,19 @@ def incidents(everything: bool, limit: int, as_json: bool) -> None:
 @click.argument("incident_id", metavar="INCIDENT")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(incident_id: str, as_json: bool) -> None:
-    """Show an incident with its evidence."""
+    """Show an incident: what happened, the probable cause, the evidence (that of the cause marked *), labels."""
     from stenobus_core.cli.running import print_json
 
-    entry: Entry | None = asked(lambda store: store.incident(incident_id))
-    if entry is None:
+    from ..account import Account
+    from ..hypotheses import HYPOTHESES
+
+    account = asked(lambda store: Account.read(store, incident_id))
+    if account is None:
         raise click.ClickException(f"There is no incident {incident_id}; see `stenobus monitor incidents --all`.")
-    one = entry.incident
     if as_json:
-        print_json(one.model_dump(mode="json", exclude_none=True))
+        print_json(account.document())
         return
+    one, found = account.incident, account.diagnosis
     click.echo(f"{one.title}")
     ended = f", resolved {one.resolved_at.astimezone():%H:%M:%S}" if one.resolved_at else ""
     times = f", {one.occurrences} times" if one.occurrences > 1 else ""
@@ -67,6 +65,13 @@ def show(incident_id: str, as_json: bool) -> None:
         click.echo(f"follows from {one.caused_by}")
     if one.affected:
         click.echo(f"affects {', '.join(one.affected)}")
+    says = HYPOTHESES[found.cause].says if found.cause in HYPOTHESES else found.cause
+    click.echo(f"probable cause: {says} ({found.cause}, {found.confidence:.2f}, by {found.method})")
+    if found.recommendation:
+        click.echo(f"recommended: {found.recommendation}")
     for line in one.evidence:
         at = f"{line.at.astimezone():%H:%M:%S} " if line.at else ""
-        click.echo(f"  [{line.id}] {at}{line.source} ({line.kind}): {line.text}")
+        proof = "*" if line.id in found.evidence else " "
+        click.echo(f" {proof}[{line.id}] {at}{line.source} ({line.kind}): {line.text}")
+    if account.label is not None:
+        click.echo(f"label: {account.label.sentence}")
