@@ -215,14 +215,16 @@ def test_a_passage_in_both_legs_comes_before_one_in_one() -> None:
     def candidates(*chunks: int) -> list[Candidate]:
         return [Candidate(chunk, chunk // 10, 1.0) for chunk in chunks]
 
-    best = fused({"words": candidates(10, 20, 30), "vectors": candidates(40, 30)}, Ranking(k=20), 3)
+    best = fused({"words": candidates(10, 20, 30), "vectors": candidates(40, 30)}, Ranking(k=20), 3, 9)
     assert [each.chunk for each in best] == [30, 10, 40, 20]
     assert best[0].score == pytest.approx(1 / 23 + 1 / 22, abs=1e-6)
     assert {leg: place.rank for leg, place in best[0].legs.items()} == {"words": 3, "vectors": 2}
 
-    heavier = fused({"words": candidates(10), "vectors": candidates(20)}, Ranking(vectors=2.0), 3)
+    heavier = fused({"words": candidates(10), "vectors": candidates(20)}, Ranking(vectors=2.0), 3, 9)
     assert [each.chunk for each in heavier] == [20, 10]
-    assert [each.chunk for each in fused({"words": candidates(11, 12, 13, 14, 21)}, Ranking(), 3)] == [11, 12, 13, 21]
+    words = {"words": candidates(11, 12, 13, 14, 21)}
+    assert [each.chunk for each in fused(words, Ranking(), 3, 9)] == [11, 12, 13, 21]
+    assert [each.chunk for each in fused(words, Ranking(), 3, 2)] == [11, 12]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -64,25 +65,29 @@ class Fused:
     expression: str | None
 
 
-def fused(found: Mapping[Leg, Sequence[Candidate]], ranking: Ranking, per_document: int) -> list[Fused]:
-    """One list of all passages, best first; of one document at most so many as given.
+def fused(found: Mapping[Leg, Sequence[Candidate]], ranking: Ranking, per_document: int, most: int) -> list[Fused]:
+    """One list of the passages, best first; of one document at most so many as given.
 
     Equal scores keep the order of the first leg that has them.
     """
-    places: dict[int, dict[Leg, Place]] = {}
+    scores: dict[int, float] = {}
     known: dict[int, Candidate] = {}
     for leg, candidates in found.items():
+        weight = ranking.weight(leg)
         for rank, candidate in enumerate(candidates, 1):
-            places.setdefault(candidate.chunk, {})[leg] = Place(rank, round(candidate.score, 6))
+            scores[candidate.chunk] = scores.get(candidate.chunk, 0.0) + weight / (ranking.k + rank)
             known.setdefault(candidate.chunk, candidate)
-    scores = {
-        chunk: sum(ranking.weight(leg) / (ranking.k + place.rank) for leg, place in legs.items())
-        for chunk, legs in places.items()
-    }
-    best, taken = [], dict[int, int]()
+    best, taken = list[Candidate](), Counter[int]()
     for chunk in sorted(scores, key=scores.__getitem__, reverse=True):
-        document = known[chunk].document
-        taken[document] = taken.get(document, 0) + 1
-        if taken[document] <= per_document:
-            best.append(Fused(chunk, round(scores[chunk], 6), places[chunk], known[chunk].expression))
-    return best
+        candidate = known[chunk]
+        taken[candidate.document] += 1
+        if taken[candidate.document] <= per_document:
+            best.append(candidate)
+            if len(best) == most:
+                break
+    places: dict[int, dict[Leg, Place]] = {candidate.chunk: {} for candidate in best}
+    for leg, candidates in found.items():
+        for rank, candidate in enumerate(candidates, 1):
+            if candidate.chunk in places:
+                places[candidate.chunk][leg] = Place(rank, round(candidate.score, 6))
+    return [Fused(each.chunk, round(scores[each.chunk], 6), places[each.chunk], each.expression) for each in best]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .generation import Generation, serving
+from .rough import Rough, estimates, products, rounded
 
 if TYPE_CHECKING:
     from .embedders import Vectors
@@ -22,7 +23,11 @@ _DEAD_SHARE = 0.25
 _FILTERS_KEPT = 64
 #: Rows that are read at once.
 _AT_ONCE = 4_096
-_COLUMNS = ("_vectors", "_chunks", "_documents", "_weights", "_alive")
+_COLUMNS = ("_vectors", "_codes", "_steps", "_chunks", "_documents", "_weights", "_alive")
+#: Estimating a score takes this share of the time of computing one whose vector has to be fetched from afar.
+_ESTIMATE = 1 / 16
+#: Above this share, computing all scores is faster than fetching some vectors.
+_MOST = 1 / 4
 _LOAD = """
 SELECT chunks.id, document, weight, vector FROM documents JOIN chunks ON chunks.document = documents.id
 JOIN vectors ON vectors.generation = ? AND vectors.digest = chunks.digest
@@ -88,25 +93,30 @@ class Matrix:
             connection: where the condition is looked up.
         """
         used = self._used
-        rows = self._rows(allowed, connection) if allowed is not None else None
-        if rows is not None and len(rows) < used // 4:
-            scores = (self._vectors[rows] @ vector) * self._weights[rows]
-        else:
-            scores = (self._vectors[:used] @ vector) * self._weights[:used]
-            if rows is not None:
-                scores, whole = np.full_like(scores, -1.0), scores
-                scores[rows] = whole[rows]
-            else:
-                scores[~self._alive[:used]] = -1.0
-            rows = None
-        if not len(scores):
+        places = np.flatnonzero(self._alive[:used]) if allowed is None else self._rows(allowed, connection)
+        if not len(places):
             return []
+        if len(places) > max(most, used * _ESTIMATE):
+            places = self._promising(vector, most, floor, places)
+        if len(places) > used * _MOST:
+            scores = products(self._vectors[:used], vector)[places] * self._weights[places]
+        else:
+            scores = products(self._vectors[places], vector) * self._weights[places]
         best = np.argpartition(-scores, most)[:most] if most < len(scores) else np.arange(len(scores))
         best = best[scores[best] >= floor]
         best = best[np.lexsort((best, -scores[best]))]
-        places = best if rows is None else rows[best]
-        found = zip(self._chunks[places].tolist(), self._documents[places].tolist(), scores[best].tolist(), strict=True)
+        where = places[best]
+        found = zip(self._chunks[where].tolist(), self._documents[where].tolist(), scores[best].tolist(), strict=True)
         return [Neighbour(*each) for each in found]
+
+    def _promising(self, vector: Vectors, most: int, floor: float, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of the places that hold the best for certain, by what their scores are at least and at most."""
+        used = self._used
+        guessed, error = estimates(Rough(self._codes[:used], self._steps[:used], self._longest, self._error), vector)
+        guessed = (guessed * self._weights[:used])[places]  # a weight is at most 1
+        least = np.partition(guessed, len(guessed) - most)[len(guessed) - most] - error
+        promising: NDArray[np.intp] = places[guessed >= max(least, floor) - error]
+        return promising
 
     def _rows(self, allowed: tuple[str, Sequence[Any]], connection: apsw.Connection) -> NDArray[np.intp]:
         condition, given = allowed
@@ -134,6 +144,9 @@ class Matrix:
     def _empty(self, dimension: int) -> None:
         self._used = 0
         self._vectors: NDArray[np.float32] = np.empty((0, dimension), dtype=np.float32)
+        self._codes: NDArray[np.int8] = np.empty((0, dimension), dtype=np.int8)
+        self._steps: NDArray[np.float32] = np.empty(0, dtype=np.float32)
+        self._longest = self._error = 0.0
         self._chunks: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._documents: NDArray[np.int64] = np.empty(0, dtype=np.int64)
         self._weights: NDArray[np.float32] = np.empty(0, dtype=np.float32)
@@ -147,6 +160,8 @@ class Matrix:
             chunks, documents, weights, vectors = zip(*rows, strict=True)
             place = slice(self._used, self._used + len(rows))
             self._vectors[place] = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(rows), dimension)
+            self._codes[place], self._steps[place], longest, error = rounded(self._vectors[place])
+            self._longest, self._error = max(self._longest, longest), max(self._error, error)
             self._chunks[place], self._documents[place], self._weights[place] = chunks, documents, weights
             self._alive[place] = True
             self._used += len(rows)

@@ -184,7 +184,7 @@ class Searcher:
             while found is None:
                 with explained(self.path), self._connection:
                     found = self._found(query, question, wanted)
-                    best = fused(found or {}, self._ranking, _PER_DOCUMENT)
+                    best = fused(found or {}, self._ranking, _PER_DOCUMENT, wanted + 1)
                     hits = tuple(self._hit(query, each) for each in best[query.offset : wanted])
         model = question.generation.model if question and "vectors" in found else None
         return Page(hits, more=len(best) > wanted, model=model, note=note)

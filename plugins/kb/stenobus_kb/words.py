@@ -21,11 +21,11 @@ with y ya yo you your
 """
 STOP_WORDS: Final = frozenset(_STOP.split())
 #: Endings of number, gender and the commonest derivations, longest first; what is left is a beginning of the word.
-_ENDINGS: Final = (
+_ENDINGS: Final = sorted((
     "amientos", "imientos", "amiento", "imiento", "iones", "mente", "ments", "ment", "ions", "ings", "oes", "ion",
     "ies", "ing", "ado", "ada", "ido", "ida", "ados", "adas", "idos", "idas", "ao", "ed", "es", "os", "as", "s", "o",
     "a", "e", "y",
-)  # fmt: skip
+), key=len, reverse=True)  # fmt: skip
 _SHORTEST: Final = 3
 _WORD: Final = re.compile(r"[^\W_]+")
 
@@ -47,7 +47,7 @@ def stem(word: str) -> str:
     """A folded word without its ending: always a beginning of the word, of three letters at least."""
     if word[-1:].isdigit():
         return word
-    for ending in sorted(_ENDINGS, key=len, reverse=True):
+    for ending in _ENDINGS:
         if word.endswith(ending) and len(word) - len(ending) >= _SHORTEST:
             return word[: -len(ending)]
     return word
