@@ -45,7 +45,8 @@ def rounded(vectors: Vectors) -> Rough:
 
 def products(vectors: Vectors, question: Vectors) -> Vectors:
     """Every vector's inner product with the question. On one core: BLAS's threads would mostly wait for each other."""
-    return np.asarray(simsimd.cdist(question[np.newaxis], vectors, "dot", out_dtype="float32"))[0]
+    found: Vectors = np.asarray(simsimd.cdist(question[np.newaxis], vectors, "dot", out_dtype="float32"))[0]
+    return found
 
 
 def estimates(vectors: Rough, question: Vectors) -> tuple[NDArray[np.float32], float]:
