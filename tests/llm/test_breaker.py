@@ -122,7 +122,7 @@ def settings(*targets: Target, **changes: Any) -> Settings:
 
 
 def target(server: Any, name: str) -> Target:
-    return Target(name=name, base_url=server.url, model=name, timeout=5)
+    return Target(name=name, base_url=server.url, model=name, timeout=60)
 
 
 async def test_the_next_model_takes_what_a_sick_one_would_have_got(server: Any) -> None:

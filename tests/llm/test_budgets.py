@@ -109,7 +109,7 @@ async def test_a_request_that_does_not_fit_is_refused_at_once_with_what_is_left_
     server.completes("ok", usage=(300, 50))
     await process.ask(1)
 
-    refused = failed(await asyncio.wait_for(process.ask(2), 2))
+    refused = failed(await process.ask(2))
 
     assert (refused.code, refused.retryable, len(server.received)) == ("over_budget", False, 1)
     assert refused.message == (

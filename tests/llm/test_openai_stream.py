@@ -17,7 +17,7 @@ from stenobus_llm.providers.openai import http as wire
 from stenobus_llm.providers.openai.events import Events
 from stenobus_llm.providers.openai.wire import Malformed
 from stenobus_llm.settings import Target
-from stenobus_testing.waiting import Gate, eventually, still
+from stenobus_testing.waiting import DEADLINE, Gate, eventually, still
 
 from .chat import CUT, DONE, OpenAIServer, delta, error, finish, usage
 
@@ -271,8 +271,8 @@ async def test_a_complete_answer_stands_even_if_its_server_then_falls_silent(
     never = asyncio.Event()
     server.streams_steps(delta("Because."), finish(), never)
 
-    async with asyncio.timeout(5):
-        completion = await listener.ask(silence=0.2, timeout=100)
+    async with asyncio.timeout(DEADLINE):
+        completion = await listener.ask(silence=1, timeout=300)
 
     assert (completion.text, completion.usage.estimated) == ("Because.", True)
 
@@ -281,8 +281,8 @@ async def test_silence_in_the_middle_is_a_transport_failure(server: OpenAIServer
     never = asyncio.Event()
     server.streams_steps(delta("x" * 35), never)
 
-    async with asyncio.timeout(5):
-        failed = await listener.failure(silence=0.2, timeout=100)
+    async with asyncio.timeout(DEADLINE):
+        failed = await listener.failure(silence=0.2, timeout=300)
 
     assert (failed.code, failed.text) == ("transport", "x" * 35)
     assert "silent for 0.2 s" in failed.message
@@ -292,8 +292,8 @@ async def test_the_first_piece_may_take_longer_than_a_silence(server: OpenAIServ
     released = asyncio.Event()
     server.streams_steps(delta("", role="assistant"), released, delta("ok"), finish(), DONE)
 
-    answer = asyncio.create_task(listener.ask(silence=0.05))
-    await still(lambda: not answer.done(), 0.3)
+    answer = asyncio.create_task(listener.ask(silence=0.6))
+    await still(lambda: not answer.done(), 0.8)
     released.set()
 
     assert (await answer).text == "ok"
@@ -324,8 +324,8 @@ async def test_a_slow_listener_loses_nothing_and_costs_the_server_no_time(
             await gate()
         listener.pieces.append(text)
 
-    answer = asyncio.create_task(listener.ask(hear=slow, timeout=0.3, silence=0.2))
-    await still(lambda: not answer.done(), 0.6)
+    answer = asyncio.create_task(listener.ask(hear=slow, timeout=1.2, silence=0.8))
+    await still(lambda: not answer.done(), 1.5)
     gate.open()
 
     assert (await answer).text == "".join(texts)

@@ -19,7 +19,7 @@ from stenobus_core.runs import Runs, Step
 from stenobus_llm import plugin
 from stenobus_testing.waiting import eventually
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 REQUEST = LlmRequest(task="acme.ask", messages=(Message(role="user", content="Why?"),))
 
 

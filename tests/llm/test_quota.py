@@ -59,7 +59,7 @@ async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
 async def two(url: str, server: Any, request: pytest.FixtureRequest) -> AsyncIterator[list[Process]]:
     """Two processes with the limits that the test names in its mark."""
     (mark,) = request.node.iter_markers("limits")
-    settings = Settings(targets=(Target(name="model", base_url=server.url, model="m", timeout=5, **mark.kwargs),))
+    settings = Settings(targets=(Target(name="model", base_url=server.url, model="m", timeout=60, **mark.kwargs),))
     name = f"llm-{uuid.uuid4().hex[:8]}"
     async with await Bus.connect(url) as first, await Bus.connect(url) as second:
         processes = [Process(bus, name, settings) for bus in (first, second)]
@@ -93,9 +93,9 @@ async def test_what_was_not_used_is_given_back_to_everybody(two: list[Process], 
     server.completes("ok")
 
     await two[0].ask()
-    await asyncio.wait_for(two[1].ask(), 5)
+    await two[1].ask()
 
-    assert len(server.received) == 2
+    assert (len(server.received), two[1].said) == (2, [])
     assert await _left(two[1]) == pytest.approx(300 - 2 * 17, abs=15)
 
 
@@ -130,9 +130,10 @@ async def _left(process: Process) -> float:
 
 @pytest.mark.limits(tokens_per_minute=199)
 async def test_what_never_fits_fails_at_once_with_both_numbers(two: list[Process], server: Any) -> None:
-    outcome = await asyncio.wait_for(two[0].ask(), 1)
+    outcome = await two[0].ask()
 
     assert isinstance(outcome.result, Failure)
+    assert two[0].said == []
     assert (outcome.result.code, outcome.result.retryable, server.received) == ("over_limit", False, [])
     assert "about 200 tokens" in outcome.result.message and "199 per minute" in outcome.result.message
 
@@ -157,7 +158,7 @@ async def test_who_gives_up_waiting_for_tokens_gives_its_request_back(two: list[
 async def test_who_waited_for_a_target_that_failed_meanwhile_is_not_sent_there_and_gives_its_tokens_back(
     two: list[Process], server: Any
 ) -> None:
-    await two[0].buckets["model.tokens"].settle(6000 - 100)  # one second until there are 200
+    await two[0].buckets["model.tokens"].settle(6000 + 100)  # three seconds until there are 200
     waiting = asyncio.create_task(two[0].ask())
     await eventually(lambda: two[0].said)
     for _ in range(5):
@@ -175,12 +176,14 @@ async def test_who_waited_for_a_target_that_failed_meanwhile_is_not_sent_there_a
 @pytest.mark.limits(requests_per_minute=600)
 async def test_once_it_waits_no_more_it_says_so_and_how_long_it_took(two: list[Process], server: Any) -> None:
     server.completes("ok")
-    await two[0].buckets["model.requests"].settle(607)  # 0.8 s until there is one
+    await two[0].buckets["model.requests"].settle(615)  # 1.6 s until there is one
 
     outcome = await two[0].ask()
 
     assert not isinstance(outcome.result, Failure)
-    assert two[0].said == [("model", pytest.approx(0.8, abs=0.3)), ("model", 0)]
+    (_, waited), last = two[0].said
+    assert 0 < waited < 1.7
+    assert last == ("model", 0)
 
 
 @pytest.mark.limits(concurrency=2)

@@ -22,7 +22,7 @@ from stenobus_llm.results import Results
 from stenobus_llm.settings import Settings, Target
 from stenobus_testing.waiting import eventually
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 PRICED = {"input_price_per_million": 1, "output_price_per_million": 1}
 
 

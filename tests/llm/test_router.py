@@ -27,7 +27,7 @@ def settings(*targets: Target, **changes: Any) -> Settings:
 
 
 def target(server: Any, name: str = "model", **changes: Any) -> Target:
-    return Target(name=name, base_url=server.url, model="m", timeout=5, **changes)
+    return Target(name=name, base_url=server.url, model="m", timeout=60, **changes)
 
 
 async def answer(settings: Settings, asked: LlmRequest) -> LlmDone:

@@ -20,7 +20,7 @@ THROTTLED = exception("throttlingException", "Too many tokens, please wait")
 class Asked:
     def __init__(self, service: ConverseServer) -> None:
         targets = [
-            Target(name=name, kind="bedrock", model=name, base_url=service.url, timeout=5)
+            Target(name=name, kind="bedrock", model=name, base_url=service.url, timeout=60)
             for name in ("first", "second")
         ]
         self.router = Router(Settings(targets=tuple(targets), fallback={"throttled": ("second",)}))
