@@ -4,7 +4,8 @@
     python bench/kb.py --chunks 10000 --peers none
 
 Vectors are given, so that no embedder is measured. They lie around 2,000 centres, as texts of some subjects do; words
-follow Zipf's law. All engines see the same documents and questions, one question at a time.
+follow Zipf's law. All engines see the same documents and questions, one question at a time. Beside every figure of the
+clock stands the processors', of all threads: it tells more on a machine that others use as well.
 """
 
 from __future__ import annotations
@@ -12,16 +13,15 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import statistics
 import subprocess
 import tempfile
-import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from peers.watch import Watch, load, row, spread
 
 from stenobus_contracts import BlobRef, KbDocument
 from stenobus_kb.chunk import Chunk
@@ -71,8 +71,8 @@ def material(chunks: int, queries: int) -> tuple[list[str], NDArray[np.float32],
     texts = [f"{' '.join(words[row])} n{number}" for number, row in enumerate(drawn)]
     # A question has three words of some passage, not of the thirty commonest: those are what stop words are.
     asked = []
-    for number, row in enumerate(drawn[dice.integers(0, chunks, queries)]):
-        telling = row[row >= 30]
+    for number, places in enumerate(drawn[dice.integers(0, chunks, queries)]):
+        telling = places[places >= 30]
         asked.append(" ".join(words[dice.choice(telling, min(3, len(telling)), replace=False)]) + f" q{number}")
     return texts, around(chunks), asked, around(queries)
 
@@ -86,11 +86,11 @@ def prepared(texts: Sequence[str], vectors: NDArray[np.float32], name: str) -> t
     return document, {digest: row.tobytes() for (digest, _), row in zip(document.embedded, vectors, strict=True)}
 
 
-def ingest(index: Index, texts: Sequence[str], vectors: NDArray[np.float32], batch: int, name: str) -> float:
+def ingest(index: Index, texts: Sequence[str], vectors: NDArray[np.float32], batch: int, name: str) -> str:
     """Chunks a second: staged in transactions of so many documents, and flipped by sync of as many."""
     generation = index.generation("given", DIMENSION)
     index.serve(generation)
-    began = time.perf_counter()
+    watch = Watch()
     step = batch * CHUNKS_PER_DOCUMENT
     for start in range(0, len(texts), step):
         documents, known = [], dict[bytes, bytes]()
@@ -102,7 +102,7 @@ def ingest(index: Index, texts: Sequence[str], vectors: NDArray[np.float32], bat
         order = Order(f"{name}{start}", "bench")
         index.stage(order, documents, generation, known)
         index.flip(order, len(documents))
-    return len(texts) / (time.perf_counter() - began)
+    return watch.rate(len(texts))
 
 
 def read(path: Path, questions: dict[str, Any], stop: Event, ready: Event) -> None:
@@ -116,7 +116,7 @@ def read(path: Path, questions: dict[str, Any], stop: Event, ready: Event) -> No
                     break
 
 
-def beside_readers(path: Path, texts: Sequence[str], vectors: Any, questions: dict[str, Any]) -> float:
+def beside_readers(path: Path, texts: Sequence[str], vectors: Any, questions: dict[str, Any]) -> str:
     """Chunks a second that one writer adds while two processes search."""
     context = multiprocessing.get_context("spawn")
     stop, ready = context.Event(), [context.Event(), context.Event()]
@@ -134,27 +134,17 @@ def beside_readers(path: Path, texts: Sequence[str], vectors: Any, questions: di
             reader.join()
 
 
-def asked(path: Path, questions: dict[str, Any], mode: Any) -> tuple[list[float], list[list[str]]]:
-    """Milliseconds and ids of the first ten of every question, in one process, embedding excluded."""
-    times, found = [], []
+def asked(path: Path, questions: dict[str, Any], mode: Any) -> str:
+    """Milliseconds of every question, in one process, embedding excluded."""
     with closing(Searcher(path, Given(questions), Ranking())) as searcher:
         for text in list(questions)[:5]:
             searcher.search(Query(text, mode=mode))
+        watches = []
         for text in questions:
-            began = time.perf_counter()
-            page = searcher.search(Query(text, mode=mode, limit=10))
-            times.append((time.perf_counter() - began) * 1000)
-            found.append([f"{hit.document}/{hit.snippet.split()[-1].rstrip('…')}" for hit in page.hits])
-    return times, found
-
-
-def line(name: str, times: Sequence[float], recall: float | None) -> str:
-    """A row of the table."""
-    ordered = sorted(times)
-    exact = "" if recall is None else f"   recall@10 {recall:.4f}"
-    return (
-        f"{name:<28} p50 {statistics.median(ordered):6.1f} ms   p95 {ordered[int(0.95 * len(ordered))]:6.1f} ms{exact}"
-    )
+            watch = Watch()
+            searcher.search(Query(text, mode=mode, limit=10))
+            watches.append(watch.stop())
+    return spread(watches)
 
 
 def recall(path: Path, vectors: NDArray[np.float32], questions: dict[str, Any]) -> float:
@@ -179,18 +169,18 @@ def main() -> None:
     texts, vectors, asking, questions = material(given.chunks, given.queries)
     known = dict(zip(asking, questions, strict=True))
     more = max(5_000, given.chunks // 10)
-    print(f"{given.chunks} chunks of {DIMENSION} dimensions, {given.queries} questions")
+    print(f"{given.chunks} chunks of {DIMENSION} dimensions, {given.queries} questions; machine's load {load()}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kb.sqlite"
         with closing(Index(path)) as index:
-            print(f"bulk ingest                  {ingest(index, texts, vectors, 1_000, 'bulk'):8.0f} chunks/s")
+            print(row("stenobus bulk ingest", ingest(index, texts, vectors, 1_000, "bulk")))
         for mode in ("words", "vectors", "hybrid"):
-            times, _ = asked(path, known, mode)
-            print(line(f"stenobus {mode}", times, recall(path, vectors, known) if mode == "vectors" else None))
-        print(f"disk                         {path.stat().st_size / 1e6:8.0f} MB")
+            exact = f"   recall@10 {recall(path, vectors, known):.4f}" if mode == "vectors" else ""
+            print(row(f"stenobus {mode}", asked(path, known, mode) + exact))
+        print(row("stenobus disk", f"{path.stat().st_size / 1e6:8.0f} MB"))
         extra, points, _, _ = material(more, 1)
         texts_beside = [f"{text} beside" for text in extra]
-        print(f"ingest beside two readers    {beside_readers(path, texts_beside, points, known):8.0f} chunks/s")
+        print(row("stenobus beside two readers", beside_readers(path, texts_beside, points, known)))
         if given.peers != "none":
             np.savez(Path(folder) / "material.npz", vectors=vectors, questions=questions)
             (Path(folder) / "texts.json").write_text(json.dumps({"texts": texts, "asked": asking}))
@@ -198,6 +188,7 @@ def main() -> None:
                 raise SystemExit("The peers are not installed: bash bench/peers/setup.sh, or --peers none.")
             for peer in given.peers.split(","):
                 subprocess.run([PEERS, Path(__file__).parent / "peers" / "kb_stores.py", peer, folder], check=True)
+    print(f"machine's load at the end {load()}")
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import statistics
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from watch import Watch, row, spread
 
 BATCH = 5_000
 
@@ -69,22 +68,21 @@ def main(peer: str, folder: Path) -> None:
     material = np.load(folder / "material.npz")
     vectors, questions = material["vectors"], material["questions"]
     texts, asked = json.loads((folder / "texts.json").read_text()).values()
-    began = time.perf_counter()
+    watch = Watch()
     searches = {"lancedb": lancedb, "chroma": chroma}[peer](folder, texts, vectors)
-    print(f"{peer + ' ingest and index':<28} {len(texts) / (time.perf_counter() - began):8.0f} chunks/s")
+    print(row(f"{peer} ingest and index", watch.rate(len(texts))), flush=True)
     for name, search in zip(("vectors", "hybrid"), searches, strict=False):
         times, right = [], 0
         for text, vector in zip(asked[:5], questions, strict=False):
             search(text, vector)
         for text, vector in zip(asked, questions, strict=True):
-            begun = time.perf_counter()
+            watch = Watch()
             found = search(text, vector)
-            times.append((time.perf_counter() - begun) * 1000)
+            times.append(watch.stop())
             if name == "vectors":
                 right += len(set(found) & set(np.argpartition(-(vectors @ vector), 10)[:10].tolist()))
         exact = f"   recall@10 {right / 10 / len(asked):.4f}" if name == "vectors" else ""
-        tail = sorted(times)[int(0.95 * len(times))]
-        print(f"{peer + ' ' + name:<28} p50 {statistics.median(times):6.1f} ms   p95 {tail:6.1f} ms{exact}")
+        print(row(f"{peer} {name}", spread(times) + exact), flush=True)
 
 
 if __name__ == "__main__":
