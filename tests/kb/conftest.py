@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stenobus_bus import EmbeddedServer
 from stenobus_contracts import BlobRef, KbDocument
 from stenobus_kb.chunk import chunks
 from stenobus_kb.index import Index, Outcome
@@ -28,6 +29,14 @@ def index(path: Path) -> Iterator[Index]:
     index = Index(path)
     yield index
     index.close()
+
+
+@pytest.fixture
+async def url(tmp_path: Path) -> AsyncIterator[str]:
+    """A server of one's own: what an earlier test did not wait for is not answered in this one."""
+    server = EmbeddedServer(tmp_path / "nats", port=0)
+    yield await server.start()
+    await server.stop()
 
 
 def search(path: Path, text: str, *, collection: str | None = None, **restrictions: Any) -> list[Hit]:

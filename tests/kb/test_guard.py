@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from stenobus_bus import Bus, EmbeddedServer, Envelope
+from stenobus_bus import Bus, Envelope
 from stenobus_contracts import BlobRef, DeadLetter, KbDocument, KbListed, KbSync, KbSynced
 from stenobus_core import CoreSettings, Host
 from stenobus_kb import plugin
@@ -27,7 +27,7 @@ from stenobus_kb.removed import orders, removed
 from .conftest import document, search
 from .test_staging import version
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 SOURCE = "web.event"
 COMMAND = [sys.executable, "-c", "from stenobus_core.cli import main; main()", "kb", "restore"]
 
@@ -81,13 +81,6 @@ def test_a_listing_in_which_all_are_there_writes_nothing(index: Index) -> None:
     assert index.connection.total_changes() == before
 
 
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = EmbeddedServer(tmp_path_factory.mktemp("nats"), port=0)
-    yield asyncio.run(server.start())
-    asyncio.run(server.stop())
-
-
 class Site:
     """A source that lists and sends what it holds."""
 
@@ -132,15 +125,12 @@ class Site:
 
 
 @pytest.fixture
-async def site(
-    url: str, path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> AsyncIterator[Site]:
+async def site(url: str, path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Site]:
     monkeypatch.setenv("STENOBUS_KB_PATH", str(path))
-    name = f"s{abs(hash(request.node.name))}"[:40]
     async with await Bus.connect(url) as bus:
         host = Host(CoreSettings(data_dir=path.parent), bus, [plugin])
         await host.start()
-        site = Site(bus, name)
+        site = Site(bus, "site")
         await site.heard("kb.synced", "kb.sync", "dlq.>")
         yield site
         await host.stop()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stenobus_bus import Bus, EmbeddedServer, Envelope
+from stenobus_bus import Bus, Envelope
 from stenobus_contracts import BlobRef, DeadLetter, DocReady, DocumentSource, Event, KbDocument, KbSync, KbSynced, Media
 from stenobus_core import CoreSettings, Host, PluginError
 from stenobus_kb import plugin
@@ -17,7 +16,7 @@ from stenobus_kb.index import Index
 
 from .conftest import search
 
-TIMEOUT = 20.0
+TIMEOUT = 60.0
 
 
 class Producer:
@@ -50,13 +49,6 @@ class Producer:
         blob = await self.store(text)
         source = DocumentSource(title="Talk", media=Media(uri=media), transcript=blob)
         return DocReady(title="Talk", source=source, markdown=blob, docx=blob, transcript=blob, method="extractive")
-
-
-@pytest.fixture(scope="module")
-def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    server = EmbeddedServer(tmp_path_factory.mktemp("nats"), port=0)
-    yield asyncio.run(server.start())
-    asyncio.run(server.stop())
 
 
 @pytest.fixture
