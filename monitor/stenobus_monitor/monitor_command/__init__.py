@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from ..evaluation.command import evaluate
 from .incidents import incidents, show
 from .labels import label, precision
 from .silences import silence, silences, unsilence
@@ -14,5 +15,5 @@ def monitor() -> None:
     """What is wrong with the containers, the bus and the pipeline, and why."""
 
 
-for command in (incidents, show, label, precision, silence, unsilence, silences):
+for command in (incidents, show, label, precision, silence, unsilence, silences, evaluate):
     monitor.add_command(command)

@@ -1,0 +1,67 @@
+"""Pictures of the report: how late, and how often right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .figures import Result, kinds
+from .score import wilson
+
+
+def draw(folder: Path, results: Sequence[Result]) -> list[str]:
+    """Draw them as SVG. Returns their names."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    mpl.rcParams["svg.hashsalt"] = "stenobus"  # so that equal figures are equal files
+    from matplotlib.figure import Figure
+
+    names = []
+    for name, picture in (("latency.svg", _latency), ("accuracy.svg", _accuracy)):
+        figure = Figure(figsize=(9, 5), layout="constrained")
+        picture(figure.add_subplot(), results)
+        figure.savefig(folder / name, metadata={"Date": None})
+        names.append(name)
+    return names
+
+
+def _latency(axes: Any, results: Sequence[Result]) -> None:
+    """Seconds from fault to incident and to alert, as the part of the cases that were as fast."""
+    for name, values in (
+        ("stored incident", [each.score.detect for each in results]),
+        ("first alert", [each.score.alert for each in results]),
+        ("repaired", [each.score.repair for each in results]),
+    ):
+        times = sorted(each for each in values if each is not None)
+        if times:
+            parts = [(place + 1) / len(times) for place in range(len(times))]
+            axes.step(times, parts, where="post", label=f"{name} ({len(times)})")
+    axes.set(
+        xscale="symlog", xlabel="seconds after the fault", ylabel="part of the cases", ylim=(0, 1.02), xlim=(0, None)
+    )
+    axes.grid(alpha=0.3)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower right")
+
+
+def _accuracy(axes: Any, results: Sequence[Result]) -> None:
+    """How often the cause was right, by kind, with the interval of so few cases."""
+    found = [each for each in kinds(results) if each.cause.count]
+    for offset, rates, name in (
+        (-0.15, [each.by_rules for each in found], "rules alone"),
+        (0.15, [each.cause for each in found], "rules and scripted model"),
+    ):
+        parts = [rate.part or 0.0 for rate in rates]
+        spans = [wilson(rate.right, rate.count) for rate in rates]
+        below = [part - low for part, (low, _) in zip(parts, spans, strict=True)]
+        above = [high - part for part, (_, high) in zip(parts, spans, strict=True)]
+        places = [place + offset for place in range(len(found))]
+        axes.errorbar(parts, places, xerr=[below, above], fmt="o", capsize=2, label=name)
+    axes.set_yticks(range(len(found)), [f"{each.name} ({each.cause.count})" for each in found])
+    axes.set(xlabel="cause right, with the 95 % interval", xlim=(-0.02, 1.02))
+    axes.invert_yaxis()
+    axes.grid(alpha=0.3)
+    if found:
+        axes.legend(loc="lower left")
