@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,13 @@ from stenobus_bus import answers as bus_answers
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_core import CoreSettings
 from stenobus_testing import NatsServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_once() -> None:
+    """Some hundred processes of ours are started, and an environment that is made for images has each of them compile
+    every module anew."""
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session", autouse=True)
