@@ -55,6 +55,7 @@ def plugin_permissions(plugin: Plugin, specs: Sequence[Spec], bucket: str, *, me
     if plugin.watches:
         found |= _sees()
     found |= bucket_permissions(plugin)
+    found |= Permissions(tuple(_get(name, key) for name, keys in plugin.reads.items() for key in keys))
     found |= Permissions(tuple(subject for output in plugin.publishes for subject in output.subjects()))
     # The names of its limits and budgets follow from its settings, which others may set; all begin with its own.
     return found | Permissions(

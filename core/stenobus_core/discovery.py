@@ -68,8 +68,8 @@ def _load(point: EntryPoint) -> Plugin:
         raise PluginError(f"{point.value} is named {plugin.name!r}, but its entry point {point.name!r}")
     if plugin.api_version != API_VERSION:
         raise PluginError(f"it is made for plugin interface {plugin.api_version}, this host speaks {API_VERSION}")
-    if not (plugin.handlers or plugin.schedules):
-        raise PluginError("it declares no handler and no schedule")
+    if plugin.idle:
+        raise PluginError("it declares no handler, no schedule and no lifespan")
     return plugin
 
 

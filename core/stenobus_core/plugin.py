@@ -130,6 +130,7 @@ class Plugin:
         version: of the plugin, as the NATS service shows it (semantic version).
         middlewares: FastStream middlewares around every handler of this plugin.
         buckets: key-value buckets of its own: name to the seconds a key is kept after its last change, 0 for ever.
+        reads: keys of other buckets that its lifespan reads: bucket to keys.
         watches: its lifespan looks after the system by a connection of its own, and may see what an operator sees.
         publishes: contracts that its lifespan publishes.
     """
@@ -143,6 +144,7 @@ class Plugin:
         version: str = "0.1.0",
         middlewares: Sequence[Any] = (),
         buckets: Mapping[str, float] = MappingProxyType({}),
+        reads: Mapping[str, Sequence[str]] = MappingProxyType({}),
         watches: bool = False,
         publishes: Sequence[type[Event]] = (),
         api_version: int = API_VERSION,
@@ -152,7 +154,8 @@ class Plugin:
         self.name, self.summary, self.version, self.api_version = name, summary, version, api_version
         self.settings_class = settings
         self.middlewares = tuple(middlewares)
-        self.buckets, self.watches, self.publishes = dict(buckets), watches, tuple(publishes)
+        self.buckets, self.reads = dict(buckets), {bucket: tuple(keys) for bucket, keys in reads.items()}
+        self.watches, self.publishes = watches, tuple(publishes)
         self.handlers: list[Handler] = []
         self.schedules: list[ScheduleSpec] = []
         self._lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None
@@ -307,6 +310,11 @@ class Plugin:
         """Declare what is set up before the first event and torn down after the last; it yields ``ctx.state``."""
         self._lifespan = asynccontextmanager(function)
         return function
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing that it would do."""
+        return not (self.handlers or self.schedules or self._lifespan)
 
     def enabled(self, function: Callable[[S], bool]) -> Callable[[S], bool]:
         """Declare whether the settings call for the plugin at all. One that they do not call for is off."""

@@ -104,7 +104,7 @@ class Precision:
     def __init__(self, labels: Callable[[], Awaitable[list[Label]]], trust: float, least: int) -> None:
         self._labels, self._trust, self._least = labels, trust, least
 
-    async def allows(self, action_kind: str, incident_kind: str) -> bool:
-        """Whether it may. What the labels' store raises passes through: who cannot ask must not act."""
-        tally = tallies(await self._labels()).actions[action_kind, incident_kind]
-        return trusted(action_kind, incident_kind, tally, self._trust, self._least)
+    async def allows(self, kind: str, incident_kind: str) -> bool:
+        """Whether a kind of action may. What the store of labels raises passes through: who cannot ask must not act."""
+        tally = tallies(await self._labels()).actions[kind, incident_kind]
+        return trusted(kind, incident_kind, tally, self._trust, self._least)

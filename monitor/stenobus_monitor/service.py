@@ -29,6 +29,7 @@ from .diagnosis import diagnose as find_cause
 from .dossier import gather
 from .engine import Engine
 from .proposals import proposal
+from .pulse import Pulse
 from .settings import Settings
 from .store import BUCKET, TTL, Store
 from .watch import Watch, speaks
@@ -72,6 +73,7 @@ async def watching(settings: Settings) -> AsyncIterator[Watch]:
             policy(settings),
             graph=graph(settings, core),
             places=found.places,
+            pulse=Pulse(store, settings.beat, found.rhythms, settings.heartbeat_url),
             out=sys.stdout,
         )
         await watch.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from stenobus_core.settings import PluginSettings
@@ -52,6 +52,13 @@ class Settings(PluginSettings):
     )
     disks: Annotated[tuple[Path, ...], NoDecode] = Field(
         default=(), description="folders whose disks are watched, separated by commas; the data folder when empty"
+    )
+    beat: float = Field(
+        default=5.0, ge=0.1, le=60, description="seconds between two heartbeats, which a watchdog hears"
+    )
+    heartbeat_url: SecretStr | None = Field(
+        default=None,
+        description="address of a dead man's switch elsewhere, which gets a POST a minute while the monitor is well",
     )
     group_wait: float = Field(
         default=0.3, ge=0, le=60, description="seconds an incident waits for what belongs to it before it is told"

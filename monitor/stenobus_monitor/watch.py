@@ -31,6 +31,7 @@ from .observations import (
     HandlerSeen,
     Observation,
 )
+from .pulse import Pulse
 from .rules import Rule
 from .silences import Silence
 from .store import Store
@@ -58,6 +59,7 @@ class Watch:
     Args:
         graph: what is known of who needs whom before anything was seen.
         places: where collectors are, by name, so that they go on from there after a restart.
+        pulse: beats after each round that went well.
         out: where incidents are told that the bus does not take.
         clock: the time.
     """
@@ -72,19 +74,20 @@ class Watch:
         *,
         graph: Graph | None = None,
         places: Mapping[str, Callable[[], JsonValue]] | None = None,
+        pulse: Pulse | None = None,
         out: TextIO,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.store = store
         self._bus, self._collectors, self._rules = bus, collectors, rules
-        self._places, self._out, self._clock = places or {}, out, clock
+        self._places, self._pulse, self._out, self._clock = places or {}, pulse, out, clock
         self.graph = graph or Graph()
         self._silences: list[Silence] = []
         self.incidents = Incidents(self.graph, policy, lambda: self._silences)
         self._queue: asyncio.Queue[Observation] = asyncio.Queue(_QUEUE)
         self._tasks: list[asyncio.Task[None]] = []
         self._kept: dict[str, JsonValue] = {}
-        self._ticked = self._looked = self._stated = datetime.min.replace(tzinfo=UTC)
+        self._ticked = self._asked = self._stated = datetime.min.replace(tzinfo=UTC)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         #: Incidents that were told without the bus, by id and revision.
         self._told: set[tuple[str, int]] = set()
@@ -108,6 +111,8 @@ class Watch:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._pulse:
+            await self._pulse.stop()
         try:
             await self._keep_states()
         except BusError as error:
@@ -149,7 +154,7 @@ class Watch:
     async def _look(self, collector: Collector) -> None:
         """Run a collector for ever, and tell when it cannot see."""
         while True:
-            view = _View(collector.name, self._queue, self._clock)
+            view = _View(collector.name, self._queue, self._clock, self._looked)
             steady = asyncio.get_running_loop().call_later(_STEADY, view.well)
             try:
                 await collector.run(view.emit)
@@ -161,8 +166,13 @@ class Watch:
                 trouble = f"{type(several.exceptions[0]).__name__}: {several.exceptions[0]}"
             finally:
                 steady.cancel()
+            self._looked(collector.name)
             await self._queue.put(CollectorState(at=self._clock(), collector=collector.name, trouble=trouble))
             await asyncio.sleep(_AGAIN)
+
+    def _looked(self, collector: str) -> None:
+        if self._pulse:
+            self._pulse.looked(collector)
 
     async def _work(self) -> None:
         while True:
@@ -186,11 +196,13 @@ class Watch:
         try:
             for entry in due:
                 await self._publish(entry)
-            if now - self._looked >= _SILENCES:
-                self._silences, self._looked = await self.store.silences(), now
+            if now - self._asked >= _SILENCES:
+                self._silences, self._asked = await self.store.silences(), now
             if now - self._stated >= _STATES:
                 self._stated = now
                 await self._keep_states()
+            if self._pulse:
+                await self._pulse.beat(now)
         except BusError as error:
             log.warning("monitor.bus_trouble", error=str(error))
             self._tell_without_bus(due)
@@ -225,12 +237,19 @@ class Watch:
 class _View:
     """One run of a collector: it sees well once it has seen something, not because it was started."""
 
-    def __init__(self, name: str, queue: asyncio.Queue[Observation], clock: Callable[[], datetime]) -> None:
-        self._name, self._queue, self._clock = name, queue, clock
+    def __init__(
+        self,
+        name: str,
+        queue: asyncio.Queue[Observation],
+        clock: Callable[[], datetime],
+        looked: Callable[[str], None],
+    ) -> None:
+        self._name, self._queue, self._clock, self._looked = name, queue, clock, looked
         self._told = False
 
     async def emit(self, seen: Observation) -> None:
         """Hand on what the collector saw."""
+        self._looked(self._name)
         if not self._told:
             self._told = True
             await self._queue.put(self._state)

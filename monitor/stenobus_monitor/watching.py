@@ -51,6 +51,8 @@ class Lookouts:
 
     collectors: list[Collector] = field(default_factory=list)
     places: dict[str, Callable[[], JsonValue]] = field(default_factory=dict)
+    #: Those that look regularly: seconds between two looks.
+    rhythms: dict[str, float] = field(default_factory=dict)
 
 
 async def lookouts(
@@ -70,6 +72,7 @@ async def lookouts(
             DiskCollector(settings.disks or (core.data_dir,), settings.reconcile),
         ],
         {"bus": lambda: dict(on_bus.places)},
+        {"bus": settings.poll, "disks": settings.reconcile},
     )
     if engine is not None:
         since = await store.get("place.engine")
