@@ -83,6 +83,15 @@ def plugin(number: int) -> Plugin:
     return link
 
 
+async def watch() -> None:
+    """Note when this process stood still for so long that signs of life were late."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(0.1)
+        if (seconds := time.monotonic() - before) > 0.5:
+            note(kind="stalled", seconds=seconds)
+
+
 async def handle(number: int) -> None:
     """Run a handler until SIGTERM."""
     settings = CoreSettings.load("core")
@@ -92,8 +101,10 @@ async def handle(number: int) -> None:
     async with await Bus.connect(settings.nats_url or "", timeout=30) as bus:
         host = Host(settings, bus, [plugin(number)])
         await host.start()
+        watching = asyncio.create_task(watch())
         note(kind="started", handler=HANDLERS[number])
         await ended.wait()
+        watching.cancel()
         await host.stop(grace=1)
 
 

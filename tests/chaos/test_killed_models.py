@@ -38,7 +38,7 @@ from ..support.wire import Wire
 
 RUNS = int(os.environ.get("STENOBUS_KILL_RUNS", "2"))
 SEED = int(os.environ.get("STENOBUS_KILL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
-RUN_DEADLINE = 120.0
+RUN_DEADLINE = 300.0
 KILLS = 2
 #: The lines of a document's provenance that say what it took.
 _TOOK = re.compile(r"^(- Cost: |\| (extract|map|outline|write) \| model \|).*$", re.MULTILINE)
@@ -81,7 +81,7 @@ class Chain:
 
     async def ready(self) -> None:
         for plugin in ("llm", "documents-clean", "documents-extract", "documents-write", "documents-output"):
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(RUN_DEADLINE):
                 while True:
                     with contextlib.suppress(NatsError):
                         found = await self._bus.nc.request(f"stenobus.ready.{plugin}", timeout=0.5)
@@ -98,7 +98,7 @@ class Chain:
         for process in self._processes.values():
             if process.returncode is None:
                 process.terminate()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(RUN_DEADLINE):
             await asyncio.gather(*(process.wait() for process in self._processes.values()))
 
     @property
@@ -196,6 +196,7 @@ def test_what_counts_as_paid_again() -> None:
     assert paid_again(["a", "b", "a"], [Kill(0, frozenset()), Kill(3, frozenset())]) == ["a"]
 
 
+@pytest.mark.timeout(RUN_DEADLINE * (RUNS + 2))
 async def test_whoever_is_killed_the_document_is_the_same_and_nothing_is_paid_twice(
     bus: Bus, chain: Chain, tmp_path: Path
 ) -> None:

@@ -258,7 +258,7 @@ def test_a_new_plugin_passes_its_own_test(stenobus: Command, tmp_path: Path) -> 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--write-schemas"],
         cwd=target, env=os.environ | {"PYTHONPATH": os.pathsep.join((str(target), *sys.path))},
-        capture_output=True, text=True, timeout=110,
+        capture_output=True, text=True, timeout=280,
     )  # fmt: skip
     assert "15 passed" in done.stdout, done.stdout + done.stderr
     assert stenobus.fails("new", "plugin", "acme-words") == "acme-words is not empty."
