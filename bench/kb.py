@@ -26,7 +26,9 @@ from peers.watch import Watch, load, row, spread
 from stenobus_contracts import BlobRef, KbDocument
 from stenobus_kb.chunk import Chunk
 from stenobus_kb.fusion import Ranking
-from stenobus_kb.index import Index, Order, Prepared
+from stenobus_kb.index import Index
+from stenobus_kb.order import Order
+from stenobus_kb.prepared import Prepared
 from stenobus_kb.search import Query, Searcher
 
 if TYPE_CHECKING:

@@ -20,8 +20,10 @@ from stenobus_core import CoreSettings, Host
 from stenobus_kb import plugin
 from stenobus_kb.absences import Absent, compare
 from stenobus_kb.chunk import Chunk
-from stenobus_kb.index import Index, Order, Prepared
+from stenobus_kb.index import Index
 from stenobus_kb.kb_command import kb
+from stenobus_kb.order import Order
+from stenobus_kb.prepared import Prepared
 from stenobus_kb.removed import orders, removed
 
 from .conftest import document, search

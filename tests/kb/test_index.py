@@ -14,7 +14,8 @@ import apsw
 import pytest
 
 from stenobus_kb.chunk import Chunk
-from stenobus_kb.index import Index, Order
+from stenobus_kb.index import Index
+from stenobus_kb.order import Order
 
 from .conftest import Put, document, search
 
@@ -24,7 +25,8 @@ import os, signal, sys
 from pathlib import Path
 from stenobus_contracts import BlobRef, KbDocument
 from stenobus_kb.chunk import Chunk
-from stenobus_kb.index import Index, Order
+from stenobus_kb.index import Index
+from stenobus_kb.order import Order
 
 path, when = Path(sys.argv[1]), sys.argv[2]
 index = Index(path)

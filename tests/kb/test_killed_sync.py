@@ -16,8 +16,9 @@ from pathlib import Path
 import apsw
 
 from stenobus_kb.embedders.hashed import HashedEmbedder
-from stenobus_kb.index import Index, Order
+from stenobus_kb.index import Index
 from stenobus_kb.library import Library
+from stenobus_kb.order import Order
 from stenobus_kb.search import Mode, Query, Searcher
 
 RUNS = int(os.environ.get("STENOBUS_KILL_RUNS", "6"))
@@ -34,7 +35,9 @@ from pathlib import Path
 from stenobus_contracts import BlobRef, KbDocument
 from stenobus_kb.chunk import Chunk
 from stenobus_kb.embedders.hashed import HashedEmbedder
-from stenobus_kb.index import Index, Order, Prepared
+from stenobus_kb.index import Index
+from stenobus_kb.order import Order
+from stenobus_kb.prepared import Prepared
 from stenobus_kb.library import Library
 
 path, kind = Path(sys.argv[1]), sys.argv[4]

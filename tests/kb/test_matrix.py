@@ -13,8 +13,10 @@ import pytest
 
 from stenobus_kb.chunk import Chunk
 from stenobus_kb.database import open_reader
-from stenobus_kb.index import Index, Order, Prepared
+from stenobus_kb.index import Index
 from stenobus_kb.matrix import Matrix
+from stenobus_kb.order import Order
+from stenobus_kb.prepared import Prepared
 from stenobus_kb.rough import estimates, rounded
 
 from .conftest import document

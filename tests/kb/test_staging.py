@@ -11,7 +11,10 @@ import pytest
 from stenobus_kb import schema
 from stenobus_kb.chunk import Chunk
 from stenobus_kb.errors import IndexUnusable, StagingLost
-from stenobus_kb.index import ABANDONED_AFTER, Changes, Index, Order, Prepared
+from stenobus_kb.index import Index
+from stenobus_kb.order import Changes, Order
+from stenobus_kb.prepared import Prepared
+from stenobus_kb.revision import ABANDONED_AFTER
 
 from .conftest import Put, document, search
 

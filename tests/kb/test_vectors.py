@@ -16,8 +16,10 @@ from stenobus_kb.embedders.hashed import HashedEmbedder
 from stenobus_kb.errors import EmbedderUnavailable
 from stenobus_kb.excerpt import excerpt
 from stenobus_kb.fusion import Candidate, Ranking, fused
-from stenobus_kb.index import Index, Order, Prepared
+from stenobus_kb.index import Index
 from stenobus_kb.library import BATCH, Library
+from stenobus_kb.order import Order
+from stenobus_kb.prepared import Prepared
 from stenobus_kb.search import Page, Query, Searcher, Shared
 
 from .conftest import document
@@ -121,7 +123,7 @@ def test_searchers_share_their_vectors_and_each_sees_whole_syncs(library: Librar
 
 
 def test_a_search_that_is_far_behind_begins_anew(library: Library, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stenobus_kb.index.REVISIONS_KEPT", 3)
+    monkeypatch.setattr("stenobus_kb.revision.REVISIONS_KEPT", 3)
     sync(library, "0", a="0 1", gone="1 1")
     with closing(Searcher(path, Points())) as searcher:
         assert near(searcher, "0 1") == ["a", "gone"]

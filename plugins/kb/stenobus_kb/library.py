@@ -6,7 +6,9 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .index import Changes, Index, Order, Prepared
+from .index import Index
+from .order import Changes, Order
+from .prepared import Prepared
 
 if TYPE_CHECKING:
     from .embedders import Embedder

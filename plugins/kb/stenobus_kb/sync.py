@@ -12,8 +12,10 @@ from stenobus_core import Context, PermanentError, RetryableError
 from .chunk import chunks
 from .errors import EmbedderRefused, EmbedderUnavailable, StagingLost
 from .incoming import batches
-from .index import Changes, Index, Order, Prepared
+from .index import Index
 from .library import Library
+from .order import Changes, Order
+from .prepared import Prepared
 from .settings import Settings
 
 SINK = "local"
