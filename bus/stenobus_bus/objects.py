@@ -16,7 +16,7 @@ import uuid
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from nats.aio.client import Client
@@ -102,8 +102,8 @@ class ObjectBucket:
             BlobNotFound: there is no such object, or its chunks were removed.
             ServerUnavailable: the bucket stopped answering.
         """
-        bucket, _, key = uri.removeprefix("nats://").partition("/")
-        found = await self._find(unquote(key), bucket) if _BUCKET.fullmatch(bucket) and key else None
+        bucket, key = _place(uri)
+        found = await self._find(key, bucket)
         if found is None:
             raise BlobNotFound(uri)
         size = 0
@@ -119,11 +119,43 @@ class ObjectBucket:
         if size != found.size:
             raise BlobNotFound(uri)
 
+    def aside(self, uri: str, label: str) -> str:
+        """An address in the same bucket, under a label. Raises BlobNotFound for what is no address of an object."""
+        bucket, key = _place(uri)
+        return f"nats://{bucket}/{quote(f'quarantine/{label}/{key}', safe='')}"
+
+    async def move(self, uri: str, to: str) -> None:
+        """Give an object another name in its bucket; its chunks stay where they are, and moved already is as good.
+
+        Raises:
+            BlobNotFound: there is no such object, under neither name.
+            ServerUnavailable: the bucket does not answer.
+        """
+        bucket, key = _place(uri)
+        where, name = _place(to)
+        info = await self._info(key, bucket)
+        moved = await self._info(name, where)
+        if where != bucket or (info is None and moved is None):
+            raise BlobNotFound(uri)
+        try:
+            if moved is None and info is not None:
+                await self._js.publish(_meta(bucket, name), json.dumps(info | {"name": name}).encode())
+            if info is not None:
+                gone = {"name": key, "bucket": bucket, "nuid": "", "size": 0, "chunks": 0, "deleted": True}
+                gone["mtime"] = datetime.now(UTC).isoformat()
+                await self._js.publish(_meta(bucket, key), json.dumps(gone).encode())
+        except NatsError as error:
+            raise ServerUnavailable(f"The object bucket {bucket} does not answer ({type(error).__name__}).") from error
+
     async def close(self) -> None:
         """Nothing to release: the connection belongs to the bus."""
 
     async def _find(self, key: str, bucket: str | None = None) -> _Object | None:
-        bucket = bucket or self.name
+        info = await self._info(key, bucket or self.name)
+        return _Object(info["nuid"], info["size"]) if info is not None else None
+
+    async def _info(self, key: str, bucket: str) -> dict[str, Any] | None:
+        """What the bucket says about an object; None when there is none, or none any more."""
         try:
             msg = await self._js.get_last_msg(f"OBJ_{bucket}", _meta(bucket, key), direct=True)
         except NotFoundError:
@@ -132,10 +164,8 @@ class ObjectBucket:
             if isinstance(error, NoRespondersError) and not await self._exists(bucket):
                 return None
             raise ServerUnavailable(f"The object bucket {bucket} does not answer ({type(error).__name__}).") from error
-        info = json.loads(msg.data or b"{}")
-        if info.get("deleted"):
-            return None
-        return _Object(info["nuid"], info["size"])
+        info: dict[str, Any] = json.loads(msg.data or b"{}")
+        return None if info.get("deleted") else info
 
     async def _exists(self, bucket: str) -> bool:
         try:
@@ -145,6 +175,14 @@ class ObjectBucket:
         except NatsError:
             return True  # for all we know
         return True
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """Bucket and name of an object. Raises BlobNotFound for what is no address."""
+    bucket, _, key = uri.removeprefix("nats://").partition("/")
+    if not _BUCKET.fullmatch(bucket) or not key:
+        raise BlobNotFound(uri)
+    return bucket, unquote(key)
 
 
 def _meta(bucket: str, key: str) -> str:

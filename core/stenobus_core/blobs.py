@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import os
 import tempfile
@@ -18,6 +19,7 @@ from stenobus_bus import BlobNotFound, Bus, PermanentError
 from stenobus_contracts import BlobRef, Media
 
 from .errors import PluginError
+from .folders import is_file, open_folder
 from .settings import CoreSettings
 
 #: Entry point group of further stores: name = URI scheme, value = a function from the settings to the store.
@@ -65,6 +67,23 @@ class NamedStore(BlobStore, Protocol):
         ...
 
 
+class MovingStore(BlobStore, Protocol):
+    """A store that can set content aside, and put it back."""
+
+    def aside(self, uri: str, label: str) -> str:
+        """The address at which content would lie in quarantine, under a label of one's choice."""
+        ...
+
+    async def move(self, uri: str, to: str) -> None:
+        """Give content another address; moved already is as good.
+
+        Raises:
+            BlobNotFound: it lies at neither.
+            PermanentError: it must not be moved, or cannot be.
+        """
+        ...
+
+
 class FileStore:
     """Blobs as files.
 
@@ -109,8 +128,35 @@ class FileStore:
         for entry in await asyncio.to_thread(_walk, self.path(uri), uri):
             yield entry
 
+    def aside(self, uri: str, label: str) -> str:
+        """An address beside the blobs. Raises PermanentError outside the allowed folders."""
+        return file_uri(self._folder.resolve() / "quarantine" / label / self._own(uri).name)
+
+    async def move(self, uri: str, to: str) -> None:
+        """Rename a file, or copy it to another disk and remove it then. Links are not followed.
+
+        Raises:
+            BlobNotFound: it lies at neither address.
+            PermanentError: one of them lies outside the blobs' folder and the allowed ones, or cannot be written.
+        """
+        try:
+            await asyncio.to_thread(_move, self._own(uri), self._own(to))
+        except FileNotFoundError as error:
+            raise BlobNotFound(uri) from error
+        except OSError as error:
+            raise PermanentError(f"{uri} cannot be moved: {error.strerror}.") from error
+
     async def close(self) -> None:
         """Nothing to release."""
+
+    def _own(self, uri: str) -> Path:
+        """The file behind a URI, where somebody said that files are ours to move: reading may be free anywhere."""
+        path = self.path(uri)
+        if path != path.resolve() or not any(
+            path.is_relative_to(root) for root in (*self._roots, self._folder.resolve())
+        ):
+            raise PermanentError(f"{path} lies outside the blobs and the folders of STENOBUS_FILE_ROOTS, or is a link.")
+        return path
 
     def path(self, uri: str) -> Path:
         """The file behind a URI.
@@ -224,6 +270,20 @@ class Blobs:
         """
         return self._named(uri).walk(uri)
 
+    def aside(self, uri: str, label: str) -> str:
+        """The address at which content would lie in quarantine. Raises PermanentError where its store has no such."""
+        return self._moving(uri).aside(uri, label)
+
+    async def move(self, uri: str, to: str) -> None:
+        """Give content another address in its store; moved already is as good.
+
+        Raises:
+            BlobNotFound: it lies at neither.
+            PermanentError: it must not be moved, or its store cannot.
+            RetryableError: its store is out of reach.
+        """
+        await self._moving(uri).move(uri, to)
+
     @asynccontextmanager
     async def fetch(self, ref: BlobRef | Media) -> AsyncIterator[Path]:
         """A local file with the content: the file itself for ``file://``, else a temporary copy."""
@@ -251,6 +311,13 @@ class Blobs:
         if not (hasattr(store, "write") and hasattr(store, "walk")):
             raise PermanentError(f"{uri}: files cannot be named in {scheme}://; use file:// or s3://.")
         return cast(NamedStore, store)
+
+    def _moving(self, uri: str) -> MovingStore:
+        scheme = urlsplit(uri).scheme
+        store = self._store(scheme)
+        if not (hasattr(store, "move") and hasattr(store, "aside")):
+            raise PermanentError(f"{uri}: content cannot be moved in {scheme}://.")
+        return cast(MovingStore, store)
 
     def _store(self, scheme: str) -> BlobStore:
         if scheme not in self._stores:
@@ -292,6 +359,25 @@ def _replacing(folder: Path) -> Iterator[tuple[BinaryIO, Callable[[Path], None]]
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _move(source: Path, target: Path) -> None:
+    with open_folder(source.parent) as here, open_folder(target.parent, make=True) as there:
+        if not is_file(here, source.name):
+            if is_file(there, target.name):
+                return  # it was moved before
+            raise FileNotFoundError
+        try:
+            os.rename(source.name, target.name, src_dir_fd=here, dst_dir_fd=there)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            with _replacing(target.parent) as (copy, replace):
+                for block in _blocks(source):
+                    copy.write(block)
+                replace(target)
+            os.unlink(source.name, dir_fd=here)
+        os.fsync(there)
 
 
 def _walk(root: Path, uri: str) -> list[Entry]:

@@ -9,12 +9,13 @@ from stenobus_bus import Bus, apply
 from stenobus_bus.topology import key_value
 from stenobus_contracts import Action
 from stenobus_core.runs import Runs, Step, Try
+from stenobus_core.services import topology
 from stenobus_monitor.store import BUCKET, Store
 
 
 async def opened(bus: Bus) -> tuple[Store, Runs]:
-    """The monitor's bucket and the run record."""
-    await apply(bus, [key_value(BUCKET)])
+    """The monitor's bucket and the run record, with every stream and bucket of the host's."""
+    await apply(bus, [*topology("stenobus"), key_value(BUCKET)])
     return await Store.open(bus), await Runs.open(bus)
 
 

@@ -137,6 +137,12 @@ def test_the_third_attempt_that_ended_with_its_process_proves_poison() -> None:
     assert story.kinds == ["event.kills_worker", "recovered poison"]
 
 
+def test_an_event_that_was_set_aside_kills_nobody_any_more() -> None:
+    story = Story(Poison())
+    story.sees(handler(0), step(200, "running", kills=3), step(300, "failed", kills=3, reason="terminated"))
+    assert story.kinds == ["event.kills_worker", "recovered poison"]
+
+
 def test_attempts_that_failed_with_an_error_killed_nobody() -> None:
     story = Story(Poison())
     seen = step(200, "running", kills=4, event_id="bad")

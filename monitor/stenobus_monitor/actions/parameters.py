@@ -13,7 +13,8 @@ from ..errors import ActionFailed
 
 S = TypeVar("S", bound="Shape")
 
-_HANDLER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
+#: Names of handlers.
+HANDLER: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,99}")
 
 
 class Shape(BaseModel):
@@ -34,7 +35,7 @@ def kept(before: JsonValue, shape: type[S]) -> S:
 
 def handler(action: Action) -> str:
     """The handler that the action is about. Raises ActionFailed for what no handler can be called."""
-    if not _HANDLER.fullmatch(action.target):
+    if not HANDLER.fullmatch(action.target):
         raise ActionFailed(f"{action.target[:100]!r} is no handler.")
     return action.target
 

@@ -91,6 +91,12 @@ class Poison(Rule):
                     evidence=(line("run", _component(step), "it was handled after all", at),),
                 )
             return
+        if step.status == "failed" and step.reason == "terminated":
+            self._events.pop(step.key, None)
+            if self._open.pop(_component(step), None) is not None:
+                aside = line("run", _component(step), "it was set aside: nobody tries it any more", at)
+                yield Recovery(at=at, cause="poison", component=_component(step), evidence=(aside,))
+            return
         event = self._events.setdefault(step.key, _Event(step))
         event.step = step
         if _component(step) in self._open:
