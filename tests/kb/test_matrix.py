@@ -34,9 +34,20 @@ def crowd(count: int, width: float) -> Any:
     return (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
 
 
-@pytest.fixture
-def vectors(index: Index) -> Any:
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everybody's here, who only reads it."""
+    return tmp_path_factory.mktemp("matrix") / "kb.sqlite"
+
+
+@pytest.fixture(scope="module")
+def vectors(path: Path) -> Iterator[Any]:
     """Those of the chunks of the index, by id; every third document is in the collection ``few``."""
+    with closing(Index(path)) as index:
+        yield filled(index)
+
+
+def filled(index: Index) -> Any:
     vectors = crowd(CHUNKS, 0.05)
     generation = index.generation("given", DIMENSION)
     index.serve(generation)
