@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import hypothesis
 import pytest
 import structlog
 
@@ -14,6 +15,12 @@ from stenobus_bus import answers as bus_answers
 from stenobus_bus.topology import Spec, domain, key_value, object_bucket
 from stenobus_core import CoreSettings
 from stenobus_testing import NatsServer
+
+# An example may take as long as it takes: on a busy machine that says nothing about what is tested.
+hypothesis.settings.register_profile(
+    "patient", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)
