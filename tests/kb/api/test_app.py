@@ -13,11 +13,11 @@ import httpx2
 import jwt
 import pytest
 
+from stenobus_core.http.guard import LONGEST_BODY
+from stenobus_core.http.pace import Pace
 from stenobus_kb.api import app as module
 from stenobus_kb.api.app import create
-from stenobus_kb.api.guard import LONGEST_BODY
 from stenobus_kb.api.keys import Keys
-from stenobus_kb.api.pace import Pace
 from stenobus_kb.api.reading import Busy, Reading
 from stenobus_kb.search import Searcher
 from stenobus_testing.waiting import eventually
@@ -208,6 +208,14 @@ async def test_a_body_that_is_too_long_is_not_read_to_its_end(client: httpx2.Asy
 async def test_any_text_is_a_query(get: Get) -> None:
     for text in ('"', "AND OR NOT", "a* ^b NEAR(", "\x00", "';--", "🦒", "\ud7ff"):
         assert (await get("/v1/search", q=text)).status_code == 200
+
+
+async def test_nothing_is_kept_framed_run_or_named_elsewhere(client: httpx2.AsyncClient) -> None:
+    for address in ("/healthz", "/v1/search?q=disk", "/nowhere"):
+        headers = (await client.get(address)).headers
+        assert (headers["cache-control"], headers["x-content-type-options"]) == ("no-store", "nosniff")
+        assert headers["referrer-policy"] == "no-referrer"
+        assert {"default-src 'none'", "frame-ancestors 'none'"} <= set(headers["content-security-policy"].split("; "))
 
 
 async def test_a_request_has_the_id_it_came_with_if_it_is_one(client: httpx2.AsyncClient) -> None:

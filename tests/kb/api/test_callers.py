@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from stenobus_kb.api.callers import Refused, Tokens
+from stenobus_core.http.door import Refused
+from stenobus_kb.api.callers import Tokens
 from stenobus_kb.errors import KbError
 
 from .conftest import SECRET

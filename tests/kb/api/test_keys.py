@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from stenobus_kb.api.keys import Keys, KeysUnusable
+from stenobus_core.http.keys import KeysUnusable
+from stenobus_kb.api.keys import Keys
 
 
 def test_a_key_opens_and_only_its_digest_is_stored(keys: Keys) -> None:

@@ -10,44 +10,39 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
+import structlog
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Query, Request, Response, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPAuthorizationCredentials
 from prometheus_client.exposition import choose_encoder
 
+from stenobus_core.http.door import API_KEY, BEARER, REFUSALS, admit
+from stenobus_core.http.figures import Figures
+from stenobus_core.http.guard import Guard, Problem, problems, unavailable
+from stenobus_core.http.keys import KeysUnusable
+from stenobus_core.http.pace import Pace
+
 from .. import catalogue
+from ..errors import KbError
 from ..filters import Filter, field_of
 from ..search import Hit
 from ..search import Query as IndexQuery
-from .callers import Caller, Door, Refused
-from .figures import Figures
-from .guard import Guard, problems
-from .pace import Pace
-from .reading import Reading
+from .callers import Caller, Door
+from .reading import Busy, Reading
 from .shapes import (
     LONGEST_QUERY,
     MOST_NAMES,
     Collections,
     Documents,
     DocumentText,
-    Problem,
     Result,
     Results,
     Search,
 )
 
-_ERRORS: Final[dict[int | str, dict[str, Any]]] = {
-    401: {"model": Problem, "description": "No valid API key or token"},
-    403: {"model": Problem, "description": "A collection or principal that the caller has no right to"},
-    422: {"model": Problem, "description": "A parameter is missing or wrong"},
-    429: {"model": Problem, "description": "Too many requests; Retry-After says when to come back"},
-    503: {"model": Problem, "description": "The index cannot be searched now"},
-}
-_BEARER = HTTPBearer(auto_error=False, description="an API key, or a JSON Web Token")
-_API_KEY = APIKeyHeader(name="X-API-Key", auto_error=False)
-
-router = APIRouter(prefix="/v1", responses=_ERRORS)
+router = APIRouter(prefix="/v1", responses=REFUSALS)
 
 
 def create(reading: Reading, door: Door | None) -> FastAPI:
@@ -71,15 +66,30 @@ def create(reading: Reading, door: Door | None) -> FastAPI:
         docs_url=None,  # its page would load scripts from elsewhere
         redoc_url=None,
     )
-    figures = Figures()
+    figures = Figures("stenobus_kb")
     app.state.reading, app.state.door, app.state.pace, app.state.figures = reading, door, Pace(), figures
     app.include_router(router)
     app.add_api_route("/healthz", _alive, include_in_schema=False)
     app.add_api_route("/readyz", _ready, include_in_schema=False)
     app.add_api_route("/metrics", _metrics, include_in_schema=False)
-    app.add_middleware(Guard, figures=figures)
+    app.add_middleware(Guard, figures=figures, name="kb.api")
     problems(app)
+    _troubles(app)
     return app
+
+
+def _troubles(app: FastAPI) -> None:
+    """What may pass."""
+
+    @app.exception_handler(Busy)
+    async def _(request: Request, _: Busy) -> JSONResponse:
+        return unavailable(request, "Too many searches at once; try again.", 1)
+
+    @app.exception_handler(KbError)
+    @app.exception_handler(KeysUnusable)
+    async def _(request: Request, error: Exception) -> JSONResponse:
+        structlog.get_logger("kb.api").error("index", error=str(error), request_id=request.state.request_id)
+        return unavailable(request, "The index cannot be searched now; the log of the server says why.", 5)
 
 
 # --- who asks --------------------------------------------------------------------------------------------------------
@@ -87,26 +97,18 @@ def create(reading: Reading, door: Door | None) -> FastAPI:
 
 async def known(
     request: Request,
-    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_BEARER)] = None,
-    api_key: Annotated[str | None, Security(_API_KEY)] = None,
+    bearer: Annotated[HTTPAuthorizationCredentials | None, Security(BEARER)] = None,
+    api_key: Annotated[str | None, Security(API_KEY)] = None,
 ) -> Caller:
     """The caller, if it is a known one that does not come too often."""
     door: Door | None = request.app.state.door
     if door is None:
         return Caller("everybody")
-    try:
-        caller = door.caller(f"Bearer {bearer.credentials}" if bearer else None, api_key)
-    except Refused as error:
-        request.state.refused = str(error)
-        raise HTTPException(
-            401, "Send a valid API key or token as `Authorization: Bearer …`.", {"WWW-Authenticate": "Bearer"}
-        ) from None
-    request.state.caller = caller.name
-    wait = request.app.state.pace.take(caller.name, caller.per_minute)
-    if wait:
-        detail = f"{caller.per_minute} requests a minute are allowed; come back in {wait:.1f} s."
-        raise HTTPException(429, detail, {"Retry-After": str(max(1, round(wait)))})
-    return caller
+    return admit(
+        request,
+        request.app.state.pace,
+        lambda: door.caller(f"Bearer {bearer.credentials}" if bearer else None, api_key),
+    )
 
 
 Known = Annotated[Caller, Depends(known)]

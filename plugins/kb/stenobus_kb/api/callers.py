@@ -7,8 +7,11 @@ from typing import Any, Final
 
 import jwt
 
+from stenobus_core.http.door import Refused, presented
+from stenobus_core.http.keys import PREFIX
+
 from ..errors import KbError
-from .keys import PREFIX, Keys
+from .keys import Keys
 
 _ASYMMETRIC: Final = ["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
 #: Characters of a shared secret, at least: a shorter one can be guessed from a single token.
@@ -18,10 +21,6 @@ _LEEWAY: Final = 30
 #: Collections and principals of one token, and characters of each.
 _MOST: Final = 200
 _LONGEST: Final = 200
-
-
-class Refused(Exception):
-    """Nobody known asks; the reason is for the log, not for whoever asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +106,12 @@ class Door:
             Refused: nobody known.
             KeysUnusable: the keys cannot be read.
         """
-        scheme, _, bearer = (authorization or "").partition(" ")
-        presented = api_key or (bearer.strip() if scheme.lower() == "bearer" else "")
-        if not presented:
-            raise Refused("no credentials")
-        if not presented.startswith(f"{PREFIX}_"):
+        found = presented(authorization, api_key)
+        if not found.startswith(f"{PREFIX}_"):
             if self._tokens is None:
                 raise Refused("not an API key, and no tokens are taken")
-            return self._tokens.read(presented)
-        key = self._keys.find(presented)
+            return self._tokens.read(found)
+        key = self._keys.find(found)
         if key is None:
             raise Refused("unknown, revoked or expired API key")
         return Caller(f"{key.name} ({key.id})", key.collections, key.principals, key.per_minute)

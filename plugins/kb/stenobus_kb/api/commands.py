@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import socket
-from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 if TYPE_CHECKING:
+    import socket
+
     from ..embedders import Embedder
     from ..settings import Settings
     from .callers import Door
     from .keys import Keys
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
-_UNITS: Final = {"h": 3600, "d": 86_400, "w": 604_800}
 
 
 @click.command()
@@ -33,7 +30,8 @@ def serve(host: str, port: int, everybody: bool, tls_cert: Path | None, tls_key:
     What it can be asked is described at /openapi.json. Callers need an API key (`stenobus kb keys add`) or a JSON Web
     Token (STENOBUS_KB_JWT_KEY).
     """
-    from stenobus_core.errors import SettingsError
+    from stenobus_core.errors import StenobusError
+    from stenobus_core.http import serving as http
     from stenobus_core.logs import configure
     from stenobus_core.settings import CoreSettings
 
@@ -42,26 +40,16 @@ def serve(host: str, port: int, everybody: bool, tls_cert: Path | None, tls_key:
 
     if everybody and host not in _LOOPBACK:
         raise click.UsageError("--open is for the loopback address only; elsewhere anybody could read it all.")
-    if missing := [name for name in ("fastapi", "jwt", "uvicorn") if find_spec(name) is None]:
-        raise click.ClickException(f"{missing[0]} is not installed: pip install 'stenobus-kb[http]'.")
+    http.need("stenobus-kb", "fastapi", "jwt", "uvicorn")
     try:
         settings, core = Settings.load("kb"), CoreSettings.load("core")
         door = None if everybody else _door(settings)
         embedder = settings.make_embedder()
-    except (KbError, SettingsError, OSError) as error:
+    except (KbError, StenobusError, OSError) as error:
         raise click.ClickException(str(error)) from error
     configure(core)
-    with _listening(host, port) as listener:
+    with http.listening(host, port) as listener:
         _run(settings, embedder, door, listener, tls_cert, tls_key)
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise click.ClickException(
-            f"{host}:{port} cannot be listened on ({error.strerror}); name another --host or --port."
-        ) from error
 
 
 def _run(
@@ -72,8 +60,7 @@ def _run(
     tls_cert: Path | None,
     tls_key: Path | None,
 ) -> None:
-    import structlog
-    import uvicorn
+    from stenobus_core.http import serving as http
 
     from ..search import Searcher, Shared
     from .app import create
@@ -82,20 +69,7 @@ def _run(
     shared = Shared()
     reading = Reading(settings.index_path, lambda: Searcher(settings.index_path, embedder, settings.ranking, shared))
     app = create(reading, door)
-    config = uvicorn.Config(
-        app,
-        ssl_certfile=tls_cert,
-        ssl_keyfile=tls_key,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        limit_concurrency=500,
-        timeout_graceful_shutdown=10,
-    )
-    host, port = listener.getsockname()[:2]
-    scheme = "https" if tls_cert else "http"
-    structlog.get_logger("kb.api").info("listening", url=f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}")
-    uvicorn.Server(config).run(sockets=[listener])
+    http.serve(app, listener, "kb.api", tls_cert, tls_key)
 
 
 def _door(settings: Settings) -> Door:
@@ -142,6 +116,8 @@ def add(
     expires: str | None,
 ) -> None:
     """Make a key and print it, this once. It finds what is for everybody, unless --as or --owner says more."""
+    from stenobus_core.http.serving import expiry
+
     if bool(collections) == all_collections:
         raise click.UsageError("Name what the key may search by --collection, or say --all-collections.")
     if principals and owner:
@@ -151,7 +127,7 @@ def add(
         None if all_collections else collections,
         None if owner else principals,
         per_minute,
-        _expiry(expires) if expires else None,
+        expiry(expires),
     )
     click.echo(key)
     click.echo("Keep it well: only its digest is stored. Send it as `Authorization: Bearer KEY`.", err=True)
@@ -162,6 +138,8 @@ def show() -> None:
     """List the keys: what they open, and until when."""
     from rich.console import Console
     from rich.table import Table
+
+    from stenobus_core.http.serving import until
 
     table = Table(box=None, pad_edge=False)
     for column in ("Id", "Name", "Collections", "Finds", "A minute", "Made", "Expires"):
@@ -174,7 +152,7 @@ def show() -> None:
             "everything" if key.principals is None else ", ".join(("public", *key.principals)),
             str(key.per_minute),
             f"{key.created:%Y-%m-%d}",
-            "never" if key.expires is None else f"{key.expires:%Y-%m-%d %H:%M}{' (over)' if key.expired else ''}",
+            until(key.expires, key.expired),
         )
     Console(highlight=False, markup=False).print(table)
 
@@ -183,10 +161,9 @@ def show() -> None:
 @click.argument("key_id", metavar="ID")
 def revoke(key_id: str) -> None:
     """Take a key away, at once."""
-    key = _keys().revoke(key_id)
-    if key is None:
-        raise click.ClickException(f"There is no key {key_id}; `stenobus kb keys list` shows their ids.")
-    click.echo(f"{key.name} ({key.id}) opens nothing any more.")
+    from stenobus_core.http.serving import revoked
+
+    click.echo(revoked(_keys(), key_id, "stenobus kb keys"))
 
 
 def _keys() -> Keys:
@@ -194,10 +171,3 @@ def _keys() -> Keys:
     from .keys import Keys
 
     return Keys(Settings.load("kb").api_keys_path)
-
-
-def _expiry(text: str) -> datetime:
-    found = re.fullmatch(r"(\d{1,5})([hdw])", text)
-    if found is None:
-        raise click.BadParameter(f"{text} is no time such as 12h, 90d or 52w.", param_hint="--expires")
-    return datetime.now(UTC) + timedelta(seconds=int(found[1]) * _UNITS[found[2]])

@@ -1,85 +1,27 @@
-"""API keys: random, shown once, kept as digests in one file that a running server looks at again when it changes."""
+"""API keys of the knowledge base: which collections they open, and for whom."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
-import hmac
-import os
-import secrets
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
-from typing import Final
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-
-from ..errors import KbError
-
-#: How a key begins, so that scanners of repositories and logs know one when they see it.
-PREFIX: Final = "stk"
-#: What is compared when no key has the presented id, so that both cases take as long.
-_NOBODY: Final = hashlib.sha256(b"nobody").hexdigest()
+from stenobus_core.http import keys
 
 
-class KeysUnusable(KbError):
-    """The file of keys cannot be read or written."""
-
-
-class Key(BaseModel):
+class Key(keys.Key):
     """What is kept of a key, and what it opens."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str
-    name: str = Field(min_length=1, max_length=100)
-    #: SHA-256 of the secret, which is 256 random bits: a slow hash would add nothing.
-    digest: str
     #: None opens all of them.
     collections: tuple[str, ...] | None
     #: Who the holder is; None is the owner, who may find everything and ask for others.
     principals: tuple[str, ...] | None
-    #: Requests a minute.
-    per_minute: int = Field(ge=1)
-    created: datetime
-    expires: datetime | None = None
-
-    @property
-    def expired(self) -> bool:
-        """Whether its time is over."""
-        return self.expires is not None and self.expires <= datetime.now(UTC)
 
 
-_FILE = TypeAdapter(dict[str, Key])
-
-
-class Keys:
-    """The keys in a file. Safe beside other processes that change it.
-
-    Raises:
-        KeysUnusable: from every method, when the file cannot be read or written, or is something else.
-    """
+class Keys(keys.Keys[Key]):
+    """The keys in a file."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._known: dict[str, Key] = {}
-        self._seen: tuple[int, int, int] | None = None
-
-    def all(self) -> list[Key]:
-        """All keys, the oldest first."""
-        self._look()
-        return sorted(self._known.values(), key=lambda key: key.created)
-
-    def find(self, presented: str) -> Key | None:
-        """The key that was presented; None when there is none, or its time is over."""
-        prefix, _, rest = presented.partition("_")
-        name, _, secret = rest.partition("_")
-        self._look()
-        key = self._known.get(name) if prefix == PREFIX else None
-        same = hmac.compare_digest(_digest(secret), key.digest if key else _NOBODY)
-        return key if key and same and not key.expired else None
+        super().__init__(path, Key, "STENOBUS_KB_API_KEYS")
 
     def add(
         self,
@@ -90,65 +32,4 @@ class Keys:
         expires: datetime | None = None,
     ) -> str:
         """Make a key. It is returned here and nowhere else again."""
-        key_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
-        with self._changing():
-            self._known[key_id] = Key(
-                id=key_id,
-                name=name,
-                digest=_digest(secret),
-                collections=collections,
-                principals=principals,
-                per_minute=per_minute,
-                created=datetime.now(UTC),
-                expires=expires,
-            )
-        return f"{PREFIX}_{key_id}_{secret}"
-
-    def revoke(self, key_id: str) -> Key | None:
-        """Take a key away, by its id; None when there is none of that id."""
-        with self._changing():
-            return self._known.pop(key_id, None)
-
-    @contextmanager
-    def _changing(self) -> Iterator[None]:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.with_name(f"{self.path.name}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                self._look()
-                yield
-                self._write()
-        except OSError as error:
-            raise KeysUnusable(f"The keys {self.path} cannot be written ({error.strerror}).") from error
-
-    def _write(self) -> None:
-        handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=self.path.name)  # for its owner alone
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_FILE.dump_json(self._known, indent=2))
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink()
-            raise
-
-    def _look(self) -> None:
-        """Read the file if it is not the one that was read."""
-        try:
-            stat = self.path.stat()
-            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            if seen != self._seen:
-                self._known, self._seen = _FILE.validate_json(self.path.read_bytes()), seen
-        except FileNotFoundError:
-            self._known, self._seen = {}, None
-        except ValidationError as error:
-            raise KeysUnusable(
-                f"{self.path} is no file of API keys: set STENOBUS_KB_API_KEYS to another one."
-            ) from error
-        except OSError as error:
-            raise KeysUnusable(f"The keys {self.path} cannot be read ({error.strerror}).") from error
-
-
-def _digest(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
+        return self.make(name, per_minute, expires, collections=collections, principals=principals)

@@ -118,13 +118,3 @@ class Documents(BaseModel):
 
     documents: list[DocumentFound]
     next: str | None = Field(description="give it as `after` for the next page; null when there is none")
-
-
-class Problem(BaseModel):
-    """What is wrong with a request (RFC 9457)."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str
-    request_id: str

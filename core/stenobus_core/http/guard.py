@@ -12,26 +12,44 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..errors import KbError
 from .figures import Figures
-from .reading import Busy
-from .shapes import Problem
 
 #: Bytes of a request's body.
 LONGEST_BODY: Final = 64 * 1024
 _ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
-log = structlog.get_logger("kb.api")
+#: Nothing of ours is a page with scripts, belongs into a frame or a cache, or says where somebody came from.
+_HEADERS: Final = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'none'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"),
+)
+
+
+class Problem(BaseModel):
+    """What is wrong with a request (RFC 9457)."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    request_id: str
 
 
 class Guard:
-    """ASGI middleware around the whole application."""
+    """ASGI middleware around the whole application.
 
-    def __init__(self, app: ASGIApp, figures: Figures) -> None:
-        self._app, self._figures = app, figures
+    Args:
+        name: of its log.
+    """
+
+    def __init__(self, app: ASGIApp, figures: Figures, name: str) -> None:
+        self._app, self._figures, self._log = app, figures, structlog.get_logger(name)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, with an id that whoever asked may have chosen."""
@@ -59,8 +77,7 @@ class Guard:
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", state["request_id"].encode()),
-                    (b"cache-control", b"no-store"),
-                    (b"x-content-type-options", b"nosniff"),
+                    *_HEADERS,
                 ]
             await send(message)
 
@@ -68,7 +85,7 @@ class Guard:
             try:
                 await self._app(scope, limited, marked)
             except Exception as error:
-                log.error("failed", request_id=state["request_id"], exc_info=error)
+                self._log.error("failed", request_id=state["request_id"], exc_info=error)
                 if begun:
                     raise  # whoever reads the answer has to see that it breaks off
                 detail = "Something went wrong; the server's log knows more by the request's id."
@@ -82,7 +99,7 @@ class Guard:
         self._figures.seconds.labels(route).observe(seconds)
         if route in {"/healthz", "/readyz", "/metrics"} and status < 400:
             return
-        log.info(
+        self._log.info(
             "request",
             method=scope["method"],
             route=route,
@@ -107,15 +124,10 @@ def problems(app: FastAPI) -> None:
         where = ".".join(str(part) for part in found["loc"] if part not in {"body", "query"})
         return _problem(request, 422, f"{where}: {found['msg']}." if where else f"{found['msg']}.")
 
-    @app.exception_handler(Busy)
-    async def _(request: Request, _: Busy) -> JSONResponse:
-        return _problem(request, 503, "Too many searches at once; try again.", {"Retry-After": "1"})
 
-    @app.exception_handler(KbError)
-    async def _(request: Request, error: KbError) -> JSONResponse:
-        log.error("index", error=str(error), request_id=request.state.request_id)
-        detail = "The index cannot be searched now; the log of the server says why."
-        return _problem(request, 503, detail, {"Retry-After": "5"})
+def unavailable(request: Request, detail: str, seconds: int) -> JSONResponse:
+    """It may work later."""
+    return _problem(request, 503, detail, {"Retry-After": str(seconds)})
 
 
 def _problem(request: Request, status: int, detail: str, headers: Any = None) -> JSONResponse:
