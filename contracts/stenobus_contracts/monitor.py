@@ -112,6 +112,7 @@ class MonitorActionApproved(Event, subject="monitor.action.approved"):
     action_id: str
     approved_by: str
     token: str = Field(description="single-use approval token of the proposal")
+    undo: bool = Field(default=False, description="to take back what was done, for which the token has to be")
 
 
 class MonitorActionDone(Event, subject="monitor.action.done"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from stenobus_contracts import MonitorDiagnosed, MonitorIncident
 
 from .diagnosis import by_rule
-from .proposals import proposal
+from .proposals import actions
 
 if TYPE_CHECKING:
     from .labels import Label
@@ -36,8 +36,7 @@ class Account:
     @property
     def action_kinds(self) -> set[str]:
         """Kinds of actions that were proposed for it."""
-        proposed = proposal(self.incident.model_copy(update={"status": "open"}), self.incident.started_at)
-        return {proposed.action.kind} if proposed else set()
+        return {action.kind for action in actions(self.incident.model_copy(update={"status": "open"}))}
 
     def document(self) -> dict[str, Any]:
         """As JSON: the incident's own fields, with what belongs to it beside them."""

@@ -13,6 +13,10 @@ _LABELS: Final = ("com.docker.compose.", "stenobus.")
 _SECRET: Final = re.compile(r"secret|password|passwd|token|credential|api[-_.]?key|environment|config[-_]hash", re.I)
 #: Characters of one label's value.
 _LONGEST: Final = 500
+#: Signals that end a process; a `HUP` that reloads its settings ends nothing.
+ENDING: Final = frozenset(
+    {"1", "2", "3", "9", "15", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "KILL", "TERM", "INT", "QUIT"}
+)
 _FRACTION: Final = re.compile(r"\.(\d{1,6})\d*")
 
 
@@ -41,6 +45,10 @@ class Container:
     restarts: int = 0
     #: Bytes; 0 for no limit.
     memory_limit: int = 0
+    #: Bytes of memory and swap together, -1 for no limit.
+    memory_swap: int = 0
+    #: Billionths of a processor; 0 for no limit.
+    nano_cpus: int = 0
     #: Id or name of the container whose network it shares.
     network_of: str = ""
     tty: bool = False
@@ -76,6 +84,12 @@ class Container:
         )
 
     @property
+    def restarts_with(self) -> tuple[str, ...]:
+        """Services with which it has to be restarted, as ``restart: true`` in Compose's ``depends_on`` says."""
+        composed = (word.split(":") for word in _words(self.labels.get("com.docker.compose.depends_on", "")))
+        return tuple(parts[0] for parts in composed if parts[2:] == ["true"])
+
+    @property
     def is_job(self) -> bool:
         """Whether it is meant to end: a one-off of Compose, or the label ``stenobus.job`` says so."""
         one_off = self.labels.get("com.docker.compose.oneoff", "").lower() == "true"
@@ -104,6 +118,8 @@ def container(inspected: Mapping[str, Any]) -> Container:
         restart_policy=str((host.get("RestartPolicy") or {}).get("Name") or "no"),
         restarts=int(inspected.get("RestartCount") or 0),
         memory_limit=int(host.get("Memory") or 0),
+        memory_swap=int(host.get("MemorySwap") or 0),
+        nano_cpus=int(host.get("NanoCpus") or 0),
         network_of=mode.removeprefix("container:") if mode.startswith("container:") else "",
         tty=bool(config.get("Tty")),
         labels=known_labels(config.get("Labels") or {}),

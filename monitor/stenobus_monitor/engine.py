@@ -116,6 +116,25 @@ class Engine:
                     yield _parsed(line, self.socket)
         raise EngineUnavailable(f"The engine at {self.socket} ended the stream of events.")
 
+    async def history(self, name: str, events: list[str], since: float, until: float) -> list[dict[str, Any]]:
+        """Events of one container within a time, the oldest first, as far as the engine still remembers them.
+
+        Args:
+            events: their kinds.
+            since, until: seconds since the epoch.
+
+        Raises:
+            EngineUnavailable: the engine does not answer.
+        """
+        filters = json.dumps({"type": ["container"], "container": [name], "event": events})
+        query = {"filters": filters, "since": f"{since:.9f}", "until": f"{until:.9f}"}
+        body = bytearray()
+        async for part in self._stream("/events", query):
+            body += part
+            if len(body) > _LARGEST:
+                raise EngineUnavailable(f"The engine at {self.socket} sends too many events.")
+        return [_parsed(line, self.socket) for line in body.splitlines() if line.strip()]
+
     async def _get(self, path: str, query: Mapping[str, str] | None = None) -> Any:
         body = bytearray()
         async for part in self._stream(path, query or {}):

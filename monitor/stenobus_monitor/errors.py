@@ -21,3 +21,7 @@ class ActionFailed(MonitorError):
 
 class LabelRefused(MonitorError):
     """A label says nothing, contradicts itself, or names what there is not."""
+
+
+class ActionRefused(ActionFailed):
+    """Nothing was done, because it must not be."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from stenobus_bus.topology import handler_of
+from stenobus_bus.topology import domain_stream, handler_of
 
 from .containers import Container
 
@@ -76,6 +76,16 @@ class Graph:
         plugin = self._plugin(name) if kind == "handler" else name
         hosts = [each for each in self._containers.values() if plugin in each.plugins]
         return f"container:{hosts[0].name}" if hosts and kind in {"handler", "plugin"} else None
+
+    def consumers(self, plugins: Iterable[str]) -> list[tuple[str, str]]:
+        """Stream and name of each handler of some plugins."""
+        wanted = set(plugins)
+        return sorted(
+            (domain_stream(subject), name)
+            for name, flow in self._handlers.items()
+            if flow.plugin in wanted
+            for subject in sorted(flow.hears)[:1]
+        )
 
     def shares_network(self, name: str) -> list[str]:
         """Containers that live in the network of another one, and are cut off when it is restarted."""

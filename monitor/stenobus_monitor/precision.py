@@ -20,7 +20,7 @@ from typing import Final
 from .labels import Label
 
 #: Kinds of action that need no labels, each with its kind of incident: bringing back what died by itself.
-BY_DEFAULT: Final = frozenset({("restart", "container.crashed")})
+BY_DEFAULT: Final = frozenset({("restart", "container.crashed"), ("restart", "container.exited")})
 #: Labels against such a one that end this.
 _ENOUGH: Final = 2
 #: Of the normal distribution: 95 % lie within so many deviations on both sides.

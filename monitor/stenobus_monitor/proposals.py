@@ -1,34 +1,59 @@
-"""Which remedy an incident calls for. The kind alone decides, never the text of a log; the target is the component."""
+"""Which remedies an incident calls for: its kind alone decides, no text of a log. The target is its component."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+from pydantic import JsonValue
+
 from stenobus_bus.envelope import derived_id
-from stenobus_contracts import Action, MonitorActionProposed, MonitorIncident
-
-#: Kinds whose container is helped by a restart. A process that dies for want of memory is not: it would die again.
-_RESTART: Final = frozenset({"container.crashed", "container.exited", "container.unhealthy", "container.hung"})
-#: How long a proposal holds.
-_HOLDS: Final = timedelta(minutes=15)
+from stenobus_contracts import Action, MonitorIncident
 
 
-def proposal(incident: MonitorIncident, now: datetime) -> MonitorActionProposed | None:
-    """The remedy to propose, None when there is none or people have to decide alone.
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A remedy for a kind of incident."""
+
+    #: Of action.
+    kind: str
+    #: Of component; its name is the target.
+    component: str = "container"
+    parameters: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+_RESTART: Final = (Call("restart"),)
+#: What each kind of incident calls for. A process that died for want of memory is not helped by a restart alone.
+CALLS: Final[Mapping[str, tuple[Call, ...]]] = {
+    "container.crashed": _RESTART,
+    "container.exited": _RESTART,
+    "container.crash_loop": _RESTART,
+    "container.unhealthy": _RESTART,
+    "container.hung": _RESTART,
+    "container.oom": (Call("limits", parameters={"memory": 1.5}),),
+}
+
+
+def actions(incident: MonitorIncident) -> list[Action]:
+    """The remedies that an incident calls for; none where people have to decide alone.
 
     What rests on logs alone calls for nothing: whoever writes them could choose.
     """
-    if incident.status != "open" or incident.caused_by or incident.silenced:
-        return None
-    proven = [line for line in incident.evidence if line.kind != "log"]
-    kind, _, name = incident.component.partition(":")
-    if kind != "container" or incident.kind not in _RESTART or not proven:
-        return None
-    action_id = derived_id("action", incident.incident_id, "restart", incident.component)[:16]
-    return MonitorActionProposed(
-        action=Action(action_id=action_id, incident_id=incident.incident_id, kind="restart", target=name),
-        reason=f"{incident.title}; {proven[0].text}",
-        dry_run=f"would restart the container {name}, then those that need it, in order",
-        expires_at=now + _HOLDS,
+    component, _, name = incident.component.partition(":")
+    proven = any(line.kind != "log" for line in incident.evidence)
+    if incident.status != "open" or incident.caused_by or incident.silenced or not proven or not name:
+        return []
+    return [_action(incident, call, name) for call in CALLS.get(incident.kind, ()) if call.component == component]
+
+
+def _action(incident: MonitorIncident, call: Call, target: str) -> Action:
+    """Each time that the trouble comes again is another action; whoever hears of one time twice has the same."""
+    identity = "action", incident.incident_id, call.kind, incident.component, incident.occurrences
+    return Action(
+        action_id=derived_id(*identity)[:16],
+        incident_id=incident.incident_id,
+        kind=call.kind,
+        target=target,
+        parameters={**call.parameters, "because": incident.kind},
     )

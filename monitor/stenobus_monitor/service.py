@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 
 from stenobus_bus import RequestTimeout, RetryPolicy
 from stenobus_contracts import (
     LlmDone,
     LlmRequest,
+    MonitorActionApproved,
+    MonitorActionDone,
     MonitorActionProposed,
     MonitorAlert,
     MonitorDiagnosed,
@@ -22,13 +25,19 @@ from stenobus_core.blobs import Blobs
 from stenobus_core.session import connect
 from stenobus_core.settings import CoreSettings
 
+from .actions.approvals import Approvals
+from .actions.hands import Hands
+from .actions.life import Life
+from .actions.progress import Progress
+from .actions.proposing import Proposing
+from .actions.remedies import Tools, remedies
 from .alerts import alert_line, alerts
 from .channels import sender
 from .diagnosis import MOST_CALLS, Means, Record, by_rule
 from .diagnosis import diagnose as find_cause
 from .dossier import gather
 from .engine import Engine
-from .proposals import proposal
+from .precision import Precision
 from .pulse import Pulse
 from .settings import Settings
 from .store import BUCKET, TTL, Store
@@ -51,9 +60,18 @@ def enabled(settings: Settings) -> bool:
     return settings.on
 
 
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What runs while the plugin runs."""
+
+    watch: Watch
+    proposing: Proposing
+    life: Life
+
+
 @plugin.lifespan
-async def watching(settings: Settings) -> AsyncIterator[Watch]:
-    """The watch, from the first event to the last."""
+async def watching(settings: Settings) -> AsyncIterator[Guard]:
+    """The watch and the life of actions, from the first event to the last."""
     core = CoreSettings.load("core")
     if settings.nats_creds:
         core = core.model_copy(update={"nats_creds": settings.nats_creds})
@@ -76,11 +94,33 @@ async def watching(settings: Settings) -> AsyncIterator[Watch]:
             pulse=Pulse(store, settings.beat, found.rhythms, settings.heartbeat_url),
             out=sys.stdout,
         )
+        hands = Hands(str(settings.executor), partial(_token, store)) if settings.executor else None
+        if hands is not None:
+            resources.push_async_callback(hands.close)
+        known = remedies(Tools(settings, core, session.bus, blobs, store, watch.graph, engine, hands))
+        approvals = Approvals(settings.approval_key, settings.approval_url)
+        proposing = Proposing(
+            store,
+            known,
+            approvals,
+            Precision(store.labels, settings.trust, settings.trust_labels),
+            engine,
+            levels=settings.levels,
+            holds_for=timedelta(seconds=settings.approval_time),
+            able=hands is not None,
+        )
+        life = Life(store, known, approvals, Progress(session.bus, store, watch.graph), engine)
         await watch.start()
         try:
-            yield watch
+            yield Guard(watch, proposing, life)
         finally:
             await watch.stop()
+
+
+async def _token(store: Store, action_id: str) -> str | None:
+    """What an action was approved with."""
+    course = await store.course(action_id.removesuffix("-undo"))
+    return course.token if course is not None else None
 
 
 @plugin.doctor
@@ -94,7 +134,7 @@ def doctor(settings: Settings) -> list[Check]:
 
 # Alerts and proposals of one incident follow each other, so that its end is never told before its beginning.
 @plugin.handler(name="monitor-alert", concurrency=1)
-async def alert(event: MonitorIncident, ctx: Context[Settings, Watch]) -> list[MonitorAlert]:
+async def alert(event: MonitorIncident, ctx: Context[Settings, Guard]) -> list[MonitorAlert]:
     """Tell people at once, on standard output and through the channels that take it; no model is waited for."""
     if ctx.replay is not None or ctx.shadow is not None or not speaks(event):
         return []
@@ -103,9 +143,9 @@ async def alert(event: MonitorIncident, ctx: Context[Settings, Watch]) -> list[M
 
 
 @plugin.handler(name="monitor-explain", concurrency=1)
-async def explain(event: MonitorDiagnosed, ctx: Context[Settings, Watch]) -> list[MonitorAlert]:
+async def explain(event: MonitorDiagnosed, ctx: Context[Settings, Guard]) -> list[MonitorAlert]:
     """Tell people again when a model found another cause than the rule that they heard of."""
-    known = await ctx.state.store.incident(event.incident_id)
+    known = await ctx.state.watch.store.incident(event.incident_id)
     if known is None or ctx.replay is not None or ctx.shadow is not None or known.status == "resolved":
         return []
     if event.method == "rule" or event.cause == by_rule(known.incident).cause:
@@ -114,7 +154,7 @@ async def explain(event: MonitorDiagnosed, ctx: Context[Settings, Watch]) -> lis
 
 
 @plugin.handler(name="monitor-send", concurrency=4, timeout=300, retry=RetryPolicy(attempts=12, base=5.0, cap=600.0))
-async def send(event: MonitorAlert, ctx: Context[Settings, Watch]) -> None:
+async def send(event: MonitorAlert, ctx: Context[Settings, Guard]) -> None:
     """Deliver an alert; what is delivered already is not sent again."""
     channel = next((each for each in ctx.settings.channels if each.name == event.channel), None)
     if channel is None:
@@ -125,23 +165,23 @@ async def send(event: MonitorAlert, ctx: Context[Settings, Watch]) -> None:
 
     await ctx.progress(0.0, f"to {channel.name}")
     done = ctx.earlier.get("delivered", 0)
-    async with ctx.state.turn(f"channel.{channel.name}"):  # so that they come in order
+    async with ctx.state.watch.turn(f"channel.{channel.name}"):  # so that they come in order
         parts = await sender(channel).send(event, done if isinstance(done, int) else 0, delivered)
     ctx.note(channel=channel.name, parts=parts)
 
 
 @plugin.handler(name="monitor-diagnose", concurrency=4, timeout=3600, requests=[LlmRequest])
-async def diagnose(event: MonitorIncident, ctx: Context[Settings, Watch]) -> MonitorDiagnosed | None:
+async def diagnose(event: MonitorIncident, ctx: Context[Settings, Guard]) -> MonitorDiagnosed | None:
     """Find the probable cause of an incident that opened, or that became one of another kind."""
     if event.status != "open" or not speaks(event):
         return None
-    async with ctx.state.turn(event.incident_id):  # its revisions follow each other
-        store = ctx.state.store
+    async with ctx.state.watch.turn(event.incident_id):  # its revisions follow each other
+        store = ctx.state.watch.store
         known = await store.diagnosis(event.incident_id)
         if known.kind == event.kind:  # again only where the process died before anybody heard of it
             return known.found if known.revision == event.revision else None
         causes = {name: found.cause for name, found in (await store.diagnoses()).items()}
-        needs = ctx.state.graph.needs(event.component)
+        needs = ctx.state.watch.graph.needs(event.component)
         facts = gather(event, await store.incidents(), needs, causes, ctx.settings.diagnosis_tokens)
         calls = MOST_CALLS - known.calls if ctx.settings.diagnose != "rules" else 0
         means = Means(partial(_asked, ctx), calls, escalate=ctx.settings.diagnose == "any")
@@ -152,7 +192,7 @@ async def diagnose(event: MonitorIncident, ctx: Context[Settings, Watch]) -> Mon
         return found
 
 
-async def _asked(ctx: Context[Settings, Watch], request: LlmRequest) -> LlmDone | None:
+async def _asked(ctx: Context[Settings, Guard], request: LlmRequest) -> LlmDone | None:
     try:
         done = await ctx.request(request, timeout=ctx.settings.diagnosis_timeout)
     except AnswerRefused as refused:
@@ -163,6 +203,27 @@ async def _asked(ctx: Context[Settings, Watch], request: LlmRequest) -> LlmDone 
 
 
 @plugin.handler(name="monitor-propose", concurrency=1)
-async def propose(event: MonitorIncident, ctx: Context[Settings, Watch]) -> MonitorActionProposed | None:
-    """Propose the remedy that the kind of incident calls for."""
-    return proposal(event, datetime.now(UTC))
+async def propose(event: MonitorIncident, ctx: Context[Settings, Guard]) -> list[MonitorActionProposed]:
+    """Propose what the kind of incident calls for."""
+    return await ctx.state.proposing.propose(event) if _now(ctx) else []
+
+
+# An action waits its turn inside the handler, for up to two minutes, and then for a container to become well.
+_PATIENT = RetryPolicy(attempts=60, base=1.0, cap=30.0)
+
+
+@plugin.handler(name="monitor-act", concurrency=8, timeout=1800, retry=_PATIENT)
+async def act(event: MonitorActionProposed, ctx: Context[Settings, Guard]) -> MonitorActionDone | None:
+    """Do what asks nobody. What is in the bucket decides, not what the event says."""
+    return await ctx.state.life.carry_out(event.action.action_id) if _now(ctx) else None
+
+
+@plugin.handler(name="monitor-approve", concurrency=8, timeout=1800, retry=_PATIENT)
+async def approve(event: MonitorActionApproved, ctx: Context[Settings, Guard]) -> MonitorActionDone | None:
+    """Do what somebody approved."""
+    return await ctx.state.life.approve(event, ctx.event_id) if _now(ctx) else None
+
+
+def _now(ctx: Context[Settings, Guard]) -> bool:
+    """Whether this is about the present: a replay or a shadow does nothing to anything."""
+    return ctx.replay is None and ctx.shadow is None

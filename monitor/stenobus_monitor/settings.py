@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from stenobus_contracts import Level
 from stenobus_core.settings import PluginSettings
 
 from .channels import AnyChannel, Channel
@@ -86,6 +87,26 @@ class Settings(PluginSettings):
         description="precision that a kind of action needs to be automatic: lower bound at 95 %, by people's labels",
     )
     trust_labels: int = Field(default=20, ge=1, description="labels that this takes at least")
+    executor: Path | None = Field(
+        default=None,
+        description="socket of the executor, which alone does things to containers; nothing is done without",
+    )
+    levels: dict[str, Level] = Field(
+        default={},
+        description="kind of action (restart.plugin: of a crashed plugin) to observe, propose, approve or automatic",
+    )
+    approval_key: Path | None = Field(
+        default=None, description="file with the key of approvals, 32 bytes or more; nothing can be approved without"
+    )
+    approval_url: str | None = Field(
+        default=None, description="address of the monitor's HTTP interface, for the links in alerts"
+    )
+    approval_time: float = Field(
+        default=3600.0, ge=60, le=86_400, description="seconds for which a proposal can be approved"
+    )
+    most_memory: int = Field(
+        default=8 * 1024**3, ge=1, description="bytes above which no container's limit of memory is raised"
+    )
 
     channels: tuple[AnyChannel, ...] = Field(default=(), description="where alerts go, beside standard output")
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from typing import Final, TypeVar
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final, TypeVar
 
 import structlog
 from nats.errors import Error as NatsError
@@ -13,8 +13,11 @@ from nats.js.kv import KeyValue
 from pydantic import BaseModel, JsonValue, ValidationError
 
 from stenobus_bus import Bus, ServerUnavailable, direct
+from stenobus_bus.cell import Cell
 from stenobus_contracts import MonitorDiagnosed
 
+from .actions.course import Course
+from .actions.holds import Hold
 from .diagnosis import Record
 from .incidents import Entry
 from .labels import Label
@@ -34,6 +37,7 @@ class Store:
     ::
 
         incident.<id>   diagnosis.<id>   rule.<name>   place.<collector>   silence.<id>   label.<incident>
+        action.<id>   budget   hold.<id>
     """
 
     def __init__(self, bus: Bus, bucket: KeyValue) -> None:
@@ -78,13 +82,7 @@ class Store:
 
     async def remove_silence(self, silence_id: str) -> bool:
         """Forget a silence; false when there was none."""
-        known = any(silence.id == silence_id for silence in await self.silences())
-        if known:
-            try:
-                await self._bucket.delete(f"silence.{silence_id}")
-            except (NatsError, OSError) as error:
-                raise _silent(error) from error
-        return known
+        return await self._remove(f"silence.{silence_id}")
 
     async def silences(self) -> list[Silence]:
         """All silences, those that are over as well."""
@@ -102,6 +100,41 @@ class Store:
     async def labels(self) -> list[Label]:
         """All labels that are remembered."""
         return [label async for label in self._all("label.>", Label)]
+
+    async def course(self, action_id: str) -> Course | None:
+        """What has become of an action, None when it is not known."""
+        text = await self._get(f"action.{action_id}")
+        return Course.model_validate_json(text) if text else None
+
+    async def courses(self) -> list[Course]:
+        """What has become of all actions, the oldest first."""
+        found = [course async for course in self._all("action.>", Course)]
+        return sorted(found, key=lambda course: course.trail[0].at)
+
+    async def change_course(self, action_id: str, step: Callable[[Course | None], Course]) -> Course:
+        """Take an action one step further by compare-and-set; whatever ``step`` raises leaves it as it is."""
+
+        def change(value: dict[str, Any]) -> tuple[dict[str, Any], Course]:
+            new = step(Course.model_validate(value) if value else None)
+            return new.model_dump(mode="json", exclude_none=True), new
+
+        return await self.cell(f"action.{action_id}").change(change)
+
+    def cell(self, key: str) -> Cell:
+        """A record that several processes change."""
+        return Cell(self._bus, key, BUCKET)
+
+    async def put_hold(self, hold: Hold) -> None:
+        """Keep a hold, in place of one of its id."""
+        await self._put(f"hold.{hold.id}", hold.model_dump_json())
+
+    async def remove_hold(self, hold_id: str) -> bool:
+        """End a hold; false when there was none."""
+        return await self._remove(f"hold.{hold_id}")
+
+    async def holds(self) -> list[Hold]:
+        """All holds, those that are over as well."""
+        return [hold async for hold in self._all("hold.>", Hold)]
 
     async def put(self, key: str, value: JsonValue) -> None:
         """Keep a value under a key such as ``rule.deaths``."""
@@ -122,6 +155,15 @@ class Store:
             await self._bucket.put(key, text.encode())
         except (NatsError, OSError) as error:
             raise _silent(error) from error
+
+    async def _remove(self, key: str) -> bool:
+        known = bool(await self._get(key))
+        if known:
+            try:
+                await self._bucket.delete(key)
+            except (NatsError, OSError) as error:
+                raise _silent(error) from error
+        return known
 
     async def _get(self, key: str) -> bytes | None:
         try:

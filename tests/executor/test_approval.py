@@ -80,7 +80,7 @@ def test_it_holds_for_a_day_at_most() -> None:
         (("a" * 65, "restart", "a"), "id"),
         (("a\nrestart", "restart", "a"), "id"),
         (("a\n", "restart", "a"), "id"),
-        (("a", "kill", "a"), "restart and limits"),
+        (("a", "re start", "a"), "kind"),
         (("a", "restart", "../a"), "name"),
         (("a", "restart", "a\n1800000600"), "name"),
     ],

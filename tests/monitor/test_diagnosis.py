@@ -232,7 +232,7 @@ async def test_an_incident_is_diagnosed_once_on_the_bus(
     (found,) = [MonitorDiagnosed.model_validate_json(each.data) for each in await stage.stored(MonitorDiagnosed)]
     assert (found.incident_id, found.cause, found.method) == ("i1", "bad-credentials", "model")
     assert len(asked) == 1 and asked[0].task == "monitor.diagnose.1"
-    watch: Watch = host.states["monitor"]
+    watch: Watch = host.states["monitor"].watch
     kept = await watch.store.diagnosis("i1")
     assert (kept.kind, kept.calls, kept.found) == ("container.crashed", 1, found)
 

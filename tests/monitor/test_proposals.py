@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stenobus_contracts import MonitorIncident
 from stenobus_monitor.alerts import alert_line
 from stenobus_monitor.findings import line
-from stenobus_monitor.proposals import proposal
+from stenobus_monitor.proposals import actions
 
 from .simulated import at
 
@@ -23,12 +23,17 @@ def incident(**more: object) -> MonitorIncident:
     return MonitorIncident.model_validate({**fields, **more})
 
 
-def test_a_crash_proposes_a_restart_of_what_crashed_under_one_id() -> None:
-    first, again = proposal(incident(), at(1)), proposal(incident(revision=2), at(60))
-    assert first is not None and again is not None
-    assert (first.action.kind, first.action.target, first.level) == ("restart", "worker", "observe")
-    assert first.action.action_id == again.action.action_id
-    assert first.expires_at > at(1)
+def test_a_crash_calls_for_a_restart_of_what_crashed_under_one_id_each_time() -> None:
+    (first,), (again,) = actions(incident()), actions(incident(revision=2))
+    assert (first.kind, first.target, first.parameters) == ("restart", "worker", {"because": "container.crashed"})
+    assert first == again
+    (second,) = actions(incident(occurrences=2))
+    assert second.action_id != first.action_id
+
+
+def test_want_of_memory_calls_for_more_of_it() -> None:
+    (action,) = actions(incident(kind="container.oom"))
+    assert (action.kind, action.target, action.parameters["memory"]) == ("limits", "worker", 1.5)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +43,6 @@ def test_a_crash_proposes_a_restart_of_what_crashed_under_one_id() -> None:
         {"caused_by": "i0"},
         {"silenced": True},
         {"kind": "container.stopped"},  # an operator's stop holds
-        {"kind": "container.oom"},  # it would die again
         {"kind": "log.errors"},
         {"component": "handler:asr"},
         {"evidence": (line("log", "container:worker", "ERROR: restart nats now"),)},
@@ -47,15 +51,14 @@ def test_a_crash_proposes_a_restart_of_what_crashed_under_one_id() -> None:
     ids=str,
 )
 def test_what_calls_for_nothing(more: dict[str, object]) -> None:
-    assert proposal(incident(**more), at(1)) is None
+    assert actions(incident(**more)) == []
 
 
 @given(st.text(max_size=200))
 def test_no_text_of_a_log_changes_an_action(text: str) -> None:
     proven = incident().evidence
     injected = (line("log", "container:worker", text or "x"), *proven, line("log", "container:worker", text))
-    plain, changed = proposal(incident(), at(1)), proposal(incident(evidence=injected), at(1))
-    assert changed == plain
+    assert actions(incident(evidence=injected)) == actions(incident())
 
 
 def test_an_alert_is_one_line_without_words_of_a_log() -> None:

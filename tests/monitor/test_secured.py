@@ -60,4 +60,4 @@ async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, monkeypatch
             with pytest.raises(AccessDenied):
                 await (await own.acks.send("asr.done", b"{}", timeout=60))
             with pytest.raises(AccessDenied):
-                await (await own.acks.send("monitor.action.done", b"{}", timeout=60))
+                await (await own.acks.send("monitor.action.approved", b"{}", timeout=60))

@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 from typing import Final
 
-#: What can be approved.
-KINDS: Final = ("restart", "limits")
+#: What a kind of action looks like: the executor knows two of them, the monitor more.
+KIND: Final = re.compile(r"[a-z][a-z_-]{0,31}")
 #: What an action's id looks like, and a container's name.
 ACTION: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
@@ -44,8 +44,8 @@ def issue(key: bytes, action_id: str, kind: str, target: str, expires: float, *,
     Args:
         key: see :func:`read_key`.
         action_id: of the action that was proposed: up to 64 letters, digits, ``_`` and ``-``.
-        kind: one of :data:`KINDS`.
-        target: name of the container.
+        kind: of action, such as ``restart``.
+        target: name of the container, or of whatever it is about.
         expires: seconds since the epoch, in :data:`LONGEST` at the latest.
 
     Raises:
@@ -78,8 +78,8 @@ def _possible(key: bytes, action_id: str, kind: str, target: str) -> None:
         raise ApprovalRefused(f"The key of approvals has {len(key)} bytes; it needs {_KEY_BYTES[0]}.")
     if not ACTION.fullmatch(action_id):
         raise ApprovalRefused("The action's id is not one to 64 letters, digits, '_' and '-'.")
-    if kind not in KINDS:
-        raise ApprovalRefused(f"Only {' and '.join(KINDS)} can be approved.")
+    if not KIND.fullmatch(kind):
+        raise ApprovalRefused("That is no kind of action.")
     if not NAME.fullmatch(target):
         raise ApprovalRefused("The target is no name of a container.")
 

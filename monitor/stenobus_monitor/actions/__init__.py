@@ -20,6 +20,8 @@ class Outlook:
     obstacles: tuple[str, ...] = ()
     #: How things are before it: what verifying and undoing need to know. Kept before anything is done.
     before: JsonValue = None
+    #: Containers that it would restart, by name: each restart is counted.
+    restarts: tuple[str, ...] = ()
 
 
 class Remedy(Protocol):

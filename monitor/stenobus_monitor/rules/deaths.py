@@ -12,7 +12,7 @@ from pydantic import BaseModel, JsonValue, TypeAdapter, ValidationError
 
 from stenobus_contracts import EvidenceLine, Severity
 
-from ..containers import Container
+from ..containers import ENDING, Container
 from ..findings import Finding, Recovery, Trouble, line
 from ..observations import (
     ContainerDied,
@@ -46,10 +46,6 @@ _LATE: Final = timedelta(seconds=1)
 _STEADY: Final = timedelta(seconds=5)
 #: A container that somebody stopped is expected back within this time: a restart is no trouble.
 _BACK: Final = timedelta(seconds=15)
-#: Signals that end a process; a `HUP` that reloads its settings explains no death.
-_ENDING: Final = frozenset(
-    {"1", "2", "3", "9", "15", "SIGINT", "SIGQUIT", "SIGKILL", "SIGTERM", "KILL", "TERM", "INT", "QUIT"}
-)
 _SIGKILLED: Final = 137
 #: Restart policies of what is meant to run for ever.
 _KEPT: Final = frozenset({"always", "unless-stopped"})
@@ -103,7 +99,7 @@ class Deaths(Rule):
     def observe(self, seen: Observation) -> Iterable[Finding]:
         """Ends, and what explains them."""
         match seen:
-            case ContainerSignalled(name=name, signal=signal) if signal in _ENDING or not signal:
+            case ContainerSignalled(name=name, signal=signal) if signal in ENDING or not signal:
                 life = self._life(name)
                 life.signalled, life.signal = seen.at, signal
             case ContainerOutOfMemory(name=name):
