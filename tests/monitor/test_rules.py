@@ -139,7 +139,8 @@ def test_the_third_attempt_that_ended_with_its_process_proves_poison() -> None:
 
 def test_an_event_that_was_set_aside_kills_nobody_any_more() -> None:
     story = Story(Poison())
-    story.sees(handler(0), step(200, "running", kills=3), step(300, "failed", kills=3, reason="terminated"))
+    event = {"run": "r1", "event_id": "bad", "kills": 3}
+    story.sees(handler(0), step(200, "running", **event), step(300, "failed", reason="terminated", **event))
     assert story.kinds == ["event.kills_worker", "recovered poison"]
 
 
