@@ -35,6 +35,7 @@ from .rules.deletions import Deletions
 from .rules.errors import Errors
 from .rules.fullness import Fullness
 from .rules.health import Health
+from .rules.images import Images
 from .rules.letters import Letters
 from .rules.memory import Memory
 from .rules.metrics import Metrics
@@ -108,6 +109,7 @@ def rules(settings: Settings) -> list[Rule]:
         Fullness(),
         Clocks(),
         Blindness(),
+        Images(),
     ]
 
 
