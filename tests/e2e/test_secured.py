@@ -75,7 +75,7 @@ def test_a_plugin_runs_under_its_own_user_and_a_producer_publishes_under_its_own
     alive = user(secured, "operator").json("status")["services"]
     up.send_signal(signal.SIGTERM)
     lines += up.stderr.readlines()
-    assert up.wait(timeout=30) == 0, "".join(lines)
+    assert up.wait(timeout=120) == 0, "".join(lines)
     assert [service["service"] for service in alive] == ["asr"], "".join(lines)
 
 
@@ -104,5 +104,5 @@ def test_a_password_in_the_address_is_shown_nowhere(stenobus: Stenobus) -> None:
             assert f"nats://127.0.0.1:{server.port}" in done.stdout
             said += done.stdout + done.stderr
         up.send_signal(signal.SIGTERM)
-        out, err = up.communicate(timeout=30)
+        out, err = up.communicate(timeout=120)
     assert "hush-word" not in said + out + err

@@ -60,7 +60,7 @@ class Door:
         self, token: str, body: Any, content_type: str = "text/markdown", method: str = "PUT"
     ) -> tuple[int, dict[str, Any]]:
         def call() -> tuple[int, dict[str, Any]]:
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
             try:
                 connection.request(method, f"/v1/uploads/{token}", body, {"Content-Type": content_type})
                 answer = connection.getresponse()
@@ -342,7 +342,7 @@ def send(made: Mapping[str, Any], body: bytes) -> int:
         headers = {"Content-Type": f"multipart/form-data; boundary={mark}"}
         request = urllib.request.Request(made["url"], data=data, headers=headers, method="POST")
     try:
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return int(answer.status)
     except urllib.error.HTTPError as error:
         return error.code

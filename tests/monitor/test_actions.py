@@ -57,7 +57,7 @@ async def test_a_crashed_plugin_is_restarted_at_once(stage: Stage, containers: C
     container = containers.run("worker", CRASHES, labels=PLUGIN)
     await stage.run(plugin)
     container.kill(signal="USR1")
-    container.wait(timeout=10)
+    container.wait(timeout=60)
 
     ended = await done(stage)
     assert (ended.action.kind, ended.action.target) == ("restart", containers.name("worker"))

@@ -29,7 +29,7 @@ def engine_client() -> Iterator[Any]:
     docker = pytest.importorskip("docker")
     if not SOCKET.is_socket():
         missing(f"no container engine listens at {SOCKET}")
-    client = docker.DockerClient(base_url=f"unix://{SOCKET}", timeout=30)
+    client = docker.DockerClient(base_url=f"unix://{SOCKET}", timeout=120)
     try:
         client.ping()
     except docker.errors.DockerException as error:

@@ -275,7 +275,7 @@ asyncio.run(main())
             early.connect_ex(full.getsockname())
         url = "http://{}:{}".format(*full.getsockname())
 
-        ended = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, timeout=20)
+        ended = subprocess.run([sys.executable, "-c", script, url], capture_output=True, text=True, timeout=120)
 
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "left\n", "")
 
