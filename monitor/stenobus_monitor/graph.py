@@ -64,6 +64,10 @@ class Graph:
                     ahead.append(need)
         return found
 
+    def flow(self, handler: str) -> Flow:
+        """What a handler listens to and says; nothing of one that is not known."""
+        return self._handlers.get(handler, Flow(""))
+
     def dependants(self, component: str) -> list[str]:
         """Containers that need a component, those that need nothing else of them first."""
         names = [f"container:{name}" for name in self._containers]

@@ -11,9 +11,10 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
-from stenobus_bus import BlobNotFound
+from stenobus_bus import BlobNotFound, HandlerError
 from stenobus_contracts import Media
 from stenobus_core.blobs import Blobs
+from stenobus_core.errors import StenobusError
 
 from ..errors import ActionFailed
 from .parameters import Shape
@@ -55,8 +56,8 @@ async def digest(blobs: Blobs, uri: str) -> tuple[str, int] | None:
     """SHA-256 and size of what lies at an address, None for nothing.
 
     Raises:
-        ActionFailed: this is no address, or the content is too large to be read for it.
-        HandlerError, StenobusError: its store does not give it.
+        ActionFailed: this is no address, its store does not give it, or it is too large to be read for that.
+        BusError: the bus does not answer.
     """
     found, size = hashlib.sha256(), 0
     media = _media(uri, None)
@@ -70,6 +71,8 @@ async def digest(blobs: Blobs, uri: str) -> tuple[str, int] | None:
                 raise ActionFailed(f"{uri} is larger than {_LARGEST} bytes; people have to move it.")
     except BlobNotFound:
         return None
+    except (HandlerError, StenobusError) as error:
+        raise ActionFailed(str(error)) from error
     return found.hexdigest(), size
 
 

@@ -24,8 +24,9 @@ class Shape(BaseModel):
 
 
 def parameters(action: Action, shape: type[S]) -> S:
-    """The action's parameters. Raises ActionFailed, in one sentence that names the wrong one."""
-    return _read(action.parameters, shape, f"the parameters of {action.kind} are wrong")
+    """The action's own parameters, without why it is proposed. Raises ActionFailed, and names the wrong one."""
+    own = {name: value for name, value in action.parameters.items() if name != "because"}
+    return _read(own, shape, f"the parameters of {action.kind} are wrong")
 
 
 def kept(before: JsonValue, shape: type[S]) -> S:

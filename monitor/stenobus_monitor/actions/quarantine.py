@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ FAILURES: Final = 3
 #: How far back the run record is looked at, and how many events of a subject are searched for the same content.
 _RECENT: Final = timedelta(days=1)
 _EVENTS: Final = 20_000
+_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://.")
 _TERMINATED: Final = "terminated"
 
 
@@ -70,7 +72,7 @@ class Manifest(Shape):
 
 
 class Quarantine:
-    """The target is ``<handler>/<event id>``, or ``blob:<address>``.
+    """The target is ``<handler>/<event id>``, or the address of content.
 
     Of an event: its deliveries end, with a dead letter that `stenobus dlq retry` hands out again; its content moves
     where nothing else needs it. Undoing brings the content back; the dead letter is for people to retry.
@@ -99,8 +101,8 @@ class Quarantine:
         """Whether the proof holds now, and what would move."""
         try:
             what = parameters(action, What)
-            if action.target.startswith("blob:"):
-                return await self._look_at_content(action, action.target.removeprefix("blob:"))
+            if _ADDRESS.match(target := action.target.removeprefix("blob:")):
+                return await self._look_at_content(action, target)
             handler, _, event_id = action.target.removeprefix("event:").partition("/")
             return await self._look_at_event(action, handler, event_id, what)
         except ActionFailed as refused:
@@ -285,7 +287,7 @@ class Quarantine:
         try:
             to = self._blobs.aside(uri, action.action_id)
             found = await digest(self._blobs, uri)
-        except (BlobNotFound, HandlerError, StenobusError) as error:
+        except (ActionFailed, BlobNotFound, HandlerError, StenobusError) as error:
             return None, f"its content stays: {error}"
         if found is None:
             return None, "its content is not there"
