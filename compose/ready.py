@@ -1,13 +1,23 @@
-"""A container's health check: 0 when an address answers 200. Few imports, since it runs every few seconds."""
+"""A container's health check: 0 when an address answers 200. Few imports, since it runs every few seconds.
+
+Addresses are ``http://host:port/path`` and ``unix:///path/of/a/socket:/path``.
+"""
 
 import socket
 import sys
 
-host, _, path = sys.argv[1].removeprefix("http://").partition("/")
-name, _, port = host.rpartition(":")
+scheme, _, address = sys.argv[1].partition("://")
+host, _, path = address.rpartition(":/") if scheme == "unix" else address.partition("/")
 try:
-    with socket.create_connection((name, int(port)), timeout=2.5) as connection:
-        connection.sendall(f"GET /{path} HTTP/1.0\r\nHost: {host}\r\n\r\n".encode())
+    if scheme == "unix":
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(2.5)
+        connection.connect(host)
+    else:
+        name, _, port = host.rpartition(":")
+        connection = socket.create_connection((name, int(port)), timeout=2.5)
+    with connection:
+        connection.sendall(f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         answer = b""
         while piece := connection.recv(4096):
             answer += piece

@@ -39,7 +39,16 @@ setting() {
 }
 state=$(setting STENOBUS_STATE ./state)
 
-# Before the first start docker-compose 1.29 complains of every key that is not there yet.
+# The executor may use the engine's socket as one of the group that it belongs to.
+socket=$(setting STENOBUS_ENGINE_SOCKET /var/run/docker.sock)
+STENOBUS_ENGINE_GROUP=$(setting STENOBUS_ENGINE_GROUP "$(stat --dereference --format %g "$socket" 2>/dev/null || echo 999)")
+export STENOBUS_ENGINE_GROUP
+# The monitor's user and bucket are made where it is to run.
+case ",$(setting COMPOSE_PROFILES '')," in
+    *,monitor,*) export STENOBUS_MONITOR_ON=true ;;
+esac
+
+# docker-compose 1.29 complains of every key that is not there: before the first start, and of profiles that are off.
 without_keys() { "$@" 2> >(grep -v 'undefined secret file' >&2); }
 
 images() {
@@ -71,7 +80,7 @@ up() {
     say "users and their keys, in $state"
     users
     say "services"
-    "${compose[@]}" up --detach --remove-orphans "$@"
+    without_keys "${compose[@]}" up --detach --remove-orphans "$@"
     healthy
     say "up: nats://127.0.0.1:$(setting STENOBUS_PORT 4222); 'docker-compose logs -f' in compose/ follows it, 'make down' ends it"
 }
@@ -80,7 +89,7 @@ up() {
 healthy() {
     local deadline=$((SECONDS + $(setting STENOBUS_PATIENCE 180))) waiting
     while :; do
-        waiting=$("${compose[@]}" ps --quiet | xargs -r docker inspect --format \
+        waiting=$(without_keys "${compose[@]}" ps --quiet | xargs -r docker inspect --format \
             '{{index .Config.Labels "com.docker.compose.service"}} {{if .State.Health}}{{.State.Health.Status}}{{end}}' |
             awk '$2 != "" && $2 != "healthy" {print $1 " is " $2}')
         [ -n "$waiting" ] || return 0

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-#: Labels that are read at all. Others may say anything, secrets included.
-_LABELS: Final = ("com.docker.compose.", "stenobus.")
-_SECRET: Final = re.compile(r"secret|password|passwd|token|credential|api[-_.]?key|environment|config[-_]hash", re.I)
-#: Characters of one label's value.
+from stenobus_executor.passing import known_labels
+
+#: Characters of what a health check says that are kept.
 _LONGEST: Final = 500
 #: Signals that end a process; a `HUP` that reloads its settings ends nothing.
 ENDING: Final = frozenset(
@@ -124,15 +123,6 @@ def container(inspected: Mapping[str, Any]) -> Container:
         tty=bool(config.get("Tty")),
         labels=known_labels(config.get("Labels") or {}),
     )
-
-
-def known_labels(labels: Mapping[str, str]) -> dict[str, str]:
-    """The labels that are kept: those of Compose and of Stenobus, without what looks like a secret."""
-    return {
-        name: str(value)[:_LONGEST]
-        for name, value in labels.items()
-        if name.startswith(_LABELS) and not _SECRET.search(name)
-    }
 
 
 def moment(text: str | None) -> datetime | None:

@@ -12,7 +12,7 @@ import yaml
 
 from ..support.engine import COMPOSE, ROOT, engine
 
-PROFILES = ("api", "gpu", "aws", "kb-bedrock", "kb-opensearch", "kb-pinecone", "sources", "tools", "setup")
+PROFILES = ("api", "gpu", "aws", "kb-bedrock", "kb-opensearch", "kb-pinecone", "sources", "monitor", "tools", "setup")
 #: They have no way out.
 INTERNAL = {"bus", "watch", "models"}
 
@@ -29,8 +29,9 @@ def said() -> dict[str, Any]:
 
 
 def plugins() -> set[str]:
-    """Every plugin of the repository but the monitor, which has a folder of its own."""
-    projects = [tomllib.loads(path.read_text())["project"] for path in (ROOT / "plugins").glob("*/pyproject.toml")]
+    """Every plugin of the repository."""
+    paths = [*(ROOT / "plugins").glob("*/pyproject.toml"), ROOT / "monitor" / "pyproject.toml"]
+    projects = [tomllib.loads(path.read_text())["project"] for path in paths]
     return {name for project in projects for name in project.get("entry-points", {}).get("stenobus.plugins", {})}
 
 
@@ -40,7 +41,8 @@ def test_every_plugin_is_a_service_with_a_secret_of_its_own(said: dict[str, Any]
     }
     assert set(running) == plugins()
     for name, service in running.items():
-        assert [secret["source"] for secret in service["secrets"]] == [name]
+        approves = ["approval"] if name == "monitor" else []
+        assert [secret["source"] for secret in service["secrets"]] == [name, *approves]
         assert service["environment"]["STENOBUS_NATS_CREDS"] == f"/run/secrets/{name}"
         assert said["secrets"][name]["file"].endswith(f"/users/credentials/{name}.nk")
 
@@ -55,12 +57,27 @@ def test_every_service_has_the_least_rights_and_limits(said: dict[str, Any]) -> 
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["logging"]["options"] == {"max-file": "3", "max-size": "10m"}, name
         assert "privileged" not in service, name
-        assert not any("docker.sock" in volume for volume in service.get("volumes", [])), name
+        holds_engine = any("docker.sock" in volume for volume in service.get("volumes", []))
+        assert holds_engine == (name == "executor"), name
         if name.startswith("vllm-"):  # somebody else's image
             continue
         assert service["read_only"], name
         assert service["mem_limit"] and service["cpus"] and service["pids_limit"], name
         assert set(service.get("cap_add", [])) <= ({"CHOWN", "SETUID", "SETGID"} if name == "users" else set()), name
+
+
+def test_the_executor_is_alone_with_the_engine(said: dict[str, Any]) -> None:
+    executor = said["services"]["executor"]
+    assert executor["network_mode"] == "none" and "networks" not in executor and "ports" not in executor
+    assert [secret["source"] for secret in executor["secrets"]] == ["approval"]
+    assert not any("NATS" in name or "AWS" in name for name in executor["environment"])
+    shared = {name for name, each in said["services"].items() if "executor-socket" in str(each.get("volumes"))}
+    approving = {name for name, each in said["services"].items() if "approval" in str(each.get("secrets"))}
+    assert shared == approving == {"executor", "monitor"}
+    assert "executor-socket:/run/stenobus:ro" in said["services"]["monitor"]["volumes"]
+    assert [name for name, each in said["services"].items() if "executor-data" in str(each.get("volumes"))] == [
+        "executor"
+    ]
 
 
 def test_what_a_service_needs_is_there(said: dict[str, Any]) -> None:

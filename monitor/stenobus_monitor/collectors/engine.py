@@ -11,7 +11,9 @@ from typing import Any, Final
 
 import structlog
 
-from ..containers import Container, known_labels
+from stenobus_executor.passing import known_labels
+
+from ..containers import Container
 from ..engine import Engine
 from ..errors import EngineUnavailable, NoSuchContainer
 from ..observations import (

@@ -1,0 +1,158 @@
+"""The profile monitor: the monitor reads through the executor, which alone holds the engine's socket and guards it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from stenobus_testing.waiting import eventually
+
+from ..support.engine import UID, Stack, base_image, engine
+
+SOON = 120.0
+#: Runs in the monitor's container: asks the executor, with an approval if there is a kind of it.
+ASK = """
+import http.client, json, socket, sys, time
+from pathlib import Path
+from stenobus_executor.approval import issue, read_key
+
+method, target, name, kind, action = sys.argv[1:]
+connection = http.client.HTTPConnection("executor", timeout=60)
+connection.sock = socket.socket(socket.AF_UNIX)
+connection.sock.connect("/run/stenobus/executor.sock")
+headers = {"X-Stenobus-Action": action}
+if kind:
+    key = read_key(Path("/run/secrets/approval"))
+    headers["X-Stenobus-Approval"] = issue(key, action, kind, name, time.time() + 60)
+connection.request(method, target, headers=headers)
+answer = connection.getresponse()
+print(json.dumps([answer.status, answer.read().decode()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def watched() -> Iterator[Stack]:
+    """A stack of its own, with the profile and nothing else asked for."""
+    client = engine()
+    with TemporaryDirectory(prefix="stenobus-") as folder:
+        environment = {"COMPOSE_PROFILES": "monitor"}
+        stack = Stack(Path(folder), "stenobus-watched", base_image(client), environment, client)
+        try:
+            stack.run("up", timeout=1400)
+            yield stack
+        finally:
+            stack.run("down", "--volumes")
+            assert stack.remains() == []
+
+
+def ask(stack: Stack, method: str, target: str, name: str = "", kind: str = "", action: str = "act") -> tuple[int, str]:
+    """What the executor answers to the monitor's container."""
+    code, said = stack.container("monitor").exec_run(["python3", "-c", ASK, method, target, name, kind, action])
+    assert code == 0, said
+    status, body = json.loads(said)
+    return status, body
+
+
+def restart(stack: Stack, service: str, approved: bool = False, action: str = "act") -> tuple[int, str]:
+    name = stack.container(service).name
+    return ask(stack, "POST", f"/containers/{name}/restart?t=5", name, "restart" if approved else "", action)
+
+
+def test_the_executor_is_nobody_special_and_alone(watched: Stack) -> None:
+    executor = watched.container("executor")
+    host = executor.attrs["HostConfig"]
+    assert host["NetworkMode"] == "none"
+    assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["CapAdd"] and not host["Privileged"]
+    assert executor.attrs["Config"]["User"] == f"{UID}:{UID}"
+    facts = dict(
+        line.split(":\t", 1)
+        for line in executor.exec_run(["cat", "/proc/1/status"]).output.decode().splitlines()
+        if ":\t" in line
+    )
+    assert set(facts["Uid"].split("\t")) == {str(UID)} and int(facts["CapEff"], 16) == 0
+    holders = {
+        each.labels["com.docker.compose.service"]
+        for each in watched.containers()
+        if any("docker.sock" in mount["Destination"] for mount in each.attrs["Mounts"])
+    }
+    assert holders == {"executor"}
+    assert executor.exec_run(["ls", "-l", "/run/stenobus/executor.sock"]).output.startswith(b"srw-rw---- ")
+    assert executor.exec_run(["stenobus-executor", "--check"]).exit_code == 0
+    assert executor.exec_run(["ls", "/run/secrets"]).output.split() == [b"approval"]
+    running = [each for each in watched.containers() if each.status == "running"]
+    approving = {each.name for each in running if b"approval" in each.exec_run(["ls", "/run/secrets"]).output}
+    assert approving == {executor.name, watched.container("monitor").name}
+
+
+def test_the_monitor_sees_the_containers_and_no_secret_of_theirs(watched: Stack) -> None:
+    status, body = ask(watched, "GET", "/containers/json?all=1")
+    seen = {each["Names"][0].lstrip("/") for each in json.loads(body)}
+    assert status == 200 and seen == {each.name for each in watched.containers()}
+    for service in ("llm", "nats"):
+        container = watched.container(service)
+        status, body = ask(watched, "GET", f"/containers/{container.id}/json")
+        said = json.loads(body)
+        assert status == 200 and said["State"]["Status"] == "running"
+        assert "Env" not in said["Config"] and "Mounts" not in said
+        assert said["Config"]["Labels"]["com.docker.compose.service"] == service
+
+
+def test_the_executor_refuses_what_it_must(watched: Stack) -> None:
+    name = watched.container("llm").name
+    for method, target in (
+        ("POST", f"/containers/{name}/stop"),
+        ("POST", f"/containers/{name}/exec"),
+        ("DELETE", f"/containers/{name}"),
+        ("GET", "/images/json"),
+        ("GET", f"/containers/{name}/archive?path=/"),
+    ):
+        assert ask(watched, method, target)[0] == 403
+    status, said = restart(watched, "executor", approved=True)
+    assert status == 403 and "itself" in said
+    for service in ("nats", "monitor"):
+        status, said = restart(watched, service)
+        assert status == 403 and "protected" in said
+    assert restart(watched, "caretaker")[0] == 403  # runs no plugin
+    audit = [json.loads(line) for line in watched.container("executor").logs().decode().splitlines()]
+    refused = [line for line in audit if not line["allowed"]]
+    assert {line["status"] for line in refused} == {403}
+    assert any(line["name"] == watched.container("nats").name and "protected" in line["why"] for line in refused)
+
+
+async def test_the_executor_restarts_a_plugin_and_with_an_approval_the_server(watched: Stack) -> None:
+    for service, approved in (("documents-map", False), ("nats", True)):
+        container = watched.container(service)
+        before = container.attrs["State"]["StartedAt"]
+        assert restart(watched, service, approved, f"act-{service}")[0] == 204
+        container.reload()
+        assert container.attrs["State"]["StartedAt"] != before
+    assert restart(watched, "nats", True, "act-nats")[0] in {403, 409}  # starting, or used before
+
+    def well() -> bool:
+        watched.container("nats").reload()
+        return bool(watched.container("nats").attrs["State"]["Health"]["Status"] == "healthy")
+
+    await eventually(well, SOON)
+    status, said = restart(watched, "nats", True, "act-nats")
+    assert status == 409 and "used before" in said
+
+
+async def test_a_killed_plugin_becomes_an_incident(watched: Stack) -> None:
+    name = watched.container("documents-clean").name
+
+    def incidents() -> list[dict[str, Any]]:
+        command = ["stenobus", "monitor", "incidents", "--all", "--json"]
+        code, (said, _) = watched.container("monitor").exec_run(command, demux=True)
+        return list(json.loads(said)) if code == 0 else []
+
+    def crashed() -> bool:
+        return any((each["kind"], each["component"]) == ("container.crashed", name) for each in incidents())
+
+    assert not crashed()
+    watched.kill("documents-clean")
+    await eventually(crashed, SOON)
