@@ -143,7 +143,7 @@ async def test_the_executor_restarts_a_plugin_and_with_an_approval_the_server(wa
 
 
 async def test_a_killed_plugin_becomes_an_incident(watched: Stack) -> None:
-    name = watched.container("documents-clean").name
+    component = f"container:{watched.container('documents-clean').name}"
 
     def incidents() -> list[dict[str, Any]]:
         command = ["stenobus", "monitor", "incidents", "--all", "--json"]
@@ -151,7 +151,7 @@ async def test_a_killed_plugin_becomes_an_incident(watched: Stack) -> None:
         return list(json.loads(said)) if code == 0 else []
 
     def crashed() -> bool:
-        return any((each["kind"], each["component"]) == ("container.crashed", name) for each in incidents())
+        return any((each["kind"], each["component"]) == ("container.crashed", component) for each in incidents())
 
     assert not crashed()
     watched.kill("documents-clean")

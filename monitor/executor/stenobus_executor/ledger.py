@@ -36,9 +36,12 @@ class Ledger:
 
     def __init__(self, path: Path, budget: Budget, clock: Callable[[], float] = time.time) -> None:
         self._path, self._budget, self._clock = path, budget, clock
-        said = json.loads(path.read_text()) if path.exists() else {"done": [], "used": {}}
-        self._done = [(float(at), str(kind), str(name)) for at, kind, name in said["done"]]
-        self._used = {str(key): float(until) for key, until in said["used"].items()}
+        try:
+            said = json.loads(path.read_text()) if path.exists() else {"done": [], "used": {}}
+            self._done = [(float(at), str(kind), str(name)) for at, kind, name in said["done"]]
+            self._used = {str(key): float(until) for key, until in said["used"].items()}
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise ValueError(f"{path} is no state of the executor; without it, budgets begin anew") from error
 
     def spend(self, kind: str, name: str, approved: str | None = None) -> None:
         """Count an action before it is done, and use up its approval.
@@ -70,6 +73,7 @@ class Ledger:
     def _write(self, done: list[tuple[float, str, str]], used: dict[str, float]) -> None:
         new = self._path.with_suffix(".new")
         try:
+            new.touch(mode=0o600)
             with new.open("w") as file:
                 json.dump({"done": done, "used": used}, file)
                 file.flush()
