@@ -43,9 +43,9 @@ state=$(setting STENOBUS_STATE ./state)
 socket=$(setting STENOBUS_ENGINE_SOCKET /var/run/docker.sock)
 STENOBUS_ENGINE_GROUP=$(setting STENOBUS_ENGINE_GROUP "$(stat --dereference --format %g "$socket" 2>/dev/null || echo 999)")
 export STENOBUS_ENGINE_GROUP
-# The monitor's user and bucket are made where it is to run.
+# Users and bucket of the monitor and its watchdog are made where they are to run.
 case ",$(setting COMPOSE_PROFILES '')," in
-    *,monitor,*) export STENOBUS_MONITOR_ON=true ;;
+    *,monitor,*) export STENOBUS_MONITOR_ON=true STENOBUS_WATCHDOG_ON=true ;;
 esac
 
 # docker-compose 1.29 complains of every key that is not there: before the first start, and of profiles that are off.

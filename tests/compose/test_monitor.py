@@ -89,6 +89,16 @@ def test_the_executor_is_nobody_special_and_alone(watched: Stack) -> None:
     assert approving == {executor.name, watched.container("monitor").name}
 
 
+def test_the_executors_image_holds_python_and_itself(watched: Stack) -> None:
+    image = watched.image("executor")
+    print(f"stenobus-executor     {image.attrs['Size'] / 1e6:4.0f} MB")
+    assert image.attrs["Size"] < 300e6
+    assert image.attrs["Config"]["User"] == f"{UID}:{UID}"
+    code, said = watched.container("executor").exec_run(["sh", "-c", "ls -d /opt/*/lib/python3*/site-packages/*"])
+    packages = {Path(line).name for line in said.decode().split()}
+    assert code == 0 and {name for name in packages if "dist-info" not in name} == {"stenobus_executor"}
+
+
 def test_the_monitor_sees_the_containers_and_no_secret_of_theirs(watched: Stack) -> None:
     status, body = ask(watched, "GET", "/containers/json?all=1")
     seen = {each["Names"][0].lstrip("/") for each in json.loads(body)}

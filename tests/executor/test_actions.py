@@ -106,7 +106,10 @@ async def test_limits_have_limits(start: Start, containers: Containers) -> None:
         b'{"Memory": 0, "MemorySwap": 67108864, "NanoCpus": 0}',
         b'{"Memory": 67108864, "MemorySwap": 67108864}',
         b'{"Memory": 67108864, "MemorySwap": 67108864, "NanoCpus": 0, "RestartPolicy": {"Name": "always"}}',
-        b'{"Memory": 67108864, "MemorySwap": 67108864, "NanoCpus": 0, "NanoCpus": 1}',
+        b'{"Memory": 67108864, "MemorySwap": 67108864, "NanoCpus": 0, "PidsLimit": 0}',
+        b'{"Memory": 67108864, "MemorySwap": 67108864, "NanoCpus": false}',
+        b'{"Memory": 67108864, "MemorySwap": 67108864, "NanoCpus": 0}'.ljust(1025),
+        b'{"Memory": 67108864, "MemorySwap": 67108864, "NanoCpus": 0, "NanoCpus": 100000000}',
         b'{"Memory": 67108864.0, "MemorySwap": 67108864, "NanoCpus": 0}',
         b'{"Memory": 67108864, "MemorySwap": 67108864, "NanoCpus": true}',
         b'{"memory": 67108864, "MemorySwap": 67108864, "NanoCpus": 0}',
@@ -199,7 +202,10 @@ async def test_what_is_restarting_or_starting_is_left_alone(executor: Executor, 
     loops = plugin(containers, "loops", "exit 1", restart_policy={"Name": "always"})
     check = {"test": ["CMD", "/bin/false"], "interval": 1_000_000_000, "start_period": 3_600_000_000_000}
     young = plugin(containers, "young", healthcheck=check)
-    await eventually(lambda: started(loops) and loops.status == "restarting", within=60)
+    # The pauses double: by now they are long enough to be looked at.
+    await eventually(
+        lambda: started(loops) and loops.status == "restarting" and loops.attrs["RestartCount"] >= 6, within=60
+    )
     for token in (None, approval(loops.name)):
         answer = await executor.restart(loops.name, approval=token)
         assert answer.status == 403 and "restarting" in answer.message

@@ -53,7 +53,7 @@ class Rules:
 
     def _state(self, state: Mapping[str, Any], approved: bool) -> str | None:
         status, health = state.get("Status"), (state.get("Health") or {}).get("Status")
-        if status not in {"running", "exited", "paused", "created"} or state.get("Restarting"):
+        if status not in {"running", "exited", "paused", "created"}:
             return f"it is {status}"
         if status == "running" and health == "starting":
             return "its health is not known yet: it is starting"
