@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .figures import Figure as Figure
     from .host import Host as Host
     from .plugin import Check as Check
+    from .plugin import Client as Client
     from .plugin import Handler as Handler
     from .plugin import Plugin as Plugin
     from .settings import CoreSettings as CoreSettings
@@ -40,6 +41,7 @@ _HOMES = {
     "Figure": "stenobus_core.figures",
     "Host": "stenobus_core.host",
     "Check": "stenobus_core.plugin",
+    "Client": "stenobus_core.plugin",
     "Handler": "stenobus_core.plugin",
     "Plugin": "stenobus_core.plugin",
     "CoreSettings": "stenobus_core.settings",

@@ -12,7 +12,7 @@ from stenobus_bus.topology import ConsumerSpec, Spec, StreamSpec, domain_stream
 from stenobus_contracts import BusAlert
 
 from . import cache, facts, mirror, remembered, runs
-from .plugin import Handler, Plugin
+from .plugin import Client, Handler, Plugin
 from .services import topology
 
 _API = "$JS.API"
@@ -73,6 +73,18 @@ def publisher_permissions(subjects: Iterable[str]) -> Permissions:
     """What a producer needs that does nothing but publish events of given subjects."""
     subjects = tuple(subjects)
     return Permissions(_unique((*subjects, *(f"{_API}.STREAM.INFO.{domain_stream(subject)}" for subject in subjects))))
+
+
+def client_permissions(client: Client) -> Permissions:
+    """What a program of a plugin needs that handles no events."""
+    reads = [
+        subject
+        for name in client.reads
+        for subject in (f"{_API}.DIRECT.GET.KV_{name}", f"{_API}.STREAM.INFO.KV_{name}", _get(name, ">"))
+    ]
+    writes = [f"$KV.{name}.{key}" for name, keys in client.writes.items() for key in keys]
+    published = publisher_permissions(subject for contract in client.publishes for subject in contract.subjects())
+    return Permissions(_unique((*reads, *writes))) | published
 
 
 def operator_permissions(bucket: str) -> Permissions:

@@ -64,6 +64,17 @@ class Check:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program of a plugin that handles no events, such as its HTTP interface: what its user on the server may do."""
+
+    #: Buckets that it reads.
+    reads: tuple[str, ...] = ()
+    #: Bucket to the keys that it writes, wildcards allowed.
+    writes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    publishes: tuple[type[Event], ...] = ()
+
+
 @dataclass(frozen=True)
 class Handler:
     """A typed function and how the bus is to treat it."""
@@ -133,6 +144,7 @@ class Plugin:
         reads: keys of other buckets that its lifespan reads: bucket to keys.
         watches: its lifespan looks after the system by a connection of its own, and may see what an operator sees.
         publishes: contracts that its lifespan publishes.
+        clients: programs beside it that have users of their own, by the names of these.
     """
 
     def __init__(
@@ -147,6 +159,7 @@ class Plugin:
         reads: Mapping[str, Sequence[str]] = MappingProxyType({}),
         watches: bool = False,
         publishes: Sequence[type[Event]] = (),
+        clients: Mapping[str, Client] = MappingProxyType({}),
         api_version: int = API_VERSION,
     ) -> None:
         if not _NAME.fullmatch(name):
@@ -155,7 +168,7 @@ class Plugin:
         self.settings_class = settings
         self.middlewares = tuple(middlewares)
         self.buckets, self.reads = dict(buckets), {bucket: tuple(keys) for bucket, keys in reads.items()}
-        self.watches, self.publishes = watches, tuple(publishes)
+        self.watches, self.publishes, self.clients = watches, tuple(publishes), dict(clients)
         self.handlers: list[Handler] = []
         self.schedules: list[ScheduleSpec] = []
         self._lifespan: Callable[[Any], AbstractAsyncContextManager[Any]] | None = None

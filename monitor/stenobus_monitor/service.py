@@ -19,8 +19,9 @@ from stenobus_contracts import (
     MonitorAlert,
     MonitorDiagnosed,
     MonitorIncident,
+    MonitorLabelled,
 )
-from stenobus_core import AnswerRefused, Check, Context, PermanentError, Plugin
+from stenobus_core import AnswerRefused, Check, Client, Context, PermanentError, Plugin
 from stenobus_core.blobs import Blobs
 from stenobus_core.session import connect
 from stenobus_core.settings import CoreSettings
@@ -51,6 +52,13 @@ plugin = Plugin(
     buckets={BUCKET: TTL},
     watches=True,
     publishes=[MonitorIncident],
+    clients={
+        "monitor-api": Client(
+            reads=(BUCKET,),
+            writes={BUCKET: ("label.*", "silence.*", "hold.*")},
+            publishes=(MonitorLabelled, MonitorActionApproved),
+        )
+    },
 )
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from stenobus_contracts import Level
-from stenobus_core.settings import PluginSettings
+from stenobus_core.settings import CoreSettings, PluginSettings
 
 from .channels import AnyChannel, Channel
 
@@ -109,6 +109,15 @@ class Settings(PluginSettings):
     )
 
     channels: tuple[AnyChannel, ...] = Field(default=(), description="where alerts go, beside standard output")
+
+    api_keys: Path | None = Field(
+        default=None, description="file of the HTTP API's keys; monitor-keys.json in the data folder when absent"
+    )
+
+    @property
+    def api_keys_path(self) -> Path:
+        """The file of the API's keys."""
+        return self.api_keys or CoreSettings.load("core").data_dir / "monitor-keys.json"
 
     @field_validator("channels")
     @classmethod

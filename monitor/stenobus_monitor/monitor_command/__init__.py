@@ -7,6 +7,7 @@ import click
 from ..evaluation.command import evaluate
 from .incidents import incidents, show
 from .labels import label, precision
+from .serve import keys, serve
 from .silences import silence, silences, unsilence
 
 
@@ -15,5 +16,5 @@ def monitor() -> None:
     """What is wrong with the containers, the bus and the pipeline, and why."""
 
 
-for command in (incidents, show, label, precision, silence, unsilence, silences, evaluate):
+for command in (incidents, show, label, precision, silence, unsilence, silences, serve, keys, evaluate):
     monitor.add_command(command)

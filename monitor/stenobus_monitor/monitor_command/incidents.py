@@ -43,7 +43,7 @@ def incidents(everything: bool, limit: int, as_json: bool) -> None:
 @click.argument("incident_id", metavar="INCIDENT")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(incident_id: str, as_json: bool) -> None:
-    """Show an incident: what happened, the probable cause, the evidence (that of the cause marked *), labels."""
+    """Show an incident: what happened, the probable cause, evidence (that of the cause marked *), actions, label."""
     from stenobus_core.cli.running import print_json
 
     from ..account import Account
@@ -73,5 +73,7 @@ def show(incident_id: str, as_json: bool) -> None:
         at = f"{line.at.astimezone():%H:%M:%S} " if line.at else ""
         proof = "*" if line.id in found.evidence else " "
         click.echo(f" {proof}[{line.id}] {at}{line.source} ({line.kind}): {line.text}")
+    for deed in account.deeds:
+        click.echo(f"action {deed.action.action_id}: {deed.sentence}")
     if account.label is not None:
         click.echo(f"label: {account.label.sentence}")

@@ -1,0 +1,1 @@
+"""The monitor over HTTP; needs ``stenobus-monitor[http]``."""

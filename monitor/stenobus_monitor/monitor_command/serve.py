@@ -1,0 +1,118 @@
+"""``stenobus monitor serve`` and ``stenobus monitor keys``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .asking import asked
+
+if TYPE_CHECKING:
+    from ..api.keys import Keys, Scope
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8081, show_default=True, help="0 picks a free one.")
+@click.option("--tls-cert", type=click.Path(exists=True, path_type=Path), help="Serve HTTPS with this certificate.")
+@click.option("--tls-key", type=click.Path(exists=True, path_type=Path), help="The certificate's private key.")
+def serve(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> None:
+    """Serve incidents, labels, silences, holds and approvals over HTTP, until Ctrl-C.
+
+    What it can be asked is described at /openapi.json. Callers need an API key (`stenobus monitor keys add`); the links
+    of alerts need none, and allow the one action that they are for.
+    """
+    from stenobus_core.errors import StenobusError
+    from stenobus_core.http import serving as http
+
+    http.need("stenobus-monitor", "fastapi", "prometheus_client", "uvicorn")
+
+    from stenobus_core.logs import configure
+    from stenobus_core.settings import CoreSettings
+
+    from ..actions.approvals import Approvals
+    from ..api.app import create
+    from ..api.keys import Keys
+    from ..settings import Settings
+
+    asked(lambda store: store.get("beat"))  # says in one sentence when there is no server
+    try:
+        settings, core = Settings.load("monitor"), CoreSettings.load("core")
+    except StenobusError as error:
+        raise click.ClickException(str(error)) from error
+    configure(core)
+    approvals = Approvals(settings.approval_key, settings.approval_url)
+    with http.listening(host, port) as listener:
+        http.serve(create(core, Keys(settings.api_keys_path), approvals), listener, "monitor.api", tls_cert, tls_key)
+
+
+@click.group()
+def keys() -> None:
+    """Keys of the HTTP API."""
+
+
+@keys.command("add")
+@click.argument("name")
+@click.option(
+    "--scope",
+    "scopes",
+    type=click.Choice(["read", "label", "silence", "approve"]),
+    multiple=True,
+    required=True,
+    help="What it may do; may be repeated.",
+)
+@click.option(
+    "--per-minute", type=click.IntRange(1, 1_000_000), default=120, show_default=True, help="Requests a minute."
+)
+@click.option("--expires", metavar="TIME", help="Such as 12h, 90d or 52w; never when absent.")
+def add(name: str, scopes: tuple[Scope, ...], per_minute: int, expires: str | None) -> None:
+    """Make a key and print it, this once.
+
+    read sees everything; label says what was right; silence asks for silences and holds; approve allows actions and
+    ends holds.
+    """
+    from stenobus_core.http.serving import expiry
+
+    click.echo(_keys().add(name, tuple(dict.fromkeys(scopes)), per_minute, expiry(expires)))
+    click.echo("Keep it well: only its digest is stored. Send it as `Authorization: Bearer KEY`.", err=True)
+
+
+@keys.command("list")
+def show() -> None:
+    """List the keys: what they may do, and until when."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from stenobus_core.http.serving import until
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("Id", "Name", "May", "A minute", "Made", "Expires"):
+        table.add_column(column)
+    for key in _keys().all():
+        table.add_row(
+            key.id,
+            key.name,
+            ", ".join(key.scopes),
+            str(key.per_minute),
+            f"{key.created:%Y-%m-%d}",
+            until(key.expires, key.expired),
+        )
+    Console(highlight=False, markup=False).print(table)
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="ID")
+def revoke(key_id: str) -> None:
+    """Take a key away, at once."""
+    from stenobus_core.http.serving import revoked
+
+    click.echo(revoked(_keys(), key_id, "stenobus monitor keys"))
+
+
+def _keys() -> Keys:
+    from ..api.keys import Keys
+    from ..settings import Settings
+
+    return Keys(Settings.load("monitor").api_keys_path)
