@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from stenobus_bus import budget
 from stenobus_contracts import BlobRef, KbSynced
+from stenobus_core import remembered
 from stenobus_sources.events import SourceDue, SourceExtracted, SourceLoaded, SourcePrepared, SourceWanted
 from stenobus_sources.records import Record, lines
 from stenobus_sources.service import plugin
@@ -68,7 +68,7 @@ def free(monkeypatch: pytest.MonkeyPatch) -> None:
     publish = Trial.publish
 
     async def freed(trial: Trial, *arguments: Any, **more: Any) -> Any:
-        await trial.stage.bus.api(f"STREAM.PURGE.KV_{budget.BUCKET}")
+        await trial.stage.bus.api(f"STREAM.PURGE.KV_{remembered.BUCKET}")
         return await publish(trial, *arguments, **more)
 
     monkeypatch.setattr(Trial, "publish", freed)

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from stenobus_bus import Bus, Envelope, budget
+from stenobus_bus import Bus, Envelope
 from stenobus_contracts import KbListed, KbSync, KbSynced
-from stenobus_core import Context, Plugin
+from stenobus_core import Context, Plugin, remembered
 from stenobus_sources.events import (
     SourceDone,
     SourceDue,
@@ -401,6 +401,6 @@ async def test_what_is_only_tried_out_leaves_no_trace(events: Site, setup: Setup
         event = contract.model_validate_json(message.data)
         await runs.stage.bus.publish(event, Envelope.new(event, "test"), headers={"stenobus-shadow": "trial"})
         tried = await runs.stage.run_until_idle()
-        await runs.stage.bus.api(f"STREAM.PURGE.KV_{budget.BUCKET}")  # each is a run of its own
+        await runs.stage.bus.api(f"STREAM.PURGE.KV_{remembered.BUCKET}")  # each is a run of its own
         assert tried.letters == () and not setup.output.exists()
         assert any(message.subject.startswith("shadow.trial.source.") for message in tried.published)

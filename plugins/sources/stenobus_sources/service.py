@@ -275,7 +275,7 @@ async def verified(event: SourceLoaded, ctx: Ctx) -> SourceDone:
             updated=first.get("updated", 0),
             seconds=round(seconds, 3),
         )
-    await lease.release(ctx, origin)
+    await lease.of(ctx, origin).release()
     return done
 
 
