@@ -69,6 +69,13 @@ class Cell:
             self._known = None
             raise ServerUnavailable(f"The bucket {self._bucket} does not answer ({type(error).__name__}).") from error
 
+    async def read(self) -> Value:
+        """The value as it is now, empty when there is none. Raises ServerUnavailable."""
+        try:
+            return (await self._read())[0]
+        except (NatsError, OSError) as error:
+            raise ServerUnavailable(f"The bucket {self._bucket} does not answer ({type(error).__name__}).") from error
+
     async def _read(self) -> tuple[Value, int]:
         try:
             message = await self._bus.js.get_last_msg(

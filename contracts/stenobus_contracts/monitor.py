@@ -81,9 +81,10 @@ class MonitorAlert(Event, subject="monitor.alert"):
     channel: str = Field(description="name of the channel, as the monitor's settings have it")
     incident_id: str
     severity: Severity
-    status: Literal["open", "diagnosed", "resolved"]
+    status: Literal["open", "diagnosed", "resolved", "proposed", "acted"]
     title: str
     text: str = Field(description="what happened, why, the evidence, and what to do; plain text")
+    action_id: str | None = Field(default=None, description="the action that is proposed, for which a link may approve")
 
 
 class Action(Model):

@@ -23,16 +23,19 @@ def alert_line(incident: MonitorIncident) -> str:
     return f"{incident.severity.upper()} {incident.incident_id} {incident.title}{times}: {'; '.join(lines)}{affected}"
 
 
-def alerts(incident: MonitorIncident, cause: MonitorDiagnosed, channels: Iterable[Channel]) -> list[MonitorAlert]:
+def alerts(
+    incident: MonitorIncident, cause: MonitorDiagnosed, channels: Iterable[Channel], done: Iterable[str] = ()
+) -> list[MonitorAlert]:
     """What goes to each channel that takes the incident: that it opened, changed, is explained, or is over.
 
     Args:
         incident: what happened.
         cause: its probable cause, as far as it is known.
         channels: all there are.
+        done: what was done about it, a line each.
     """
     if incident.status == "resolved":
-        status, text = "resolved", f"Resolved: {_lasted(incident)}."
+        status, text = "resolved", "\n".join([f"Resolved: {_lasted(incident)}.", *(f"Done: {each}" for each in done)])
     else:
         status, text = "diagnosed" if cause.method == "model" else "open", _text(incident, cause)
     return [

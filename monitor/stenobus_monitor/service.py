@@ -42,6 +42,7 @@ from .precision import Precision
 from .pulse import Pulse
 from .settings import Settings
 from .store import BUCKET, TTL, Store
+from .telling import action_alerts, said, summary
 from .watch import Watch, speaks
 from .watching import graph, lookouts, policy, rules
 
@@ -147,7 +148,8 @@ async def alert(event: MonitorIncident, ctx: Context[Settings, Guard]) -> list[M
     if ctx.replay is not None or ctx.shadow is not None or not speaks(event):
         return []
     print(alert_line(event), flush=True)
-    return alerts(event, by_rule(event), ctx.settings.channels)
+    known = await ctx.state.watch.store.courses() if event.status == "resolved" else []
+    return alerts(event, by_rule(event), ctx.settings.channels, summary(known, event))
 
 
 @plugin.handler(name="monitor-explain", concurrency=1)
@@ -171,6 +173,8 @@ async def send(event: MonitorAlert, ctx: Context[Settings, Guard]) -> None:
     async def delivered(parts: int) -> None:
         ctx.note(delivered=parts)
 
+    if event.action_id is not None and (link := await ctx.state.proposing.link(event.action_id)) is not None:
+        event = event.model_copy(update={"text": f"{event.text}\nApprove by link: {link}"})  # known to no stream
     await ctx.progress(0.0, f"to {channel.name}")
     done = ctx.earlier.get("delivered", 0)
     async with ctx.state.watch.turn(f"channel.{channel.name}"):  # so that they come in order
@@ -230,6 +234,26 @@ async def act(event: MonitorActionProposed, ctx: Context[Settings, Guard]) -> Mo
 async def approve(event: MonitorActionApproved, ctx: Context[Settings, Guard]) -> MonitorActionDone | None:
     """Do what somebody approved."""
     return await ctx.state.life.approve(event, ctx.event_id) if _now(ctx) else None
+
+
+@plugin.handler(name="monitor-ask", concurrency=1)
+async def ask(event: MonitorActionProposed, ctx: Context[Settings, Guard]) -> list[MonitorAlert]:
+    """Tell people what waits for them: what they may approve, and what they have to do by hand."""
+    known = await ctx.state.watch.store.incident(event.action.incident_id)
+    if known is None or event.level not in {"propose", "approve"} or not _now(ctx):
+        return []
+    print(f"PROPOSED {event.action.action_id} {event.dry_run} ({event.level})", flush=True)
+    return action_alerts(event, known.incident, ctx.settings.channels)
+
+
+@plugin.handler(name="monitor-report", concurrency=1)
+async def report(event: MonitorActionDone, ctx: Context[Settings, Guard]) -> list[MonitorAlert]:
+    """Tell people what came of an action."""
+    known = await ctx.state.watch.store.incident(event.action.incident_id)
+    if known is None or not _now(ctx):
+        return []
+    print(f"DONE {event.action.action_id} {said(event)}", flush=True)
+    return action_alerts(event, known.incident, ctx.settings.channels)
 
 
 def _now(ctx: Context[Settings, Guard]) -> bool:

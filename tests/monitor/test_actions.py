@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,10 +11,7 @@ from stenobus_monitor import plugin
 from stenobus_testing import NatsServer, Stage, eventually
 
 from .conftest import SOCKET, Containers
-
-#: Ends with exit code 3 when it is told by SIGUSR1, which is no way to stop a container.
-CRASHES = "trap 'exit 3' USR1; while true; do sleep 0.05; done"
-PLUGIN = {"stenobus.plugin": "acme"}
+from .living import CRASHES, PLUGIN, crash, events
 
 
 @pytest.fixture(autouse=True)
@@ -45,19 +40,10 @@ async def kinds(stage: Stage) -> set[str]:
     return {MonitorIncident.model_validate_json(each.data).kind for each in await stage.stored(MonitorIncident)}
 
 
-def starts(containers: Containers, container: Any) -> int:
-    """How often the engine started a container."""
-    events = container.client.events(
-        since=0, until=int(time.time()) + 1, filters={"container": container.id}, decode=True
-    )
-    return sum(event["Action"] == "start" for event in events)
-
-
 async def test_a_crashed_plugin_is_restarted_at_once(stage: Stage, containers: Containers) -> None:
     container = containers.run("worker", CRASHES, labels=PLUGIN)
     await stage.run(plugin)
-    container.kill(signal="USR1")
-    container.wait(timeout=60)
+    crash(container)
 
     ended = await done(stage)
     assert (ended.action.kind, ended.action.target) == ("restart", containers.name("worker"))
@@ -66,5 +52,5 @@ async def test_a_crashed_plugin_is_restarted_at_once(stage: Stage, containers: C
     assert container.status == "running"
     (message,) = await stage.stored(MonitorActionProposed)
     assert MonitorActionProposed.model_validate_json(message.data).level == "automatic"
-    assert starts(containers, container) == 2
+    assert events(container, "start") == 2
     assert await kinds(stage) == {"container.crashed"}

@@ -44,15 +44,23 @@ def busybox(engine_client: Any) -> Iterator[str]:
     found = shutil.which("busybox")
     if found is None:
         missing("there is no static busybox (Debian: busybox-static)")
+    name = uuid.uuid4().hex[:8]
     context = io.BytesIO()
     with tarfile.open(fileobj=context, mode="w") as archive:
         archive.add(found, "busybox")
-        recipe = b'FROM scratch\nCOPY busybox /bin/busybox\nRUN ["/bin/busybox", "--install", "/bin"]\n'
+        # The label keeps layers apart: what two builds share, the first one to end takes from the other.
+        steps = (
+            "FROM scratch",
+            f"LABEL build={name}",
+            "COPY busybox /bin/busybox",
+            'RUN ["/bin/busybox", "--install", "/bin"]',
+        )
+        recipe = "\n".join(steps).encode()
         entry = tarfile.TarInfo("Dockerfile")
         entry.size = len(recipe)
         archive.addfile(entry, io.BytesIO(recipe))
     context.seek(0)
-    tag = f"stenobus-containers-test:{uuid.uuid4().hex[:8]}"
+    tag = f"stenobus-containers-test:{name}"
     engine_client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True)
     yield tag
     engine_client.images.remove(tag, force=True)

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from stenobus_bus.envelope import derived_id
 from stenobus_contracts import Action
 from stenobus_executor.approval import NAME, ApprovalRefused, check, issue, read_key
 
+from .course import Course
+
 __all__ = ["ApprovalRefused", "Approvals"]
+
+#: For which an approval to take something back holds.
+_SOON: Final = timedelta(minutes=15)
 
 
 class Approvals:
@@ -38,6 +44,18 @@ class Approvals:
     def token(self, action: Action, expires: datetime, *, undo: bool = False) -> str:
         """An approval of an action, or of taking it back. Raises ApprovalRefused."""
         return issue(self._read(), name(action, undo), action.kind, _target(action), expires.timestamp())
+
+    def grant(self, course: Course, *, undo: bool = False) -> str:
+        """An approval of what is proposed for as long as the proposal holds; or of taking it back, soon.
+
+        Raises:
+            ApprovalRefused: there is no key, nothing to approve, or it is too late.
+        """
+        if undo:
+            return self.token(course.action, datetime.now(UTC) + _SOON, undo=True)
+        if course.stage != "proposed" or course.level != "approve":
+            raise ApprovalRefused(f"The action is {course.outcome or course.stage}, at the level {course.level}.")
+        return self.token(course.action, course.expires_at)
 
     def check(self, action: Action, token: str, *, undo: bool = False) -> None:
         """Raises ApprovalRefused where an approval does not hold."""

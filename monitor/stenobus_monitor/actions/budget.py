@@ -139,7 +139,7 @@ class Budget:
 
     async def book(self) -> Book:
         """The record as it is."""
-        return await self._change(lambda book: (book, book))
+        return Book.model_validate(await self._cell.read())
 
     async def _change(self, step: Callable[[Book], tuple[Book, T]]) -> T:
         def change(value: dict[str, Any]) -> tuple[dict[str, Any], T]:

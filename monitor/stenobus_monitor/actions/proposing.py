@@ -60,6 +60,13 @@ class Proposing:
         await self._keep_hold(incident)
         return [await self._propose(action, incident) for action in actions(incident) if action.kind in self._remedies]
 
+    async def link(self, action_id: str) -> str | None:
+        """Where one click approves a proposal; None where it takes no approval, or there is no such place."""
+        course = await self._store.course(action_id)
+        if course is None or course.level != "approve" or datetime.now(UTC) >= course.expires_at:
+            return None
+        return self._approvals.link(course.action, course.expires_at)
+
     async def _propose(self, action: Action, incident: MonitorIncident) -> MonitorActionProposed:
         course = await self._store.course(action.action_id)
         if course is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from ..evaluation.command import evaluate
+from .actions import actions, approve
+from .holds import hold, holds, unhold
 from .incidents import incidents, show
 from .labels import label, precision
 from .serve import keys, serve
@@ -16,5 +18,21 @@ def monitor() -> None:
     """What is wrong with the containers, the bus and the pipeline, and why."""
 
 
-for command in (incidents, show, label, precision, silence, unsilence, silences, serve, keys, evaluate):
+for command in (
+    incidents,
+    show,
+    label,
+    precision,
+    silence,
+    unsilence,
+    silences,
+    actions,
+    approve,
+    hold,
+    unhold,
+    holds,
+    serve,
+    keys,
+    evaluate,
+):
     monitor.add_command(command)

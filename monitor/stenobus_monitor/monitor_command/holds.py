@@ -1,0 +1,78 @@
+"""``stenobus monitor hold``, ``unhold`` and ``holds``."""
+
+from __future__ import annotations
+
+import getpass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from .asking import asked
+
+if TYPE_CHECKING:
+    from ..actions.budget import Book
+    from ..actions.holds import Hold
+    from ..store import Store
+
+
+@click.command()
+@click.argument("component")
+@click.argument("duration")
+@click.option("--by", default=getpass.getuser, show_default="you", help="Who asks for it.")
+@click.option("--reason", default="", help="Why.")
+def hold(component: str, duration: str, by: str, reason: str) -> None:
+    """Let nothing be done to COMPONENT for DURATION (90s, 15m, 2h, 7d) or until an ISO 8601 time.
+
+    A COMPONENT is as incidents name it, such as container:kb, or the name of a container; wildcards are allowed. What
+    is being done already goes on.
+    """
+    from stenobus_bus.envelope import derived_id
+    from stenobus_core.cli.times import ahead
+
+    from ..actions.holds import Hold
+
+    until = ahead(duration)
+    if until <= datetime.now(UTC):
+        raise click.BadParameter(f"{duration!r} is over already; name a time to come.", param_hint="DURATION")
+    component = component if ":" in component else f"container:{component}"
+    wanted = Hold(id=derived_id("hold", component)[:12], component=component, until=until, by=by, reason=reason)
+    asked(lambda store: store.put_hold(wanted))
+    click.echo(
+        f"Hold {wanted.id} on {component} until {until.astimezone():%Y-%m-%d %H:%M:%S %Z}; "
+        f"`stenobus monitor unhold {wanted.id}` ends it."
+    )
+
+
+@click.command()
+@click.argument("hold_id", metavar="HOLD")
+def unhold(hold_id: str) -> None:
+    """End a hold at once, also one that a stop by hand has set."""
+    if not asked(lambda store: store.remove_hold(hold_id)):
+        raise click.ClickException(f"There is no hold {hold_id}; see `stenobus monitor holds`.")
+    click.echo(f"Hold {hold_id} is over.")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def holds(as_json: bool) -> None:
+    """List the holds that are in force, and containers whose restarts do not help."""
+    from stenobus_core.cli.running import print_json
+
+    from ..actions.budget import Budget
+
+    async def ask(store: Store) -> tuple[list[Hold], Book]:
+        return await store.holds(), await Budget(store.cell("budget")).book()
+
+    now = datetime.now(UTC)
+    found, book = asked(ask)
+    found = [each for each in found if each.until is None or each.until > now]
+    if as_json:
+        print_json([each.model_dump(mode="json") for each in found])
+        return
+    for each in found:
+        click.echo(f"{each.id}  {each.said}")
+    for name, since in book.open.items():
+        click.echo(f"{name}: restarts do not help, given up since {since.astimezone():%m-%d %H:%M:%S}")
+    if not found and not book.open:
+        click.echo("Nothing is held.")

@@ -1,0 +1,177 @@
+"""A monitor that dies at any moment neither repeats a restart nor forgets one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from stenobus_bus import RetryableError, apply
+from stenobus_bus.cell import Cell
+from stenobus_core.host import needs
+from stenobus_monitor import plugin
+from stenobus_monitor.actions import restart
+from stenobus_monitor.actions.hands import Hands
+from stenobus_monitor.actions.life import Overtaken
+from stenobus_testing import Stage, eventually
+
+from .conftest import Containers
+from .living import CRASHES, PLUGIN, World, crash, events
+
+#: Takes its time to end.
+SLOW = "trap 'sleep 2; exit 0' TERM; touch /ok; while true; do sleep 0.05; done"
+#: Records that one restart writes: taken over, budget, checked, started, verified, done, budget.
+WRITES = 7
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+@pytest.fixture
+async def world(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    monkeypatch.setattr(restart, "_STEADY", 0.2)
+    await apply(stage.bus, needs(stage.settings, [plugin]))
+    begun = await World.begin(stage.bus, levels={"restart": "automatic"})
+    yield begun
+    await begun.end()
+
+
+def crashed(containers: Containers, name: str = "worker", **options: Any) -> Any:
+    container = containers.run(name, CRASHES, labels=PLUGIN, **options)
+    crash(container)
+    return container
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("number", range(1, WRITES + 1))
+async def test_a_death_at_any_write_is_made_up_for(
+    world: World, stage: Stage, containers: Containers, monkeypatch: pytest.MonkeyPatch, number: int, after: bool
+) -> None:
+    container = crashed(containers)
+    action_id = await world.proposes(container)
+    writes, write = 0, Cell._write
+
+    async def dying(self: Cell, value: dict[str, Any], revision: int) -> int | None:
+        nonlocal writes
+        writes += 1
+        if writes == number and not after:
+            raise Died
+        written = await write(self, value, revision)
+        if writes == number:
+            raise Died
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Cell, "_write", dying)
+        with pytest.raises(Died):
+            await world.life.carry_out(action_id)
+    await comes_to_a_good_end(stage, container, action_id)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_a_death_around_the_call_is_made_up_for(
+    world: World, stage: Stage, containers: Containers, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    container = crashed(containers)
+    action_id = await world.proposes(container)
+    post = Hands._post
+
+    async def dying(self: Hands, *arguments: Any, **more: Any) -> None:
+        if after:
+            await post(self, *arguments, **more)
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hands, "_post", dying)
+        with pytest.raises(Died):
+            await world.life.carry_out(action_id)
+    await comes_to_a_good_end(stage, container, action_id)
+
+
+async def comes_to_a_good_end(stage: Stage, container: Any, action_id: str) -> None:
+    """Another monitor goes on: it was started once at first, once again, and that is all."""
+    other = await World.begin(stage.bus)
+    try:
+        done = await other.life.carry_out(action_id)
+        assert done is not None and done.outcome == "succeeded", done
+        assert await other.life.carry_out(action_id) == done
+        assert events(container, "start") == 2
+        book = await other.life._budget.book()
+        assert [each.action for each in book.restarts] == [action_id] and not book.busy
+    finally:
+        await other.end()
+
+
+async def test_a_restart_that_is_under_way_is_waited_for(
+    world: World, stage: Stage, containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = containers.run("worker", SLOW, labels=PLUGIN, healthcheck=healthy_while("/ok"))
+    await unhealthy(world, container)
+    action_id = await world.proposes(container, "container.unhealthy")
+    call: list[asyncio.Future[None]] = []
+
+    async def sent(self: Hands, *arguments: Any, **more: Any) -> None:
+        call.append(asyncio.get_running_loop().run_in_executor(None, lambda: container.restart(timeout=20)))
+        await eventually(lambda: asyncio.to_thread(events, container, "kill"), within=60)
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Hands, "_post", sent)
+        with pytest.raises(Died):
+            await world.life.carry_out(action_id)
+    other = await World.begin(stage.bus)
+    try:
+        done = await other.life.carry_out(action_id)
+        await call[0]
+        assert done is not None and done.outcome == "succeeded", done
+        assert events(container, "start") == 2 and events(container, "kill") == 1
+    finally:
+        await other.end()
+
+
+async def test_who_was_overtaken_gets_no_further(world: World, stage: Stage, containers: Containers) -> None:
+    container = crashed(containers)
+    action_id = await world.proposes(container)
+    slow = await world.life._take_over(action_id)
+    other = await World.begin(stage.bus)
+    try:
+        done = await other.life.carry_out(action_id)
+        assert done is not None and done.outcome == "succeeded"
+        with pytest.raises(Overtaken):
+            await world.life._advance(slow)
+        assert events(container, "start") == 2
+    finally:
+        await other.end()
+
+
+async def test_two_at_once_do_it_once(world: World, stage: Stage, containers: Containers) -> None:
+    container = crashed(containers)
+    action_id = await world.proposes(container)
+    other = await World.begin(stage.bus)
+    try:
+        found = await asyncio.gather(
+            world.life.carry_out(action_id), other.life.carry_out(action_id), return_exceptions=True
+        )
+        ended = [each for each in found if not isinstance(each, BaseException)]
+        assert ended and all(isinstance(each, RetryableError) for each in found if isinstance(each, BaseException))
+        assert events(container, "start") == 2
+    finally:
+        await other.end()
+
+
+def healthy_while(path: str) -> dict[str, Any]:
+    return {"test": ["CMD", "/bin/test", "-f", path], "interval": 200_000_000, "timeout": 10**10, "retries": 1}
+
+
+async def unhealthy(world: World, container: Any) -> None:
+    """Let its health check fail."""
+
+    async def health(wanted: str) -> bool:
+        return (await world.engine.inspect(container.name)).health == wanted
+
+    await eventually(lambda: health("healthy"), within=60)
+    container.exec_run(["/bin/rm", "/ok"])
+    await eventually(lambda: health("unhealthy"), within=60)
