@@ -90,18 +90,24 @@ async def test_a_run_that_ended_may_be_taken_up_again(leases: tuple[Lease, Lease
     assert await first.take()
 
 
-async def test_a_run_gives_signs_of_life_while_it_works(
-    site: Site, setup: Setup, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def gate(site: Site, setup: Setup) -> Gate:
+    """Where requests to a site with one event wait."""
     gate = Gate()
 
     async def hold(asked: Asked) -> None:
         await gate()
 
-    monkeypatch.setattr(lease, "ALIVE", 0.3)
     site.before = hold
     site.add("event", "Feria")
     setup.wordpress(site)
+    return gate
+
+
+async def test_a_run_gives_signs_of_life_while_it_works(
+    gate: Gate, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lease, "ALIVE", 0.3)
     await stage.run(SOURCES, KB)
     await stage.publish(SourceDue())
     await eventually(lambda: gate.waiting == 1)
@@ -119,16 +125,9 @@ async def test_a_run_gives_signs_of_life_while_it_works(
 
 
 async def test_a_run_ends_in_the_middle_of_its_work_when_another_one_has_its_collection(
-    site: Site, setup: Setup, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    gate: Gate, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = Gate()
-
-    async def hold(asked: Asked) -> None:
-        await gate()
-
     monkeypatch.setattr(lease, "ALIVE", 0.3)
-    site.before = hold
-    setup.wordpress(site)
     await stage.run(SOURCES, KB)
     await stage.publish(SourceDue())
     await eventually(lambda: gate.waiting == 1)
@@ -145,17 +144,9 @@ async def test_a_run_ends_in_the_middle_of_its_work_when_another_one_has_its_col
 
 
 async def test_a_run_that_comes_to_life_again_after_another_one_ends(
-    site: Site, setup: Setup, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    gate: Gate, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lease, "ALIVE", 3_600.0)  # it is dead when the test says so
-    gate = Gate()
-
-    async def hold(asked: Asked) -> None:
-        await gate()
-
-    site.before = hold
-    site.add("event", "Feria")
-    setup.wordpress(site)
     await stage.run(SOURCES, KB)
     await stage.publish(SourceDue())
     await eventually(lambda: gate.waiting == 1)
