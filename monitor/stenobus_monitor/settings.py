@@ -23,6 +23,28 @@ class Query(BaseModel):
     above: float = Field(description="the highest value that is all right")
 
 
+class CleanPolicy(BaseModel):
+    """Old files that may go."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")
+    folder: Path = Field(description="absolute; nothing outside is ever touched, and no link is followed")
+    files: tuple[str, ...] = Field(min_length=1, description="names of files, wildcards allowed, in folders below too")
+    older: float = Field(ge=3600, description="seconds since their last change")
+    keep: int = Field(default=0, ge=0, description="bytes of the newest of them that stay")
+    trash: float = Field(
+        default=86_400.0, ge=600, description="seconds in which they can be brought back; none on a full disk"
+    )
+
+    @field_validator("folder")
+    @classmethod
+    def _somewhere(cls, value: Path) -> Path:
+        if not value.is_absolute() or ".." in value.parts or len(value.parts) < 3:
+            raise ValueError("name an absolute folder at least two levels deep, without ..")
+        return value
+
+
 class Settings(PluginSettings):
     """What is watched, how closely, and when somebody hears of it."""
 
@@ -108,6 +130,8 @@ class Settings(PluginSettings):
         default=8 * 1024**3, ge=1, description="bytes above which no container's limit of memory is raised"
     )
 
+    clean: tuple[CleanPolicy, ...] = Field(default=(), description="old files that may go when a disk is full")
+
     channels: tuple[AnyChannel, ...] = Field(default=(), description="where alerts go, beside standard output")
 
     api_keys: Path | None = Field(
@@ -125,6 +149,13 @@ class Settings(PluginSettings):
         names = [channel.name for channel in value]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"two channels are called {twice[0]}; every channel needs a name of its own")
+        return value
+
+    @field_validator("clean")
+    @classmethod
+    def _policies_named_once(cls, value: tuple[CleanPolicy, ...]) -> tuple[CleanPolicy, ...]:
+        if len({policy.name for policy in value}) < len(value):
+            raise ValueError("two policies have the same name")
         return value
 
     @field_validator("containers", "disks", mode="before")

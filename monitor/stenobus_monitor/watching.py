@@ -13,6 +13,7 @@ from stenobus_core.blobs import Blobs
 from stenobus_core.discovery import discover
 from stenobus_core.settings import CoreSettings
 
+from .actions.trash import Emptying
 from .collectors import Collector
 from .collectors.bus import BusCollector
 from .collectors.disks import DiskCollector
@@ -75,6 +76,8 @@ async def lookouts(
         {"bus": lambda: dict(on_bus.places)},
         {"bus": settings.poll, "disks": settings.reconcile},
     )
+    if settings.clean:
+        found.collectors.append(Emptying(settings.clean))
     if engine is not None:
         since = await store.get("place.engine")
         containers = EngineCollector(

@@ -1,0 +1,284 @@
+"""Old files are cleaned away by policy, with real files: what goes, what stays, and how it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from stenobus_bus import Bus
+from stenobus_contracts import Media, MediaUploaded
+from stenobus_core.blobs import file_uri
+from stenobus_monitor.actions import clean as clean_module
+from stenobus_monitor.actions.clean import Clean
+from stenobus_monitor.actions.old_files import old_files
+from stenobus_monitor.actions.trash import TRASH, Emptying, Trash
+from stenobus_monitor.errors import ActionFailed
+from stenobus_monitor.settings import CleanPolicy, Settings
+from stenobus_testing import Stage, eventually
+
+from .remedial import action, now, opened
+
+DAY = 86_400.0
+
+
+def policy(folder: Path, **more: Any) -> CleanPolicy:
+    return CleanPolicy.model_validate({"name": "exports", "folder": folder, "files": ["*.docx"], "older": DAY, **more})
+
+
+def put(path: Path, days: float = 30, content: str = "words") -> Path:
+    """A file that was last changed some days ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    then = now().timestamp() - days * DAY
+    os.utime(path, (then, then))
+    return path
+
+
+async def remedy(bus: Bus, *policies: CleanPolicy, **more: Any) -> Clean:
+    await opened(bus)
+    return Clean(bus, policies, Path("/nonexistent/data"), **more)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "exports").mkdir()
+    return tmp_path / "exports"
+
+
+async def test_old_files_go_to_the_trash_and_come_back(bus: Bus, folder: Path) -> None:
+    old, deep = put(folder / "a.docx"), put(folder / "2024" / "b c.docx", content="more")
+    fresh, other = put(folder / "new.docx", days=0.5), put(folder / "a.txt")
+    clean, wanted = await remedy(bus, policy(folder)), action("clean", str(folder), because="disk.full")
+    outlook = await clean.look(wanted)
+    assert outlook.obstacles == ()
+    assert "move to the trash 2 files" in outlook.dry_run and "2 files and 0.0 MiB by exports" in outlook.dry_run
+    assert old.exists() and not (folder / TRASH).exists(), "a look changes nothing"
+
+    for _ in range(2):  # the second time as after a crash
+        assert "2 files" in await clean.act(wanted, outlook.before)
+        assert not old.exists() and not deep.exists()
+        assert fresh.exists() and other.exists()
+    manifest = json.loads((folder / TRASH / "a1" / "manifest.json").read_text())
+    assert sorted(file["name"] for file in manifest["files"]) == ["2024/b c.docx", "a.docx"]
+    assert "2 files" in await clean.verify(wanted, outlook.before)
+    assert (await clean.look(wanted)).obstacles, "what lies in the trash is not old once more"
+
+    deep.parent.rmdir()
+    assert "2 files are back" in await clean.undo(wanted, outlook.before)
+    assert (old.read_text(), deep.read_text()) == ("words", "more")
+    assert not (folder / TRASH / "a1").exists()
+    with pytest.raises(ActionFailed, match="removed for good"):
+        await clean.undo(wanted, outlook.before)
+
+
+async def test_a_crash_in_the_middle_is_made_good(bus: Bus, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [put(folder / f"{number}.docx", days=30 + number) for number in range(3)]
+    clean, wanted = await remedy(bus, policy(folder)), action("clean", "exports")
+    outlook = await clean.look(wanted)
+    rename, calls = os.rename, []
+
+    def dies(*args: Any, **more: Any) -> None:
+        calls.append(args)
+        if len(calls) == 3:  # the manifest, one file, and then no more
+            raise KeyboardInterrupt
+        rename(*args, **more)
+
+    monkeypatch.setattr(os, "rename", dies)
+    with pytest.raises(KeyboardInterrupt):
+        Trash(policy(folder)).throw("a1", old_files(policy(folder), now().timestamp(), set()), now(), now())
+    monkeypatch.undo()
+    assert sum(file.exists() for file in files) == 2
+    put(folder / "later.docx")
+    assert "3 files" in await clean.act(wanted, outlook.before)
+    assert (folder / "later.docx").exists(), "the manifest says what goes"
+    assert not any(file.exists() for file in files)
+    await clean.undo(wanted, outlook.before)
+    assert all(file.exists() for file in files)
+
+
+async def test_what_changed_since_the_look_stays(bus: Bus, folder: Path) -> None:
+    old = put(folder / "a.docx")
+    clean, wanted = await remedy(bus, policy(folder)), action("clean", "exports")
+    outlook = await clean.look(wanted)
+    put(old, days=0)
+    assert "0 files" in await clean.act(wanted, outlook.before)
+    with pytest.raises(ActionFailed, match="no room"):
+        await clean.verify(wanted, outlook.before)
+    assert old.exists()
+
+
+async def test_what_an_event_refers_to_stays(stage: Stage, folder: Path) -> None:
+    needed, free = put(folder / "needed ä.docx"), put(folder / "free.docx")
+    (folder.parent / "link").symlink_to(folder)
+    by_link = put(folder / "by-link.docx")
+    clean, wanted = await remedy(stage.bus, policy(folder)), action("clean", "exports")
+    await stage.publish(MediaUploaded(media=Media(uri=file_uri(needed))))
+    await stage.publish(MediaUploaded(media=Media(uri=f"file://{folder.parent}/link/by-link.docx")))
+    body = json.dumps({"media": {"uri": file_uri(folder / "escaped.docx")}}).replace("/", "\\/")
+    escaped = put(folder / "escaped.docx")
+    await stage.bus.store("media.uploaded", body.encode(), {})
+    outlook = await clean.look(wanted)
+    assert "1 files" in outlook.dry_run
+    await clean.act(wanted, outlook.before)
+    assert needed.exists() and by_link.exists() and escaped.exists() and not free.exists()
+
+
+async def test_the_newest_bytes_stay(bus: Bus, folder: Path) -> None:
+    for number in range(5):
+        put(folder / f"{number}.docx", days=10 + number, content="x" * 100)
+    clean, wanted = await remedy(bus, policy(folder, keep=250)), action("clean", "exports")
+    await clean.act(wanted, (await clean.look(wanted)).before)
+    assert sorted(path.name for path in folder.glob("*.docx")) == ["0.docx", "1.docx", "2.docx"]
+
+
+async def test_nothing_outside_is_touched(bus: Bus, folder: Path, tmp_path: Path) -> None:
+    mine = put(tmp_path / "mine" / "a.docx")
+    (folder / "link").symlink_to(tmp_path / "mine")
+    (folder / "link.docx").symlink_to(mine)
+    os.mkfifo(folder / "pipe.docx")
+    os.utime(folder / "pipe.docx", (0, 0))
+    put(folder / "..docx")
+    put(folder / "line\nbreak.docx")
+    odd = put(folder / os.fsdecode(b"\xff.docx"))
+    clean, wanted = await remedy(bus, policy(folder)), action("clean", "exports")
+    outlook = await clean.look(wanted)
+    assert "2 files" in outlook.dry_run
+    await clean.act(wanted, outlook.before)
+    await clean.undo(wanted, outlook.before)
+    await clean.act(wanted, outlook.before)
+    assert mine.exists() and (folder / "link.docx").is_symlink() and odd.exists()
+    assert (folder / "pipe.docx").exists()
+
+
+async def test_a_folder_that_is_a_link_is_refused(bus: Bus, folder: Path, tmp_path: Path) -> None:
+    put(folder / "a.docx")
+    (tmp_path / "alias").symlink_to(folder)
+    for where in (tmp_path / "alias", tmp_path / "alias" / "below", tmp_path / "none"):
+        clean = await remedy(bus, policy(where))
+        assert (await clean.look(action("clean", "exports"))).obstacles
+        assert (await clean.look(action("clean", str(tmp_path)))).obstacles
+    assert (folder / "a.docx").exists()
+
+
+async def test_a_folder_that_becomes_a_link_between_the_look_and_the_deed(
+    bus: Bus, folder: Path, tmp_path: Path
+) -> None:
+    put(folder / "sub" / "a.docx")
+    mine = put(tmp_path / "mine" / "a.docx")
+    clean, wanted = await remedy(bus, policy(folder)), action("clean", "exports")
+    outlook = await clean.look(wanted)
+    (folder / "sub").rename(folder / "was")
+    (folder / "sub").symlink_to(tmp_path / "mine")
+    assert "1 files" in await clean.act(wanted, outlook.before)
+    assert mine.exists() and not (folder / "was" / "a.docx").exists()
+    (folder / "was").rmdir()
+    (folder / "was").symlink_to(tmp_path / "mine")
+    with pytest.raises(ActionFailed):
+        await clean.undo(wanted, outlook.before)
+    assert mine.read_text() == "words"
+
+
+async def test_a_manifest_that_somebody_made_up_leads_nowhere(bus: Bus, folder: Path, tmp_path: Path) -> None:
+    here = folder / TRASH / "a1"
+    put(here / "0", content="theirs")
+    put(here / "1", content="theirs")
+    names = ["../../mine.docx", "/etc/stenobus-test"]
+    files = [{"name": name, "size": 6, "changed": 0} for name in names]
+    stamp = now().isoformat()
+    made_up = {"action_id": "a1", "folder": str(folder), "at": stamp, "until": stamp, "files": files}
+    (here / "manifest.json").write_text(json.dumps(made_up))
+    with pytest.raises(OSError):
+        Trash(policy(folder)).restore("a1")
+    assert not (tmp_path / "mine.docx").exists() and not Path("/etc/stenobus-test").exists()
+    with pytest.raises(ActionFailed):
+        Trash(policy(folder)).remove("../..")
+
+
+async def test_what_has_its_name_taken_stays_in_the_trash(bus: Bus, folder: Path) -> None:
+    put(folder / "a.docx"), put(folder / "b.docx")
+    clean, wanted = await remedy(bus, policy(folder)), action("clean", "exports")
+    outlook = await clean.look(wanted)
+    await clean.act(wanted, outlook.before)
+    (folder / "a.docx").write_text("another")
+    with pytest.raises(ActionFailed, match="1 files are back; 1 stay"):
+        await clean.undo(wanted, outlook.before)
+    assert (folder / "a.docx").read_text() == "another" and (folder / "b.docx").exists()
+
+
+async def test_on_a_full_disk_files_go_for_good(bus: Bus, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [10 * 2**20]
+    monkeypatch.setattr(clean_module, "room", lambda _: (free[0], 2**40))
+    put(folder / "thrown.docx")
+    earlier = action("clean", "exports").model_copy(update={"action_id": "a0"})
+    clean, wanted = await remedy(bus, policy(folder), within=0.3), action("clean", str(folder))
+    monkeypatch.setattr(clean_module, "_LEAST", 0)
+    monkeypatch.setattr(clean_module, "_FULL", 0.0)
+    await clean.act(earlier, (await clean.look(earlier)).before)
+    monkeypatch.undo()
+    monkeypatch.setattr(clean_module, "room", lambda _: (free[0], 2**40))
+    put(folder / "a.docx")
+    outlook = await clean.look(wanted)
+    assert "remove for good" in outlook.dry_run
+    for _ in range(2):
+        await clean.act(wanted, outlook.before)
+        assert not (folder / "a.docx").exists()
+        assert list((folder / TRASH).iterdir()) == [], "what earlier actions threw away gives its room first"
+    with pytest.raises(ActionFailed, match="removed for good"):
+        await clean.undo(wanted, outlook.before)
+    free[0] -= 1
+    with pytest.raises(ActionFailed, match="No room was gained"):
+        await clean.verify(wanted, outlook.before)
+    free[0] += 2**20
+    assert "are free" in await clean.verify(wanted, outlook.before)
+
+
+async def test_the_trash_is_emptied_when_its_time_has_come(bus: Bus, folder: Path) -> None:
+    put(folder / "a.docx")
+    rule = policy(folder, trash=3600)
+    clean, wanted = await remedy(bus, rule), action("clean", "exports")
+    await clean.act(wanted, (await clean.look(wanted)).before)
+
+    async def nothing(_: object) -> None:
+        """Hear nothing."""
+
+    async def empties(at: datetime) -> asyncio.Task[None]:
+        return asyncio.create_task(Emptying([policy(folder / "gone"), rule], lambda: at).run(nothing))
+
+    early = await empties(now() + timedelta(minutes=59))
+    await asyncio.to_thread(Trash(rule).empty, now() + timedelta(minutes=59))
+    assert (folder / TRASH / "a1" / "0").exists()
+    late = await empties(now() + timedelta(minutes=61))
+    await eventually(lambda: not (folder / TRASH / "a1").exists())
+    early.cancel()
+    late.cancel()
+
+
+async def test_what_nobody_gave_away(bus: Bus, folder: Path, tmp_path: Path) -> None:
+    put(folder / "a.docx")
+    clean = await remedy(bus)
+    assert "nobody gave away" in (await clean.look(action("clean", str(folder)))).obstacles[0]
+    for target in ("/", "../..", "", "nothing", "/nonexistent", "exports\0"):
+        assert (await clean.look(action("clean", target))).obstacles
+    await opened(bus)
+    for data in (folder, folder / "below", tmp_path):
+        reaching = Clean(bus, [policy(folder)], data)
+        assert "reaches the data folder" in (await reaching.look(action("clean", "exports"))).obstacles[0]
+    assert (await (await remedy(bus, policy(folder))).look(action("clean", "exports", all=True))).obstacles
+
+
+@pytest.mark.parametrize("folder", ["/", "/tmp", "relative", "/a/../b/c", "/srv"])
+def test_folders_that_no_policy_may_name(folder: str) -> None:
+    with pytest.raises(ValidationError):
+        policy(Path(folder))
+
+
+def test_two_policies_of_one_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="same name"):
+        Settings(clean=(policy(tmp_path), policy(tmp_path)))
