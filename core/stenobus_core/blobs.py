@@ -66,6 +66,10 @@ class NamedStore(BlobStore, Protocol):
         """Every file below a folder, in order of their addresses. What cannot be listed whole is an error."""
         ...
 
+    async def remove(self, uri: str) -> None:
+        """Remove the file at an address; removed already is as good."""
+        ...
+
 
 class MovingStore(BlobStore, Protocol):
     """A store that can set content aside, and put it back."""
@@ -127,6 +131,10 @@ class FileStore:
         """
         for entry in await asyncio.to_thread(_walk, self.path(uri), uri):
             yield entry
+
+    async def remove(self, uri: str) -> None:
+        """Remove a file, or a link to one, and the folders that are empty then. Raises PermanentError."""
+        await asyncio.to_thread(_remove, self.path(uri))
 
     def aside(self, uri: str, label: str) -> str:
         """An address beside the blobs. Raises PermanentError outside the allowed folders."""
@@ -270,6 +278,15 @@ class Blobs:
         """
         return self._named(uri).walk(uri)
 
+    async def remove(self, uri: str) -> None:
+        """Remove the file at an address of somebody's choice; removed already is as good.
+
+        Raises:
+            PermanentError: its store keeps no names, or refuses.
+            RetryableError: its store is out of reach.
+        """
+        await self._named(uri).remove(uri)
+
     def aside(self, uri: str, label: str) -> str:
         """The address at which content would lie in quarantine. Raises PermanentError where its store has no such."""
         return self._moving(uri).aside(uri, label)
@@ -308,7 +325,7 @@ class Blobs:
     def _named(self, uri: str) -> NamedStore:
         scheme = urlsplit(uri).scheme
         store = self._store(scheme)
-        if not (hasattr(store, "write") and hasattr(store, "walk")):
+        if not all(hasattr(store, method) for method in ("write", "walk", "remove")):
             raise PermanentError(f"{uri}: files cannot be named in {scheme}://; use file:// or s3://.")
         return cast(NamedStore, store)
 
@@ -378,6 +395,18 @@ def _move(source: Path, target: Path) -> None:
                 replace(target)
             os.unlink(source.name, dir_fd=here)
         os.fsync(there)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise PermanentError(f"{path} cannot be removed: {error.strerror}.") from error
+    for folder in path.parents:
+        try:
+            folder.rmdir()
+        except OSError:  # something is in it, or it is not ours
+            return
 
 
 def _walk(root: Path, uri: str) -> list[Entry]:

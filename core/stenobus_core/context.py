@@ -240,6 +240,16 @@ class Context(Generic[S, State]):
         """
         return self._services.blobs.walk(uri)
 
+    async def remove(self, uri: str) -> None:
+        """Remove the file at an address of somebody's choice; removed already is as good. Whoever is only tried out
+        (``ctx.shadow``) leaves it alone.
+
+        Raises:
+            PermanentError: it cannot be removed.
+            RetryableError: the store is out of reach.
+        """
+        await self._services.blobs.remove(uri)
+
     async def store_model(self, model: BaseModel) -> BlobRef:
         """Store a model as JSON."""
         return await self.store(model.model_dump_json(exclude_none=True).encode(), "application/json")

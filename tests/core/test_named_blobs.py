@@ -39,6 +39,17 @@ async def test_a_version_follows_the_content(blobs: Blobs, tmp_path: Path) -> No
     assert first.uri == second.uri and first.version != second.version and second.size == 3
 
 
+async def test_what_is_removed_is_gone_with_the_folders_it_was_alone_in(blobs: Blobs, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    for name in ("a/b/one.txt", "a/two.txt"):
+        await blobs.write(b"x", file_uri(place / name), "text/plain")
+    for _ in range(2):
+        await blobs.remove(file_uri(place / "a/b/one.txt"))
+    assert await names(blobs, place) == ["/a/two.txt"] and not (place / "a/b").exists()
+    with pytest.raises(PermanentError, match="a cannot be removed"):
+        await blobs.remove(file_uri(place / "a"))
+
+
 async def test_links_are_not_followed_out_of_the_folder(blobs: Blobs, tmp_path: Path) -> None:
     (tmp_path / "secret").mkdir()
     (tmp_path / "secret" / "key").write_text("x")

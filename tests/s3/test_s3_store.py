@@ -268,6 +268,14 @@ async def test_a_prefix_is_listed_whole_page_by_page(bucket: Any, store: Any, mo
     assert {entry.size for entry in found} == {1} and all(entry.version for entry in found)
 
 
+async def test_what_is_removed_is_gone(bucket: Any, store: Any) -> None:
+    bucket.put_object(Key="named/a ñ.txt", Body=b"x")
+    bucket.put_object(Key="named/b.txt", Body=b"x")
+    for _ in range(2):
+        await store.remove(f"s3://{BUCKET}/named/a ñ.txt")
+    assert [entry.uri async for entry in store.walk(f"s3://{BUCKET}/named/")] == [f"s3://{BUCKET}/named/b.txt"]
+
+
 async def test_a_bucket_that_is_not_there_is_no_empty_prefix(store: Any) -> None:
     with pytest.raises(PermanentError, match="the bucket does not exist"):
         _ = [entry async for entry in store.walk("s3://no-such-bucket/walked/")]

@@ -95,6 +95,28 @@ async def test_a_dataset_holds_all_records_when_one_has_changed(events: Site, se
     assert [row["title"] for row in table(setup.tables("raw")[-1])] == ["Feria del libro usado", "Noche de jazz"]
 
 
+async def test_the_latest_datasets_stay_and_older_ones_go(events: Site, setup: Setup, runs: Runs) -> None:
+    setup(keep_datasets="2")
+    old = "20200101T000000Z"
+    places = ("notes/eventos/a.txt", f"{old}/tiendas/a", f"{old}/eventos/other/a")
+    strange = [setup.output / "datasets/main" / place for place in places]
+    for path in strange:
+        path.parent.mkdir(parents=True)
+        path.touch()
+    versions = []
+    for number in range(4):
+        events.add("event", f"Evento {number}")
+        versions.append((await runs.done()).run_version)
+        there = sorted(path.parent.parent.name for path in setup.output.glob("datasets/main/*/eventos/manifest.json"))
+        assert there == versions[-2:]
+        assert {path.parent.name for path in setup.output.glob("datasets/main/*/eventos")} == {
+            *versions[-2:],
+            "notes",
+            old,
+        }
+    assert all(path.exists() for path in strange)
+
+
 async def test_a_version_is_greater_than_the_one_before_whatever_the_clock_says(
     events: Site, setup: Setup, runs: Runs
 ) -> None:

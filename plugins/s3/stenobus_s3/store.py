@@ -72,6 +72,10 @@ class S3Store:
             if not page.get("IsTruncated"):
                 return
 
+    async def remove(self, uri: str) -> None:
+        """Remove an object; removed already is as good."""
+        await asyncio.to_thread(self._remove, uri)
+
     async def close(self) -> None:
         """Release the connections."""
         if self._opened is not None:
@@ -141,6 +145,11 @@ class S3Store:
         with explained(uri):
             page: dict[str, Any] = self._client().list_objects_v2(Bucket=bucket, Prefix=prefix, StartAfter=after)
             return page
+
+    def _remove(self, uri: str) -> None:
+        bucket, key = _place(uri)
+        with explained(uri):
+            self._client().delete_object(Bucket=bucket, Key=key)
 
     def _read(self, uri: str, body: Any) -> bytes:
         with explained(uri):

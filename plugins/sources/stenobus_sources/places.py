@@ -40,10 +40,15 @@ class Places:
         label = f"{self.collection}_{self.source}" if self.shared else self.collection
         return f"{self.root}{folder}/{label}_{at:%Y%m%d_%H%M%S}.csv"
 
+    @property
+    def datasets(self) -> str:
+        """The folder of all versions of all datasets."""
+        return f"{self.root}datasets/{self.kb}/"
+
     def dataset(self, version: str) -> str:
         """The folder of a dataset, ``datasets/<kb>/<version>/<collection>/``."""
         own = f"{quote(self.source)}/" if self.shared else ""
-        return f"{self.root}datasets/{self.kb}/{version}/{self.collection}/{own}"
+        return f"{self.datasets}{version}/{self.collection}/{own}"
 
 
 def version(began: datetime, before: str = "") -> str:

@@ -34,6 +34,7 @@ from .extraction import extract, kept, shared
 from .lease import ATTEMPTS
 from .prepare import cursor, document_id, prepare
 from .records import Record, lines
+from .retention import let_go
 from .settings import Settings
 from .stored import read_state, stored_records
 
@@ -263,6 +264,7 @@ async def verified(event: SourceLoaded, ctx: Ctx) -> SourceDone:
             answers = await confirmation.wait(ctx, origin, event.dataset, event.sent)
         if event.state is not None and not ctx.shadow:
             await ctx.write(await ctx.read(event.state), origin.places.state, "application/json")
+            await let_go(ctx, origin, ctx.settings.keep_datasets)
         first: dict[str, Any] = next(iter(answers.values()), {})
         seconds = (datetime.now(UTC) - event.began).total_seconds()
         ctx.note(**event.counts.model_dump(), sent=event.sent, sinks=list(answers), seconds=round(seconds, 1))

@@ -131,6 +131,7 @@ class Settings(PluginSettings):
         default=(), description="indexes that must confirm what a run sent; any one of them when empty"
     )
     max_bytes: int = Field(default=256_000_000, gt=0, description="bytes that may be read of one source in one run")
+    keep_datasets: int = Field(default=7, ge=1, description="latest datasets of each source that are kept")
     wordpress: tuple[WordPress, ...] = Field(default=(), description="WordPress sites")
     files: tuple[Files, ...] = Field(default=(), description="folders and buckets")
 
