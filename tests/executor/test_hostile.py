@@ -27,6 +27,8 @@ class Spy:
         self.asked: list[str] = []
         self.hold = asyncio.Event()
         self.gone = asyncio.Event()
+        self.restart = asyncio.Event()
+        self.restart.set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[0].decode()
@@ -37,6 +39,8 @@ class Spy:
             "Config": {"Labels": {"stenobus.plugin": "asr"}},
             "State": {"Status": "running"},
         }
+        if first.startswith("POST"):
+            await self.restart.wait()
         writer.write(b"HTTP/1.0 200 OK\r\n\r\n")
         if first.startswith("GET /events"):
             self.hold.set()
@@ -57,7 +61,7 @@ async def spy(tmp_path: Path) -> AsyncIterator[Spy]:
 
 @pytest.fixture
 async def guarded(start: Start, spy: Spy, tmp_path: Path) -> Executor:
-    found: Executor = await start(Rules(visible=("*",), touchable=("*",)), engine=tmp_path / "engine.sock", arrival=1.0)
+    found: Executor = await start(Rules(visible=("*",), touchable=("*",)), engine=tmp_path / "engine.sock", arrival=60)
     return found
 
 
@@ -258,7 +262,19 @@ async def test_a_second_request_on_a_connection_is_never_read(guarded: Executor,
     assert not any("t=9" in line for line in spy.asked)
 
 
-async def test_who_is_slow_is_sent_away(guarded: Executor, spy: Spy) -> None:
+async def test_two_at_once_are_one_too_many(guarded: Executor, spy: Spy) -> None:
+    spy.restart.clear()
+    first = asyncio.create_task(guarded.restart("asr"))
+    await eventually(lambda: any(line.startswith("POST") for line in spy.asked), within=60)
+    answer = await guarded.restart("asr", "act-2")
+    assert (answer.status, answer.message) == (409, "Something is being done with asr already.")
+    spy.restart.set()
+    assert (await first).status == 204
+    assert (await guarded.restart("asr", "act-2")).status == 204
+
+
+async def test_who_is_slow_is_sent_away(start: Start, spy: Spy, tmp_path: Path) -> None:
+    guarded = await start(Rules(visible=("*",)), engine=tmp_path / "engine.sock", arrival=0.2)
     for pieces in ((), (b"GET /_ping HTT",), (b"GET /_ping HTTP/1.1\r\nHost: a\r\n", b"X: "), (request(RESTART)[:-2],)):
         assert answer(await guarded.raw(*pieces)).status == 408
     late = request("POST /containers/asr/update HTTP/1.1", "Content-Length: 10", body=b"{")

@@ -45,13 +45,14 @@ class Actions:
         if not approval.ACTION.fullmatch(action):
             raise Refused(400, "X-Stenobus-Action names no action.")
         said["action"] = action
-        said["approved"] = approved = self._approved(headers.get("x-stenobus-approval"), action, kind, name)
-        if objection := self._rules.objection(container, approved):
-            raise Refused(403, f"{name} is left alone: {objection}.")
+        why_not = self._disapproval(headers.get("x-stenobus-approval"), action, kind, name)
+        said["approved"] = approved = why_not is None
+        if objection := self._rules.objection(container, kind, approved):
+            raise Refused(403, f"{name} is left alone: {objection}. {why_not or ''}".rstrip())
         if kind == "limits" and (objection := self._rules.outside(call.body)):
             raise Refused(400, f"{objection}.")
         if not approved and await self._was_ended(container):
-            raise Refused(403, f"{name} is left alone: somebody stopped it, and nobody has approved it.")
+            raise Refused(403, f"{name} is left alone: somebody stopped it. {why_not}")
         if id in self._busy:
             raise Refused(409, f"Something is being done with {name} already.")
         self._busy.add(id)
@@ -65,16 +66,17 @@ class Actions:
         finally:
             self._busy.discard(id)
 
-    def _approved(self, token: str | None, action: str, kind: str, name: str) -> bool:
+    def _disapproval(self, token: str | None, action: str, kind: str, name: str) -> str | None:
+        """Why an action is not approved, None when it is. An approval of something else is worth as much as none."""
         if token is None:
-            return False
+            return "Nobody has approved it."
         if self._key is None:
-            raise Refused(403, "Nothing can be approved: there is no key.")
+            return "Nothing can be approved: there is no key."
         try:
             approval.check(self._key, token, action, kind, name)
         except approval.ApprovalRefused as error:
-            raise Refused(403, str(error)) from error
-        return True
+            return str(error)
+        return None
 
     async def _was_ended(self, container: Mapping[str, Any]) -> bool:
         """Whether somebody ended it, by the engine's calls, since it was last started."""

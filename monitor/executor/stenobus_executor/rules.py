@@ -38,27 +38,31 @@ class Rules:
         """Whether a container, listed or inspected, exists for those who ask."""
         return _fits([name_of(container)], self.visible)
 
-    def objection(self, container: Mapping[str, Any], approved: bool) -> str | None:
-        """Why a container must not be touched; None when it may."""
+    def objection(self, container: Mapping[str, Any], kind: str, approved: bool) -> str | None:
+        """Why a container must not be touched; None when it may.
+
+        Args:
+            kind: ``restart`` or ``limits``; limits stop nothing, and are what helps one that dies again and again.
+        """
         name, labels = name_of(container), (container.get("Config") or {}).get("Labels") or {}
         plugins = [plugin.strip() for plugin in str(labels.get(_PLUGIN) or "").split(",") if plugin.strip()]
         if not container.get("Id") or container["Id"] in self.own:
             return "that is the executor itself"
         if _fits([name, str(labels.get(_SERVICE) or ""), *plugins], self.protected):
             if not approved:
-                return "it is protected, and nobody has approved it"
+                return "it is protected"
         elif not (_fits([name], self.touchable) if self.touchable else plugins):
             return "it is not on the list of what may be touched"
-        return self._state(container.get("State") or {}, approved)
+        return self._state(container.get("State") or {}, kind, approved)
 
-    def _state(self, state: Mapping[str, Any], approved: bool) -> str | None:
+    def _state(self, state: Mapping[str, Any], kind: str, approved: bool) -> str | None:
         status, health = state.get("Status"), (state.get("Health") or {}).get("Status")
-        if status not in {"running", "exited", "paused", "created"}:
+        if status not in {"running", "exited", "paused", "created", *(["restarting"] if kind == "limits" else [])}:
             return f"it is {status}"
-        if status == "running" and health == "starting":
+        if kind == "restart" and status == "running" and health == "starting":
             return "its health is not known yet: it is starting"
         if status in {"paused", "created"} and not approved:
-            return f"somebody left it {status}, and nobody has approved it"
+            return f"somebody left it {status}"
         return None
 
     def outside(self, limits: Mapping[str, int]) -> str | None:
