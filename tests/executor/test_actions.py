@@ -14,7 +14,7 @@ import pytest
 from stenobus_executor.approval import issue
 from stenobus_executor.command import own_ids
 from stenobus_executor.ledger import Budget
-from stenobus_executor.rules import Rules
+from stenobus_executor.rules import Rules, ended_by_itself
 from stenobus_testing import eventually
 
 from ..support.containers import Containers
@@ -255,6 +255,29 @@ async def test_what_ended_as_if_told_to_is_not_started_again(
     app = plugin(containers, script=f"exit {code}")
     app.wait(timeout=60)
     assert (await executor.restart(app.name)).status == 403
+
+
+@pytest.mark.parametrize(
+    ("policy", "retries", "restarts", "code", "oom", "itself"),
+    [
+        ("no", 0, 0, 3, False, True),
+        ("no", 0, 0, 137, True, True),
+        ("no", 0, 0, 137, False, False),
+        ("no", 0, 0, 0, False, False),
+        ("always", 0, 4, 3, False, False),
+        ("unless-stopped", 0, 0, 137, True, False),
+        ("on-failure", 0, 9, 3, False, False),
+        ("on-failure", 5, 4, 3, False, False),
+        ("on-failure", 5, 5, 3, False, True),
+        ("on-failure", 5, 5, 0, False, False),
+    ],
+)
+def test_who_ended_it_shows_when_its_events_are_forgotten(
+    policy: str, retries: int, restarts: int, code: int, oom: bool, itself: bool
+) -> None:
+    host = {"RestartPolicy": {"Name": policy, "MaximumRetryCount": retries}}
+    state = {"Status": "exited", "ExitCode": code, "OOMKilled": oom}
+    assert ended_by_itself({"State": state, "HostConfig": host, "RestartCount": restarts}) == itself
 
 
 async def test_what_the_kernel_killed_is_started_again(executor: Executor, containers: Containers) -> None:

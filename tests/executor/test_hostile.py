@@ -317,11 +317,11 @@ async def test_connections_and_followers_are_counted(guarded: Executor, spy: Spy
 
 
 async def test_a_follower_that_hangs_up_is_forgotten(guarded: Executor, spy: Spy) -> None:
-    _, writer = await asyncio.open_unix_connection(guarded.socket)
+    reader, writer = await asyncio.open_unix_connection(guarded.socket)
     writer.write(request("GET /events HTTP/1.1"))
-    await spy.hold.wait()
-    writer.close()
     async with asyncio.timeout(60):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+        writer.close()
         await spy.gone.wait()
 
 
