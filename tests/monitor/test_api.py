@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 from fastapi import FastAPI
 from structlog.testing import capture_logs
 
@@ -22,6 +24,7 @@ from stenobus_bus.history import read
 from stenobus_contracts import Action, Event, EvidenceLine, MonitorActionApproved, MonitorIncident, MonitorLabelled
 from stenobus_core import CoreSettings
 from stenobus_core.access import ADMIN, client_permissions
+from stenobus_core.cli import cli
 from stenobus_core.host import needs
 from stenobus_core.http.guard import LONGEST_BODY
 from stenobus_core.users import Users
@@ -32,7 +35,7 @@ from stenobus_monitor.api.app import create
 from stenobus_monitor.api.keys import Keys, Scope
 from stenobus_monitor.incidents import Entry
 from stenobus_monitor.store import Store
-from stenobus_testing import NatsServer, eventually
+from stenobus_testing import NatsServer, Stage, eventually
 from stenobus_testing.servers import empty
 
 from ..support.servers import nats_server as secured_server
@@ -355,6 +358,54 @@ async def test_a_key_approves_with_the_links_token_or_by_the_monitors_own_key(
     assert (first.token, first.approved_by, second.approved_by) == (TOKEN, "ops", "ops")
     app.state.approvals.check(course().action, second.token)  # raises where it does not hold
 
+    taken_back = await client.post("/v1/actions/a2/approve", json={"undo": True}, headers=headers)
+    assert taken_back.status_code == 202
+    third = (await published(bus, MonitorActionApproved))[-1]
+    assert (third.action_id, third.undo) == ("a2", True)
+    app.state.approvals.check(course("a2").action, third.token, undo=True)
+    nothing = await client.post("/v1/actions/a1/approve", json={"undo": True}, headers=headers)
+    assert "nothing to take back" in problem(nothing, 409)
+
+
+async def test_the_monitor_takes_the_links_approval_and_no_other(
+    client: httpx2.AsyncClient, bus: Bus, stage: Stage, nats_server: NatsServer, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    (tmp_path / "approval.key").write_bytes(b"k" * 32)
+    approvals = Approvals(tmp_path / "approval.key", "http://monitor")
+    monkeypatch.setenv("STENOBUS_NATS_URL", nats_server.url)
+    monkeypatch.setenv("STENOBUS_MONITOR_APPROVAL_KEY", str(tmp_path / "approval.key"))
+    monkeypatch.setenv("STENOBUS_MONITOR_DIAGNOSE", "rules")
+    monkeypatch.delenv("STENOBUS_MONITOR_ENGINE", raising=False)
+    await stage.run(plugin)
+    await fill(bus)
+    store = await Store.open(bus)
+
+    async def trail() -> str:
+        known = await store.course("a1")
+        return " | ".join(f"{step.stage} {step.text}" for step in known.trail) if known else ""
+
+    await client.post("/v1/actions/a1/approve/link", data={"token": TOKEN})
+    await eventually(lambda: refused(trail))
+    assert "approved by link" not in await trail()
+
+    waiting = course()
+    link = approvals.link(waiting.action, waiting.expires_at)
+    assert link is not None
+    page = await client.get(link)
+    token = re.search(r'name="token" value="([^"]+)"', page.text)
+    assert page.status_code == 200 and token
+    await client.post(httpx2.URL(link).join("approve/link"), data={"token": token[1]})
+
+    async def approved() -> bool:
+        return "approved by link" in await trail()
+
+    await eventually(approved)
+
+
+async def refused(trail: Callable[[], Awaitable[str]]) -> bool:
+    return "an approval by link was refused" in await trail()
+
 
 # --- on a server with users, and as a process ------------------------------------------------------------------------
 
@@ -395,6 +446,14 @@ async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, keys: Keys)
             for subject in ("$KV.stenobus_monitor.incident.i1", "$KV.stenobus_monitor.action.a1", "monitor.incident"):
                 with pytest.raises(AccessDenied):
                     await (await own.acks.send(subject, b"{}", timeout=5))
+
+
+def test_its_user_is_written_where_the_monitor_is_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOBUS_MONITOR_ON", "true")
+    written = CliRunner().invoke(cli, ["bus", "users", "--plugins", "monitor", "--out", str(tmp_path), "--json"])
+    assert written.exit_code == 0, written.output
+    roles = {user["name"]: user["role"] for user in json.loads(written.stdout)["users"]}
+    assert (roles["monitor"], roles["monitor-api"]) == ("plugin", "client")
 
 
 async def test_served_by_the_command_with_a_key_that_is_made_and_revoked(

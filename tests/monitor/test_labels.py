@@ -11,10 +11,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stenobus_bus import Bus, apply
-from stenobus_contracts import EvidenceLine, MonitorDiagnosed, MonitorIncident, MonitorLabelled, Verdict
+from stenobus_contracts import Action, EvidenceLine, MonitorDiagnosed, MonitorIncident, MonitorLabelled, Verdict
 from stenobus_core import CoreSettings
 from stenobus_core.host import needs
 from stenobus_monitor import plugin
+from stenobus_monitor.actions.course import Course, stepped
 from stenobus_monitor.diagnosis import Record
 from stenobus_monitor.incidents import Entry
 from stenobus_monitor.labels import Label
@@ -145,6 +146,35 @@ def test_an_action_of_another_kind_is_labelled_by_its_name(known: NatsServer) ->
     assert command("label", "i3", "--action", "wrong", "--on", "clean").exit_code == 0
     (row,) = json.loads(command("precision", "--json").output)
     assert (row["action"], row["incident"], row["wrong"], row["trusted"]) == ("clean", "stream.full", 1, False)
+
+
+def test_what_was_done_is_shown_and_is_what_is_labelled(known: NatsServer) -> None:
+    done = Course(
+        action=Action(action_id="a1", incident_id="i3", kind="clean", target="asr"),
+        incident_kind="stream.full",
+        component="stream:ASR",
+        level="approve",
+        reason="it is full",
+        dry_run="would remove 3 files",
+        expires_at=NOW,
+        outcome="succeeded",
+        detail="removed 3 files",
+        approved_by="ops",
+        token="held-for-the-executor",
+    )
+
+    async def keep() -> None:
+        async with await Bus.connect(known.url) as bus:
+            await (await Store.open(bus)).change_course("a1", lambda _: stepped(done, "done"))
+
+    asyncio.run(keep())
+    text = command("show", "i3").output
+    assert "action a1: clean asr: succeeded, approved by ops; removed 3 files" in text
+    (action,) = json.loads(command("show", "i3", "--json").output)["actions"]
+    assert action["outcome"] == "succeeded" and "held-for-the-executor" not in text + str(action)
+    assert command("label", "i3", "--action", "right").exit_code == 0
+    (row,) = json.loads(command("precision", "--json").output)
+    assert (row["action"], row["right"]) == ("clean", 1)
 
 
 # --- how much is enough ----------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from stenobus_core.http.door import REFUSALS, slow_down
 
 from ..account import Deed
 from ..actions.approvals import ApprovalRefused, Approvals
+from ..actions.course import Course
 from ..labels import SOURCE
 from ..store import Store
 from .callers import Approver, InStore, OnBus, Reader
@@ -50,6 +51,7 @@ class Approval(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     token: Token | None = None
+    undo: bool = Field(default=False, description="take back what was done, for which the token has to be")
 
 
 class Accepted(BaseModel):
@@ -86,7 +88,7 @@ async def listed(
 @router.get("/actions/{action_id}")
 async def shown(store: InStore, _: Reader, action_id: Id) -> Deed:
     """One action, and what has become of it."""
-    return await _deed(store, action_id)
+    return Deed.of(await _course(store, action_id))
 
 
 @router.get("/actions/{action_id}/approve", response_class=HTMLResponse)
@@ -95,8 +97,8 @@ async def ask(
 ) -> HTMLResponse:
     """The page of an alert's link. It approves nothing."""
     _slow_down(request)
-    deed = await _deed(store, action_id)
-    trouble = _trouble(deed)
+    course = await _course(store, action_id)
+    deed, trouble = Deed.of(course), _trouble(course)
     return trouble_page(deed, trouble) if trouble else asking_page(deed, token)
 
 
@@ -104,16 +106,16 @@ async def ask(
 async def approve(
     request: Request, store: InStore, bus: OnBus, key: Approver, action_id: Id, wanted: Approval
 ) -> Accepted:
-    """Approve an action."""
-    deed = await _deed(store, action_id)
-    if trouble := _trouble(deed):
+    """Approve an action, or that what it did is taken back."""
+    course = await _course(store, action_id)
+    if trouble := _trouble(course, undo=wanted.undo):
         raise HTTPException(409, trouble)
     approvals: Approvals = request.app.state.approvals
     try:
-        token = wanted.token or approvals.token(deed.action, deed.expires_at)
+        token = wanted.token or approvals.grant(course, undo=wanted.undo)
     except ApprovalRefused as error:
         raise HTTPException(409, f"{error} Send the token of the alert's link.") from None
-    await _publish(bus, action_id, key.name, token)
+    await _publish(bus, course, key.name, token, undo=wanted.undo)
     return Accepted(action_id=action_id, approved_by=key.name)
 
 
@@ -127,34 +129,37 @@ async def approve_by_link(request: Request, store: InStore, bus: OnBus, action_i
         token = ""
     if not re.fullmatch(_SIGNED, token):
         raise HTTPException(422, "token: take it from the link of the alert.")
-    deed = await _deed(store, action_id)
-    if trouble := _trouble(deed):
-        return trouble_page(deed, trouble)
-    await _publish(bus, action_id, "link", token)
-    return approved_page(deed)
+    course = await _course(store, action_id)
+    if trouble := _trouble(course):
+        return trouble_page(Deed.of(course), trouble)
+    await _publish(bus, course, "link", token)
+    return approved_page(Deed.of(course))
 
 
-async def _publish(bus: Bus, action_id: str, by: str, token: str) -> None:
+async def _publish(bus: Bus, course: Course, by: str, token: str, *, undo: bool = False) -> None:
     """Once for each approval, however often the button is pressed."""
-    event = MonitorActionApproved(action_id=action_id, approved_by=by, token=token)
-    event_id = derived_id("approved", action_id, token)
-    await bus.publish(event, Envelope.new(event, SOURCE, run=f"action-{action_id}", id=event_id))
+    action = course.action
+    event = MonitorActionApproved(action_id=action.action_id, approved_by=by, token=token, undo=undo)
+    event_id = derived_id("approved", action.action_id, token)
+    await bus.publish(event, Envelope.new(event, SOURCE, run=f"incident-{action.incident_id}", id=event_id))
 
 
-async def _deed(store: Store, action_id: str) -> Deed:
+async def _course(store: Store, action_id: str) -> Course:
     course = await store.course(action_id)
     if course is None:
         raise HTTPException(404, f"There is no action {action_id}.")
-    return Deed.of(course)
+    return course
 
 
-def _trouble(deed: Deed) -> str | None:
+def _trouble(course: Course, *, undo: bool = False) -> str | None:
     """Why it cannot be approved now; whether a token holds is not looked at here."""
-    if deed.stage != "proposed":
-        return f"The action is {deed.outcome or deed.stage} already."
-    if deed.level != "approve":
-        return f"The action's level is {deed.level}: nobody can approve it."
-    if datetime.now(UTC) >= deed.expires_at:
+    if undo:
+        return None if course.outcome in {"succeeded", "failed"} else "There is nothing to take back."
+    if course.stage != "proposed":
+        return f"The action is {course.outcome or course.stage} already."
+    if course.level != "approve":
+        return f"The action's level is {course.level}: nobody can approve it."
+    if datetime.now(UTC) >= course.expires_at:
         return "The proposal has expired."
     return None
 
