@@ -17,6 +17,7 @@ BATCH = 5_000
 def lancedb(folder: Path, texts: list[str], vectors: Any) -> tuple[Callable[[str, Any], list[int]], ...]:
     """Vectors alone, and words with vectors under its reciprocal rank fusion; both exact, without a vector index."""
     import lancedb
+    from lancedb.index import FTS
     from lancedb.rerankers import RRFReranker
 
     store = lancedb.connect(folder / "lancedb")
@@ -32,7 +33,7 @@ def lancedb(folder: Path, texts: list[str], vectors: Any) -> tuple[Callable[[str
         else:
             table.add(rows)
     assert table is not None
-    table.create_fts_index("text")
+    table.create_index("text", config=FTS())
     table.wait_for_index(["text_idx"])
     fusion = RRFReranker()
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner, Result
 
 from stenobus_core import PermanentError, RetryableError
 from stenobus_sinks.sinks.opensearch import Settings, doctor
+from stenobus_sinks.sinks.opensearch.command import opensearch
 from stenobus_sinks.sinks.opensearch.sink import OpenSearchSink
 
 from ..support import aws
@@ -204,6 +207,51 @@ async def test_words_and_vectors_find_with_filters_inside(
     assert asked["params"]["search_pipeline"] == pipeline
     near = asked["query"]["hybrid"]["queries"][1]["nested"]["query"]["knn"]["passages.vector"]
     assert {"term": {"metadata.city": "Santiago"}} in near["filter"]["bool"]["filter"]
+
+
+def asked(place: Place, *arguments: str) -> Result:
+    environment = {f"STENOBUS_KB_OPENSEARCH_{name.upper()}": str(value) for name, value in place.settings.items()}
+    return CliRunner().invoke(opensearch, [*arguments, "--collection", "handbook"], env=environment)
+
+
+async def test_people_find_what_the_cluster_holds(place: Place, desk: Desk) -> None:
+    with_vectors(place)
+    documents = (
+        desk.document("a", "The whale \x1b[31mswims.", metadata={"city": "Santiago"}),
+        desk.document("b", "The whale sings.", metadata={"city": "Lima"}),
+        desk.document("c", "The whale sleeps.", metadata={"city": "Santiago"}, principals=("group:keepers",)),
+    )
+    await desk.sync(desk.event().model_copy(update={"upsert": documents}), 1)
+
+    def found(*arguments: str) -> set[str]:
+        result = asked(place, "the", "whale", "--json", *arguments)
+        return {hit["id"] for hit in json.loads(result.stdout)["results"]}
+
+    def look() -> None:
+        assert found() == {"a", "b", "c"}
+        assert found("--where", "city=Santiago", "--as", "group:other") == {"a"}
+        assert found("--where", "city=Santiago", "--as", "group:keepers") == {"a", "c"}
+        assert len(found("--limit", "1")) == 1
+        shown = asked(place, "whale", "--where", "city=Santiago", "--as", "x")
+        assert "The whale [31mswims." in shown.stdout and shown.exit_code == 0
+        assert asked(place, "whale", "--where", "city").exit_code == 2
+        nothing = asked(place, "whale", "--where", "city=Arica")
+        assert (nothing.exit_code, nothing.stdout) == (1, "") and "Nothing in the collection handbook" in nothing.stderr
+
+    await asyncio.to_thread(look)
+
+
+async def test_what_keeps_people_from_searching_is_one_sentence(place: Place) -> None:
+    def said() -> str:
+        result = asked(place, "whale")
+        assert result.exit_code == 1 and result.stderr.startswith("Error: ") and result.stderr.count("\n") == 1
+        return result.stderr
+
+    assert "handbook" in await asyncio.to_thread(said)  # there is no such index
+    place.settings["password"] = "another-one"
+    assert "refuses the credentials" in await asyncio.to_thread(said)
+    place.settings["url"] = ""
+    assert "STENOBUS_KB_OPENSEARCH_URL" in await asyncio.to_thread(said)
 
 
 async def test_words_alone_find_what_is_there(place: Place, desk: Desk) -> None:
