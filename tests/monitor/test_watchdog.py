@@ -15,10 +15,11 @@ import pytest
 from pydantic import JsonValue, SecretStr
 from structlog.testing import capture_logs
 
-from stenobus_bus import Bus, EmbeddedServer, apply
-from stenobus_core import CoreSettings
-from stenobus_core.access import plugin_permissions
+from stenobus_bus import Access, Bus, EmbeddedServer, apply
+from stenobus_core import CoreSettings, Host
+from stenobus_core.access import ADMIN, plugin_permissions
 from stenobus_core.host import needs
+from stenobus_core.users import Users
 from stenobus_monitor import plugin as monitor
 from stenobus_monitor.collectors import Emit
 from stenobus_monitor.incidents import Policy
@@ -27,10 +28,12 @@ from stenobus_monitor.pulse import KEY, Pulse, sign
 from stenobus_monitor.store import Store
 from stenobus_monitor.vigil import Notice, Vigil
 from stenobus_monitor.watch import Watch
+from stenobus_monitor.watchdog import latest
 from stenobus_monitor.watchdog import plugin as watchdog
 from stenobus_testing import eventually
 from stenobus_testing.process import HostProcess
 
+from ..support.servers import nats_server as secured_server
 from .test_channels import Service, service  # noqa: F401 -- a fixture
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -144,6 +147,33 @@ def test_its_user_may_read_the_heartbeat_and_change_nothing_of_the_monitors(tmp_
     allowed = plugin_permissions(watchdog, needs(CoreSettings(data_dir=tmp_path), [watchdog]), "stenobus")
     mine = [subject for subject in allowed.publish if "stenobus_monitor" in subject]
     assert mine == ["$JS.API.DIRECT.GET.KV_stenobus_monitor.$KV.stenobus_monitor.beat"]
+
+
+async def test_under_that_user_it_hears_the_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = CoreSettings(data_dir=tmp_path / "data", grace=0)
+    users = Users.open(tmp_path / "users")
+    users.add("watchdog", "plugin", plugin_permissions(watchdog, needs(settings, [watchdog]), settings.bucket))
+    users.add("admin", "admin", ADMIN)
+    users.write()
+    with secured_server(tmp_path / "server", 'include "../users/users.conf"') as server:
+        url = server.url()
+        async with (
+            await Bus.connect(url, access=Access(credentials=users.credentials("admin"))) as admin,
+            await Bus.connect(url, access=Access(credentials=users.credentials("watchdog"))) as own,
+        ):
+            await apply(admin, needs(settings, [monitor, watchdog]))
+            assert await latest(own.nc) == (None, None)
+            store = await Store.open(admin)
+            await store.put(KEY, {"at": "2026-05-04T12:00:00Z", "every": 7.0})
+            assert await latest(own.nc) == (1, 7.0)
+            await store.put(KEY, {"at": "whenever", "every": -1})
+            assert await latest(own.nc) == (None, None)
+            monkeypatch.setenv("STENOBUS_NATS_URL", url)
+            monkeypatch.setenv("STENOBUS_NATS_CREDS", str(users.credentials("watchdog")))
+            host = Host(settings, own, [watchdog])
+            await host.start()
+            assert host.ready and not host.failed
+            await host.stop(grace=0)
 
 
 # --- silence, by one clock -------------------------------------------------------------------------------------------

@@ -92,6 +92,13 @@ def main() -> None:
         sys.exit(1)
     except click.exceptions.Exit as stop:
         sys.exit(stop.exit_code)
+    except Exception as error:
+        from ..errors import StenobusError  # not before it is needed: `--help` answers at once
+
+        if not isinstance(error, StenobusError):
+            raise
+        click.ClickException(str(error)).show()
+        sys.exit(1)
 
 
 def _plugin_commands() -> dict[str, EntryPoint]:

@@ -52,6 +52,13 @@ async def serving(environment: dict[str, str], log: Path, *arguments: str) -> As
         assert await process.wait() in {0, -signal.SIGTERM}
 
 
+async def test_a_file_that_holds_no_keys_is_named_in_one_sentence(environment: dict[str, str]) -> None:
+    Path(environment["STENOBUS_KB_API_KEYS"]).write_text("{}}")
+    code, out, err = await run(environment, "keys", "list")
+    assert (code, out) == (1, "") and err.startswith("Error: ") and "is no file of API keys" in err
+    assert err.count("\n") == 1
+
+
 async def test_a_key_is_made_used_listed_and_revoked_while_the_server_runs(
     environment: dict[str, str], tmp_path: Path
 ) -> None:
