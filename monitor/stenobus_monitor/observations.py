@@ -89,6 +89,8 @@ class HandlerSeen(Observation):
     #: Requests for events that are open; 0 means that nobody asks for work.
     waiting: int
     paused: bool
+    #: It is the monitor's own pause.
+    ours: bool = False
     #: Sequence up to which everything is settled.
     floor: int
     #: Age of the oldest event that is not settled, in seconds; None when nobody told.

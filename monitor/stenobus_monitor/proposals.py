@@ -24,14 +24,22 @@ class Call:
 
 
 _RESTART: Final = (Call("restart"),)
+#: Trouble that a new image may have brought.
+_NEW_IMAGE: Final = (*_RESTART, Call("rollback"))
 #: What each kind of incident calls for. A process that died for want of memory is not helped by a restart alone.
 CALLS: Final[Mapping[str, tuple[Call, ...]]] = {
     "container.crashed": _RESTART,
     "container.exited": _RESTART,
-    "container.crash_loop": _RESTART,
-    "container.unhealthy": _RESTART,
+    "container.crash_loop": _NEW_IMAGE,
+    "container.unhealthy": _NEW_IMAGE,
     "container.hung": _RESTART,
     "container.oom": (Call("limits", parameters={"memory": 1.5}),),
+    "event.kills_worker": (Call("quarantine", "event"),),
+    "handler.dead_letters": (Call("pause", "handler"),),
+    "handler.letters_left": (Call("replay", "handler", {"letters": True}),),
+    "handler.held": (Call("resume", "handler"),),
+    "run.orphaned": (Call("replay", "run"),),
+    "disk.full": (Call("clean", "disk"),),
 }
 
 

@@ -23,6 +23,7 @@ from stenobus_contracts import (
 )
 from stenobus_core import AnswerRefused, Check, Client, Context, PermanentError, Plugin
 from stenobus_core.blobs import Blobs
+from stenobus_core.runs import Runs
 from stenobus_core.session import connect
 from stenobus_core.settings import CoreSettings
 
@@ -90,6 +91,7 @@ async def watching(settings: Settings) -> AsyncIterator[Guard]:
             resources.push_async_callback(engine.close)
         session = await resources.enter_async_context(connect(core, name="stenobus monitor"))
         store, blobs = await Store.open(session.bus), Blobs(core, session.bus)
+        runs = await Runs.open(session.bus)
         resources.push_async_callback(blobs.close)
         found = await lookouts(settings, core, session.bus, blobs, engine, store)
         watch = Watch(
@@ -106,7 +108,7 @@ async def watching(settings: Settings) -> AsyncIterator[Guard]:
         hands = Hands(str(settings.executor), partial(_token, store)) if settings.executor else None
         if hands is not None:
             resources.push_async_callback(hands.close)
-        known = remedies(Tools(settings, core, session.bus, blobs, store, watch.graph, engine, hands))
+        known = remedies(Tools(settings, core, session.bus, blobs, store, runs, watch.graph, engine, hands))
         approvals = Approvals(settings.approval_key, settings.approval_url)
         proposing = Proposing(
             store,

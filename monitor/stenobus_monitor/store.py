@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
 from typing import Any, Final, TypeVar
 
 import structlog
@@ -18,6 +19,7 @@ from stenobus_contracts import MonitorDiagnosed
 
 from .actions.course import Course
 from .actions.holds import Hold
+from .actions.pauses import OwnPause
 from .diagnosis import Record
 from .incidents import Entry
 from .labels import Label
@@ -37,7 +39,7 @@ class Store:
     ::
 
         incident.<id>   diagnosis.<id>   rule.<name>   place.<collector>   silence.<id>   label.<incident>
-        action.<id>   budget   hold.<id>
+        action.<id>   budget   hold.<id>   paused.<handler>   quarantine.<action>
     """
 
     def __init__(self, bus: Bus, bucket: KeyValue) -> None:
@@ -149,6 +151,14 @@ class Store:
             log.warning("store.damaged", key=key)
             return None
         return value
+
+    async def put_pause(self, pause: OwnPause) -> None:
+        """Keep that the monitor paused a handler, or until when it had."""
+        await self._put(f"paused.{pause.handler}", pause.model_dump_json())
+
+    async def pauses(self) -> dict[str, datetime]:
+        """Until when the monitor paused which handlers, those whose time is over as well."""
+        return {pause.handler: pause.until async for pause in self._all("paused.>", OwnPause)}
 
     async def _put(self, key: str, text: str) -> None:
         try:

@@ -65,7 +65,7 @@ async def lookouts(
     known = (
         {name: place for name, place in places.items() if isinstance(place, int)} if isinstance(places, dict) else {}
     )
-    on_bus = BusCollector(bus, settings.poll, known)
+    on_bus = BusCollector(bus, settings.poll, known, pauses=store.pauses)
     found = Lookouts(
         [
             on_bus,

@@ -11,8 +11,11 @@ from stenobus_bus import pause as bus_pause
 from stenobus_contracts import AsrDone, BlobRef, MonitorIncident
 from stenobus_core import Plugin
 from stenobus_monitor.actions.pause import Pause, Paused, Resume
+from stenobus_monitor.collectors import Emit
+from stenobus_monitor.collectors.bus import BusCollector
 from stenobus_monitor.errors import ActionFailed
 from stenobus_monitor.incidents import Entry
+from stenobus_monitor.observations import HandlerSeen, Observation
 from stenobus_testing import Stage, eventually, still
 
 from .remedial import action, failed, killed, now, opened, record
@@ -29,6 +32,13 @@ def counter(seen: list[AsrDone]) -> Plugin:
         seen.append(event)
 
     return plugin
+
+
+def keeping(looks: list[Observation]) -> Emit:
+    async def emit(seen: Observation) -> None:
+        looks.append(seen)
+
+    return emit
 
 
 async def held(stage: Stage) -> list[datetime | None]:
@@ -51,6 +61,9 @@ async def test_a_handler_whose_event_kills_is_paused_verified_and_let_go(stage: 
     assert until == Paused.model_validate(outlook.before).until
     await remedy.act(wanted, outlook.before)  # its process died before it could say so
     assert await held(stage) == [until]
+    looks: list[Observation] = []
+    await BusCollector(stage.bus, pauses=store.pauses).look(keeping(looks))
+    assert [seen.ours for seen in looks if isinstance(seen, HandlerSeen)] == [True]
     await stage.publish(EVENT)
     assert "1 events" in await remedy.verify(wanted, outlook.before)
     await still(lambda: not seen, 0.3)
@@ -109,6 +122,9 @@ async def test_a_pause_of_people_is_theirs(stage: Stage) -> None:
     theirs = (now() + timedelta(days=1)).replace(microsecond=0)
     await bus_pause.pause(stage.bus, place, theirs)
     assert any("paused already" in each for each in (await pause.look(wanted)).obstacles)
+    looks: list[Observation] = []
+    await BusCollector(stage.bus, pauses=store.pauses).look(keeping(looks))
+    assert [(seen.paused, seen.ours) for seen in looks if isinstance(seen, HandlerSeen)] == [(True, False)]
     await pause.act(wanted, outlook.before)
     assert await held(stage) == [theirs]
     with pytest.raises(ActionFailed, match="that pause stays"):

@@ -37,6 +37,25 @@ def test_want_of_memory_calls_for_more_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "component", "wanted", "target"),
+    [
+        ("event.kills_worker", "event:asr/e/1", "quarantine", "asr/e/1"),
+        ("handler.dead_letters", "handler:asr", "pause", "asr"),
+        ("handler.letters_left", "handler:asr", "replay", "asr"),
+        ("handler.held", "handler:asr", "resume", "asr"),
+        ("run.orphaned", "run:talk", "replay", "talk"),
+        ("disk.full", "disk:/var/lib", "clean", "/var/lib"),
+        ("container.crash_loop", "container:asr-1", "rollback", "asr-1"),
+    ],
+)
+def test_what_is_not_of_a_container_calls_for_remedies_on_the_bus(
+    kind: str, component: str, wanted: str, target: str
+) -> None:
+    *_, action = actions(incident(kind=kind, component=component))
+    assert (action.kind, action.target, action.parameters["because"]) == (wanted, target, kind)
+
+
+@pytest.mark.parametrize(
     "more",
     [
         {"status": "resolved"},

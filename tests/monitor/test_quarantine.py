@@ -227,22 +227,6 @@ async def test_what_a_surviving_worker_does_while_it_is_set_aside_counts(stage: 
     assert await stage.letters() == []
 
 
-async def test_damaged_content_makes_room_for_the_right_one(stage: Stage) -> None:
-    blobs = Blobs(stage.settings.model_copy(update={"blob_store": "file"}), stage.bus)
-    ref = await blobs.put(b"words", "text/plain")
-    quarantine, wanted = await remedy(stage, blob_store="file"), action("quarantine", f"blob:{ref.uri}")
-    assert (await quarantine.look(wanted)).obstacles == ("its content is what its address says",)
-    path = stage.settings.data_dir / "blobs" / ref.sha256
-    path.write_bytes(b"w0rds")
-    outlook = await quarantine.look(wanted)
-    assert outlook.obstacles == ()
-    await quarantine.act(wanted, outlook.before)
-    assert not path.exists()
-    await quarantine.verify(wanted, outlook.before)
-    await quarantine.undo(wanted, outlook.before)
-    assert path.read_bytes() == b"w0rds"
-
-
 @pytest.mark.parametrize(
     "target",
     [

@@ -109,6 +109,29 @@ def test_a_rising_rate_of_dead_letters_is_told_with_the_latest_error_and_its_end
     assert story.kinds == ["handler.dead_letters", "recovered letters"]
 
 
+def test_letters_that_another_attempt_could_help_are_left_when_the_trouble_is_over() -> None:
+    story = Story(Letters())
+    rising = {"handler": "asr", "previous": 0, "reason": "exhausted"}
+    story.sees(letter(1, "exhausted"), letter(2, "exhausted"), letter(3, "permanent"))
+    story.sees(LettersRising(at=at(4), resolved=False, count=3, **rising))  # type: ignore[arg-type]
+    _, left = story.sees(LettersRising(at=at(400), resolved=True, count=1, **rising))  # type: ignore[arg-type]
+    assert isinstance(left, Trouble) and (left.severity, left.component) == ("info", "handler:asr")
+    assert [(each.kind, each.text[:14]) for each in left.evidence] == [("bus", "2 dead letters")]
+    story.sees(LettersRising(at=at(500), resolved=True, count=1, **rising))  # type: ignore[arg-type]
+    story.waits(3999)
+    story.waits(4001)
+    told = ["handler.dead_letters", "recovered letters", "handler.letters_left", "recovered letters", "recovered left"]
+    assert story.kinds == told
+
+
+def test_events_that_wait_in_a_pause_of_the_monitors_own_are_told_now_and_then() -> None:
+    story = Story(Backlog())
+    held = {"paused": True, "ours": True, "pending": 3}
+    story.sees(handler(0, paused=True, pending=3), handler(5, **held), handler(10, **held), handler(130, **held))
+    story.sees(handler(135, paused=True, ours=True), handler(140), handler(145))
+    assert story.kinds == ["handler.held", "handler.held", "recovered held"]
+
+
 def test_one_event_that_ended_its_process_is_enough_and_one_that_is_wrong_is_not() -> None:
     story = Story(Letters())
     story.sees(letter(1, "permanent"), letter(2, "crashed"))

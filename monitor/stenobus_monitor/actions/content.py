@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -39,17 +38,6 @@ class Content(Shape):
 def references(value: Any) -> Iterator[Media]:
     """Content anywhere in an event's payload, with a hash or without."""
     yield from _references(value, 0)
-
-
-def promised_hash(uri: str) -> str:
-    """The SHA-256 that is the name of content. Raises ActionFailed for an address that says none."""
-    try:
-        name = PurePosixPath(unquote(urlsplit(uri).path)).name
-    except ValueError:
-        name = ""
-    if not _SHA256.fullmatch(name):
-        raise ActionFailed("Its address does not say what its hash should be.")
-    return name
 
 
 async def digest(blobs: Blobs, uri: str) -> tuple[str, int] | None:

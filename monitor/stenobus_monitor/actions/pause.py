@@ -21,6 +21,7 @@ from . import Outlook
 from .attempts import Attempts, steps
 from .parameters import Shape, handler, kept, parameters
 from .patience import comes_true
+from .pauses import OwnPause
 
 #: How far back the run record is looked at.
 _RECENT: Final = timedelta(minutes=15)
@@ -40,7 +41,7 @@ class Length(Shape):
 
 
 class Paused(Shape):
-    """A pause of the monitor's own, as it is kept in the store and in the record of the action."""
+    """Until when it is paused."""
 
     until: datetime
 
@@ -104,7 +105,7 @@ class Pause:
         found = await bus_pause.places(self._bus, name)
         if not found:
             raise ActionFailed(f"The server has no handler {name} any more.")
-        await self._store.put(_key(name), wanted.model_dump(mode="json"))
+        await self._store.put_pause(OwnPause(handler=name, until=wanted.until))
         for place in found:
             if place.paused_until is None or place.paused_until < wanted.until:
                 await bus_pause.pause(self._bus, place, wanted.until)
@@ -175,12 +176,12 @@ class Resume:
             return Outlook("would resume nothing", (str(refused),))
         found = await bus_pause.places(self._bus, name)
         waiting = sum(place.pending + place.unsettled for place in found)
-        ours = await self._store.get(_key(name))
+        ours = (await self._store.pauses()).get(name)
         held = [place.paused_until for place in found if place.paused_until]
         obstacles = []
         if not held:
             obstacles.append("it is not paused")
-        elif ours is None or any(until != kept(ours, Paused).until for until in held):
+        elif any(until != ours for until in held):
             obstacles.append("somebody else paused it")
         if not waiting:
             obstacles.append("no event waits for it")
@@ -221,7 +222,7 @@ class Resume:
         name, earlier = handler(action), kept(before, Waiting)
         if earlier.until <= self._clock():
             return f"the pause of {name} would be over by now"
-        await self._store.put(_key(name), Paused(until=earlier.until).model_dump(mode="json"))
+        await self._store.put_pause(OwnPause(handler=name, until=earlier.until))
         for place in await bus_pause.places(self._bus, name):
             await bus_pause.pause(self._bus, place, max(earlier.until, place.paused_until or earlier.until))
         return f"{name} is paused until {earlier.until:%H:%M:%S} UTC again"
@@ -249,10 +250,6 @@ async def _let_go(bus: Bus, store: Store, name: str, until: datetime) -> str:
         raise ActionFailed(f"Somebody else paused {name} until {max(others):%H:%M:%S}; that pause stays.")
     for place in held:
         await bus_pause.resume(bus, place)
-    await store.put(_key(name), None)
+    await store.put_pause(OwnPause(handler=name, until=datetime.now(UTC)))
     waiting = sum(place.pending for place in found)
     return f"{name} {'goes on' if held else 'was going on already'}, {waiting} events waiting"
-
-
-def _key(name: str) -> str:
-    return f"paused.{name}"

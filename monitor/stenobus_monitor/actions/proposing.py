@@ -21,6 +21,8 @@ from .trust import Trust
 
 #: Kinds that take somebody who may do something to containers.
 _BY_HAND = frozenset({"restart", "limits"})
+#: Kinds that are for people alone, and said only where nothing speaks against them.
+_SUGGESTED = frozenset({"rollback"})
 #: A container of an action that began this lately is stopped by it, not by people.
 _OURS = timedelta(minutes=10)
 
@@ -58,7 +60,9 @@ class Proposing:
             MonitorError, BusError: what has to be looked at does not answer.
         """
         await self._keep_hold(incident)
-        return [await self._propose(action, incident) for action in actions(incident) if action.kind in self._remedies]
+        known = [action for action in actions(incident) if action.kind in self._remedies]
+        found = [await self._propose(action, incident) for action in known]
+        return [proposal for proposal in found if proposal is not None]
 
     async def link(self, action_id: str) -> str | None:
         """Where one click approves a proposal; None where it takes no approval, or there is no such place."""
@@ -67,10 +71,12 @@ class Proposing:
             return None
         return self._approvals.link(course.action, course.expires_at)
 
-    async def _propose(self, action: Action, incident: MonitorIncident) -> MonitorActionProposed:
+    async def _propose(self, action: Action, incident: MonitorIncident) -> MonitorActionProposed | None:
         course = await self._store.course(action.action_id)
         if course is None:
             first = await self._begin(action, incident)
+            if first is None:
+                return None
             course = await self._store.change_course(action.action_id, lambda known: known or first)
         return MonitorActionProposed(
             action=course.action,
@@ -80,8 +86,10 @@ class Proposing:
             level=course.level,
         )
 
-    async def _begin(self, action: Action, incident: MonitorIncident) -> Course:
+    async def _begin(self, action: Action, incident: MonitorIncident) -> Course | None:
         outlook = await self._remedies[action.kind].look(action)
+        if action.kind in _SUGGESTED and outlook.obstacles:
+            return None
         proof = next(line.text for line in incident.evidence if line.kind != "log")
         against = f"; now against it: {'; '.join(outlook.obstacles)}" if outlook.obstacles else ""
         level, why = await self._level(action, incident)
@@ -101,7 +109,8 @@ class Proposing:
         container = await self._container(incident.component)
         level = wanted(self._levels, action.kind, incident.kind, container)
         trusted = level != "automatic" or await self._trust.allows(action.kind, incident.kind)
-        level = allowed(level, container, trusted=trusted, able=self._able or action.kind not in _BY_HAND)
+        able = action.kind not in _SUGGESTED and (self._able or action.kind not in _BY_HAND)
+        level = allowed(level, container, trusted=trusted, able=able)
         trouble = self._approvals.trouble if level == "approve" else None
         return level, f"; {trouble}" if trouble else ""
 

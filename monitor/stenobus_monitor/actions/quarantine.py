@@ -1,8 +1,7 @@
-"""Set aside what ends its workers again and again, or what is not what its address says. Moved, never deleted."""
+"""Set an event aside that ends its workers again and again, with the content it refers to. Moved, never deleted."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
@@ -27,7 +26,7 @@ from ..errors import ActionFailed
 from ..store import Store
 from . import Outlook
 from .attempts import Attempts, steps
-from .content import Content, digest, promised_hash, references
+from .content import Content, digest, references
 from .parameters import HANDLER, Shape, kept, parameters
 from .patience import comes_true
 
@@ -36,7 +35,6 @@ FAILURES: Final = 3
 #: How far back the run record is looked at, and how many events of a subject are searched for the same content.
 _RECENT: Final = timedelta(days=1)
 _EVENTS: Final = 20_000
-_ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://.")
 _TERMINATED: Final = "terminated"
 
 
@@ -72,9 +70,9 @@ class Manifest(Shape):
 
 
 class Quarantine:
-    """The target is ``<handler>/<event id>``, or the address of content.
+    """The target is ``<handler>/<event id>``.
 
-    Of an event: its deliveries end, with a dead letter that `stenobus dlq retry` hands out again; its content moves
+    The event's deliveries end, with a dead letter that `stenobus dlq retry` hands out again; its content moves
     where nothing else needs it. Undoing brings the content back; the dead letter is for people to retry.
 
     Args:
@@ -101,8 +99,6 @@ class Quarantine:
         """Whether the proof holds now, and what would move."""
         try:
             what = parameters(action, What)
-            if _ADDRESS.match(target := action.target.removeprefix("blob:")):
-                return await self._look_at_content(action, target)
             handler, _, event_id = action.target.removeprefix("event:").partition("/")
             return await self._look_at_event(action, handler, event_id, what)
         except ActionFailed as refused:
@@ -131,7 +127,7 @@ class Quarantine:
                 await self._blobs.move(content.uri, content.to)
             except (BlobNotFound, HandlerError, StenobusError) as error:
                 raise ActionFailed(f"The content cannot be moved: {error}") from error
-            done.append(f"its content lies at {content.to}" if done else f"the content lies at {content.to}")
+            done.append(f"its content lies at {content.to}")
         return ", and ".join(done)
 
     async def verify(self, action: Action, before: JsonValue) -> str:
@@ -300,25 +296,6 @@ class Quarantine:
             if (entry.letter.stream, entry.letter.sequence) == (held.stream, held.sequence):
                 return entry
         return None
-
-    # --- content -----------------------------------------------------------------------------------------------------
-
-    async def _look_at_content(self, action: Action, uri: str) -> Outlook:
-        """Content under an address that says its hash, which is another one."""
-        promised = promised_hash(uri)
-        content, left = await self._movable(action, uri, None)
-        if content is None:
-            raise ActionFailed(f"It cannot be set aside: {left}.")
-        same = content.sha256 == promised
-        why = f"its SHA-256 is {content.sha256[:12]}…, and its address says {promised[:12]}…"
-        manifest = Manifest(
-            action_id=action.action_id, incident_id=action.incident_id, at=self._clock(), why=why, content=content
-        )
-        return Outlook(
-            f"would move {uri} to {content.to}, so that the right content can be stored: {why}",
-            ("its content is what its address says",) if same else (),
-            manifest.model_dump(mode="json"),
-        )
 
     async def _keep(self, manifest: Manifest) -> None:
         """In the store, for good; and as a file beside the content where its store keeps names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -48,6 +48,7 @@ class BusCollector:
     Args:
         every: seconds between two looks.
         places: sequences up to which dead letters and alerts were told before, by stream.
+        pauses: until when the monitor itself paused which handlers.
     """
 
     name = "bus"
@@ -58,8 +59,9 @@ class BusCollector:
         every: float = 5.0,
         places: Mapping[str, int] | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        pauses: Callable[[], Awaitable[Mapping[str, datetime]]] | None = None,
     ) -> None:
-        self._bus, self._every, self._clock = bus, every, clock
+        self._bus, self._every, self._clock, self._pauses = bus, every, clock, pauses
         #: Where to go on, by stream.
         self.places = dict(places or {})
 
@@ -100,8 +102,11 @@ class BusCollector:
         found = await gather(names, lambda name: lags(self._bus, name), deadline=_DEADLINE)
         ours = [lag for several in found.values() for lag in several if lag.plugin]
         ages = await gather(ours, lambda lag: oldest(self._bus, lag), deadline=_DEADLINE)
+        pauses = await self._pauses() if self._pauses and any(lag.paused for lag in ours) else {}
         for lag in ours:
-            await emit(_handler(now, lag, ages.get(lag), services))
+            until = pauses.get(handler_of(lag.handler))
+            held = lag.paused and until is not None and until > now
+            await emit(_handler(now, lag, ages.get(lag), services, ours=held))
         await self._letters(emit)
         await self._alerts(emit)
 
@@ -176,7 +181,7 @@ class BusCollector:
                 await emit(seen)
 
 
-def _handler(now: datetime, lag: Lag, age: float | None, services: list[Alive]) -> HandlerSeen:
+def _handler(now: datetime, lag: Lag, age: float | None, services: list[Alive], *, ours: bool) -> HandlerSeen:
     name = handler_of(lag.handler)
     here = [service.handlers[name] for service in services if name in service.handlers]
     return HandlerSeen(
@@ -191,6 +196,7 @@ def _handler(now: datetime, lag: Lag, age: float | None, services: list[Alive]) 
         subjects=lag.subjects,
         waiting=lag.waiting,
         paused=lag.paused,
+        ours=ours,
         floor=lag.floor,
         oldest=age,
         processes=len(here),

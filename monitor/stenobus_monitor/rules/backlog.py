@@ -26,6 +26,8 @@ from . import Rule
 LOOKS: Final = 2
 #: A container whose processes do not answer gets this long after its start, in seconds.
 _STARTING: Final = 30.0
+#: Seconds after which it is told again that a handler waits in a pause of the monitor's own.
+_HELD: Final = 120.0
 #: Kinds, and what each means for people.
 _TITLES: Final = {
     "handler.absent": "{count} events wait for {handler}, and no process works for it",
@@ -56,12 +58,15 @@ class Backlog(Rule):
         self._containers: dict[str, Container] = {}
         #: Containers that are told to hang, and looks in a row at plugins that did not answer.
         self._hung: dict[str, int] = {}
+        #: When it was last told that a handler waits in a pause of the monitor's own.
+        self._held: dict[str, datetime] = {}
 
     def observe(self, seen: Observation) -> Iterable[Finding]:
         """Handlers, and the containers that their plugins run in."""
         match seen:
             case HandlerSeen():
                 yield from self._handler(seen)
+                yield from self._pause(seen)
                 yield from self._silent(seen)
             case ContainerSeen() | ContainerStarted() | ContainerHealth():
                 self._containers[seen.container.name] = seen.container
@@ -79,6 +84,8 @@ class Backlog(Rule):
             self._told.add(name)
         elif cause == "hang":
             self._hung[name] = LOOKS
+        elif cause == "held":
+            self._held[name] = since
 
     def _handler(self, seen: HandlerSeen) -> Iterator[Finding]:
         before = self._looks.get(seen.handler)
@@ -106,6 +113,28 @@ class Backlog(Rule):
             yield Recovery(
                 at=seen.at, cause="backlog", component=component, evidence=(line("bus", component, moved, seen.at),)
             )
+
+    def _pause(self, seen: HandlerSeen) -> Iterator[Finding]:
+        """Events wait for a handler that the monitor paused; told again and again, since its cause may be over."""
+        name = handler_of(seen.handler)
+        component = f"handler:{name}"
+        if not seen.ours:
+            if self._held.pop(name, None) is not None:
+                yield Recovery(at=seen.at, cause="held", component=component)
+        elif seen.pending and seen.processes:
+            told = self._held.get(name)
+            if told is None or (seen.at - told).total_seconds() >= _HELD:
+                self._held[name] = seen.at
+                yield Trouble(
+                    at=seen.at,
+                    cause="held",
+                    component=component,
+                    kind="handler.held",
+                    severity="info",
+                    title=f"{seen.pending} events wait for {name}, which the monitor paused",
+                    evidence=_evidence(component, seen) if told is None else (),
+                    symptom=False,
+                )
 
     def _silent(self, seen: HandlerSeen) -> Iterator[Finding]:
         """Containers that run, and whose plugin does not answer: a hang, which the engine cannot see."""

@@ -12,6 +12,10 @@ from . import Rule
 
 #: An event that ended its process is news for this long after its dead letter.
 _NEWS: Final = timedelta(minutes=10)
+#: That letters are left by trouble that is over is known for this long: somebody retries them, or does not want to.
+_KNOWN: Final = timedelta(hours=1)
+#: Reasons that another attempt can overcome.
+_HELPABLE: Final = frozenset({"exhausted", "undelivered"})
 
 
 class Letters(Rule):
@@ -24,16 +28,24 @@ class Letters(Rule):
         self._latest: dict[str, LetterSeen] = {}
         #: When an event last ended its process, by handler.
         self._crashed: dict[str, datetime] = {}
+        #: Letters that another attempt could help, by handler; and since when it is told that they are left.
+        self._helpable: dict[str, int] = {}
+        self._left: dict[str, datetime] = {}
 
     def observe(self, seen: Observation) -> Iterable[Finding]:
         """Letters, and the bus's own alerts."""
         match seen:
             case LetterSeen():
                 self._latest[seen.handler] = seen
+                if seen.reason in _HELPABLE:
+                    self._helpable[seen.handler] = self._helpable.get(seen.handler, 0) + 1
                 if seen.reason in {"crashed", "undelivered"}:
                     yield self._lost(seen)
             case LettersRising():
                 yield self._rate(seen)
+                if seen.resolved and (count := self._helpable.pop(seen.handler, 0)):
+                    self._left[seen.handler] = seen.at
+                    yield _left_behind(seen, count)
             case _:
                 pass
 
@@ -43,11 +55,17 @@ class Letters(Rule):
             if now - at >= _NEWS:
                 del self._crashed[handler]
                 yield Recovery(at=now, cause="lost", component=f"handler:{handler}")
+        for handler, at in list(self._left.items()):
+            if now - at >= _KNOWN:
+                del self._left[handler]
+                yield Recovery(at=now, cause="left", component=f"handler:{handler}")
 
     def resume(self, cause: str, component: str, since: datetime) -> None:
         """A handler that had lost an event."""
         if cause == "lost":
             self._crashed[component.partition(":")[2]] = since
+        elif cause == "left":
+            self._left[component.partition(":")[2]] = since
 
     def _rate(self, seen: LettersRising) -> Finding:
         component = f"handler:{seen.handler}"
@@ -83,3 +101,18 @@ class Letters(Rule):
                 line("log", component, seen.message, seen.at),
             ),
         )
+
+
+def _left_behind(seen: LettersRising, count: int) -> Trouble:
+    component = f"handler:{seen.handler}"
+    text = f"{count} dead letters of events whose every attempt failed, while it could not handle them"
+    return Trouble(
+        at=seen.at,
+        cause="left",
+        component=component,
+        kind="handler.letters_left",
+        severity="info",
+        title=f"{seen.handler} does well again, and {count} dead letters are left",
+        evidence=(line("bus", component, text, seen.at),),
+        symptom=False,
+    )
