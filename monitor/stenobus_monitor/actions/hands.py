@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import httpx2
 
-from ..errors import ActionRefused, EngineUnavailable
+from ..errors import ActionFailed, ActionRefused, EngineUnavailable
 
 _VERSION: Final = "v1.41"
 #: Seconds beyond the container's own that one call may take.
@@ -16,6 +16,8 @@ _PATIENCE: Final = 45.0
 _LONGEST: Final = 300
 #: What refuses for good, for now, or for its state.
 _REFUSALS: Final = frozenset({400, 403, 404, 409, 429})
+#: The engine tried, and could not: trying again at once changes nothing.
+_FAILED: Final = 500
 
 
 class Hands:
@@ -45,7 +47,8 @@ class Hands:
 
         Raises:
             ActionRefused: it must not be.
-            EngineUnavailable: nobody answers, or the engine failed; it may have been restarted.
+            ActionFailed: the engine could not.
+            EngineUnavailable: nobody answers; it may have been restarted.
         """
         await self._post(f"/containers/{container_id}/restart", action_id, query={"t": str(grace)}, grace=grace)
 
@@ -54,7 +57,8 @@ class Hands:
 
         Raises:
             ActionRefused: it must not be.
-            EngineUnavailable: nobody answers, or the engine failed; they may have been set.
+            ActionFailed: the engine could not.
+            EngineUnavailable: nobody answers; they may have been set.
         """
         await self._post(f"/containers/{container_id}/update", action_id, body=dict(limits))
 
@@ -84,6 +88,8 @@ class Hands:
         said = f"The executor answers {answer.status_code}: {_message(answer)}"
         if answer.status_code in _REFUSALS:
             raise ActionRefused(said)
+        if answer.status_code == _FAILED:
+            raise ActionFailed(said)
         raise EngineUnavailable(said)
 
 

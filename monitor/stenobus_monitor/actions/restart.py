@@ -117,6 +117,7 @@ class Restart:
 
         Raises:
             ActionRefused: it must not be.
+            ActionFailed: the engine could not.
             EngineUnavailable: the engine or the executor does not answer.
         """
         container = await self._same(link)
