@@ -125,6 +125,18 @@ async def test_limits_have_limits(start: Start, containers: Containers) -> None:
     assert not any(line["allowed"] for line in executor.audit)
 
 
+async def test_memory_in_use_is_not_taken_away(executor: Executor, containers: Containers) -> None:
+    script = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); echo ready; while true; do sleep 0.05; done"
+    app = plugin(containers, script=script, mem_limit="256m", memswap_limit="256m")
+    await eventually(app.logs, within=60)
+    answer = await executor.limit(app.name, 32 * MEGABYTE)
+    assert (answer.status, answer.message) == (409, f"{app.name} uses more memory than that.")
+    assert (await executor.limit(app.name, 200 * MEGABYTE)).status == 200
+    app.stop(timeout=0)
+    token = approval(app.name, kind="limits")
+    assert (await executor.limit(app.name, 32 * MEGABYTE, approval=token)).status == 200  # nothing is in use
+
+
 async def test_what_the_engine_refuses_is_said(executor: Executor, containers: Containers) -> None:
     app = plugin(containers, script=f"{FOREVER}", mem_limit="64m", memswap_limit="64m")
     answer = await executor.limit(app.name, 0, 64_000_000_000)  # more processors than there are

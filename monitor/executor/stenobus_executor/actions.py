@@ -51,6 +51,8 @@ class Actions:
             raise Refused(403, f"{name} is left alone: {objection}. {why_not or ''}".rstrip())
         if kind == "limits" and (objection := self._rules.outside(call.body)):
             raise Refused(400, f"{objection}.")
+        if kind == "limits" and 0 < call.body["Memory"] < await self._in_use(id):
+            raise Refused(409, f"{name} uses more memory than that.")
         if not approved and await self._was_ended(container):
             raise Refused(403, f"{name} is left alone: somebody stopped it. {why_not}")
         if id in self._busy:
@@ -77,6 +79,14 @@ class Actions:
         except approval.ApprovalRefused as error:
             return str(error)
         return None
+
+    async def _in_use(self, id: str) -> int:
+        """Bytes that must stay: with less, version 2 of control groups would have the container killed."""
+        stats = await self._engine.get(f"/containers/{id}/stats", {"stream": "false", "one-shot": "true"})
+        memory = stats.get("memory_stats") or {}
+        cache = memory.get("stats") or {}
+        cached = cache.get("total_inactive_file", cache.get("inactive_file", 0))
+        return int(memory.get("usage") or 0) - int(cached)
 
     async def _was_ended(self, container: Mapping[str, Any]) -> bool:
         """Whether somebody ended it, by the engine's calls, since it was last started."""
