@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from typing import Final, Literal, NamedTuple
 
+from . import unmarked
+
 Kind = Literal["secret", "email", "ip", "account"]
 
 
@@ -91,7 +93,8 @@ _NAME: Final = re.compile(r"[A-Za-z_]+(?:[._-][A-Za-z_]+)*")
 
 
 def secrets(text: str) -> Iterator[Span]:
-    """Private keys, tokens that issuers mark, JWTs, passwords in URLs, and what is assigned to a telling name."""
+    """Private keys, tokens that issuers mark, JWTs, passwords in URLs, what is assigned to a telling name, and what no
+    issuer marks but looks as if a generator had made it."""
     yield from _private_keys(text)
     for prefix, shape in _ISSUED:
         for at in places(text, prefix):
@@ -103,6 +106,7 @@ def secrets(text: str) -> Iterator[Span]:
     if any(word in text for word in ("earer", "EARER", "asic", "ASIC")):
         yield from (Span(*found.span(1), "secret") for found in _BEARER.finditer(text) if _varied(found[1]))
     yield from _assigned(text)
+    yield from (Span(start, end, "secret") for start, end in unmarked.spans(text))
 
 
 def _in_urls(text: str) -> Iterator[tuple[int, int]]:
