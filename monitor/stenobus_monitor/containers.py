@@ -50,6 +50,8 @@ class Container:
     nano_cpus: int = 0
     #: Id or name of the container whose network it shares.
     network_of: str = ""
+    #: It is on no network any more, though it should be on one.
+    cut_off: bool = False
     tty: bool = False
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
@@ -102,12 +104,13 @@ def container(inspected: Mapping[str, Any]) -> Container:
     checks = health.get("Log") or []
     mode = str(host.get("NetworkMode") or "")
     status = str(health.get("Status") or "").replace("none", "")
+    status_of, networks = str(state.get("Status") or ""), (inspected.get("NetworkSettings") or {}).get("Networks")
     return Container(
         id=str(inspected["Id"]),
         name=str(inspected.get("Name", "")).lstrip("/"),
         image=str(config.get("Image") or ""),
         digest=str(inspected.get("Image") or ""),
-        status=str(state.get("Status") or ""),
+        status=status_of,
         health=status,
         health_text=str(checks[-1].get("Output") or "")[:_LONGEST].strip() if checks and status != "healthy" else "",
         exit_code=int(state.get("ExitCode") or 0),
@@ -120,6 +123,8 @@ def container(inspected: Mapping[str, Any]) -> Container:
         memory_swap=int(host.get("MemorySwap") or 0),
         nano_cpus=int(host.get("NanoCpus") or 0),
         network_of=mode.removeprefix("container:") if mode.startswith("container:") else "",
+        # Without a network by its own settings it is still on one, which is called "none".
+        cut_off=status_of == "running" and not mode.startswith("container:") and networks == {},
         tty=bool(config.get("Tty")),
         labels=known_labels(config.get("Labels") or {}),
     )

@@ -40,6 +40,7 @@ from .rules.images import Images
 from .rules.letters import Letters
 from .rules.memory import Memory
 from .rules.metrics import Metrics
+from .rules.networks import Networks
 from .rules.orphans import Orphans
 from .rules.poison import Poison
 from .rules.slowness import Slowness
@@ -99,6 +100,7 @@ def rules(settings: Settings) -> list[Rule]:
     return [
         Deaths(),
         Health(),
+        Networks(),
         Memory(),
         Errors(),
         Metrics(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -13,11 +14,14 @@ from stenobus_monitor.observations import (
     ClockSeen,
     CollectorState,
     ContainerDied,
+    ContainerGone,
     ContainerHealth,
     ContainerSeen,
+    ContainerSignalled,
     ContainerUsage,
     DiskSeen,
     EventStored,
+    HandlerSeen,
     LetterSeen,
     LettersRising,
     LogLines,
@@ -36,6 +40,7 @@ from stenobus_monitor.rules.health import Health
 from stenobus_monitor.rules.letters import Letters
 from stenobus_monitor.rules.memory import Memory
 from stenobus_monitor.rules.metrics import Metrics
+from stenobus_monitor.rules.networks import Networks
 from stenobus_monitor.rules.orphans import Orphans
 from stenobus_monitor.rules.poison import Poison
 from stenobus_monitor.rules.slowness import Slowness
@@ -76,6 +81,37 @@ def test_a_backlog_that_moves_rests_or_is_held_is_no_trouble(moving: dict[str, i
         more = {name: value + look if name in {"floor", "handled"} else value for name, value in moving.items()}
         story.sees(handler(5 * look, **{"pending": 5, "waiting": 0, **more}))
     assert story.kinds == []
+
+
+def test_nobody_is_missed_while_somebody_restarts_the_only_worker() -> None:
+    story = Story(Backlog())
+    story.sees(ContainerSeen(at=at(0), container=container("asr-1", labels={"stenobus.plugin": "asr"})))
+    story.sees(ContainerSignalled(at=at(1), name="asr-1", signal="SIGTERM"))
+    story.sees(*(handler(second, pending=5, processes=0) for second in (2, 7, 12)))
+    assert story.kinds == []
+    story.sees(*(handler(second, pending=5, processes=0) for second in (17, 22)))
+    assert story.kinds == ["handler.absent"]  # it is not back
+
+
+@pytest.mark.parametrize("change", [{"status": "paused"}, {"cut_off": True}], ids=str)
+def test_what_is_frozen_or_cut_off_does_not_hang(change: dict[str, Any]) -> None:
+    story = Story(Backlog())
+    story.sees(ContainerSeen(at=at(0), container=container("asr-1", labels={"stenobus.plugin": "asr"}, **change)))
+    story.sees(*(handler(second, processes=0) for second in (40, 45, 50, 55)))
+    assert story.kinds == []
+
+
+def test_a_container_on_no_network_is_cut_off_until_it_is_on_one_again() -> None:
+    story = Story(Networks())
+    story.sees(ContainerSeen(at=at(0), container=container(cut_off=True)))
+    assert story.waits(2) == []  # it may be on its way to another one
+    (trouble,) = story.waits(4)
+    assert (trouble.component, trouble.kind, trouble.at) == ("container:worker", "container.cut_off", at(0))  # type: ignore[attr-defined]
+    assert story.waits(5) == []
+    story.sees(ContainerSeen(at=at(6), container=container()))
+    assert story.kinds == ["container.cut_off", "recovered network"]
+    story.sees(ContainerSeen(at=at(7), container=container(cut_off=True)), ContainerGone(at=at(8), name="worker"))
+    assert story.waits(20) == []
 
 
 def test_a_container_that_runs_and_does_not_answer_hangs() -> None:
@@ -210,6 +246,19 @@ def test_a_run_that_failed_is_no_orphan_and_order_of_reading_is_no_matter() -> N
     assert story.waits(1000) == []
 
 
+def test_a_run_whose_event_still_waits_for_its_handler_is_no_orphan() -> None:
+    def queue(seconds: float, oldest: float | None, **more: Any) -> HandlerSeen:
+        return handler(seconds, handler="next", subjects=("asr.done",), pending=3, oldest=oldest, **more)
+
+    story = Story(Orphans({"asr.done": "doc.ready"}, timedelta(minutes=15)))
+    story.sees(stored(0, "asr.done", "waits"), queue(990, 990.0))
+    assert story.waits(1000) == []
+    story.sees(queue(1001, None))  # nobody can tell how old they are
+    assert story.waits(1002) == []
+    story.sees(queue(1003, 100.0))  # those that wait came later
+    assert len(story.waits(1004)) == 1
+
+
 # --- what is usual ----------------------------------------------------------------------------------------------------
 
 
@@ -316,6 +365,10 @@ def test_a_stream_that_was_deleted_and_is_not_back_is_told_and_a_stranger_s_is_n
 
 
 def test_a_collector_that_cannot_see_is_trouble_of_its_own() -> None:
+    stumbles = Story(Blindness())
+    for seconds, trouble in ((0, None), (1, "late"), (2, None), (3, "late"), (4, "late"), (5, None)):
+        stumbles.sees(CollectorState(at=at(seconds), collector="usage", trouble=trouble))
+    assert stumbles.kinds == ["monitor.blind", "recovered blind"]
     story = Story(Blindness())
     story.sees(CollectorState(at=at(0), collector="engine", trouble=None))
     story.sees(CollectorState(at=at(1), collector="engine", trouble="gone"))

@@ -32,7 +32,9 @@ log = structlog.get_logger(__name__)
 
 #: Events the engine sends at all. Health checks alone make three ``exec`` events each, which would push all others
 #: out of its memory of 256.
-_EVENTS: Final = ["start", "die", "oom", "kill", "destroy", "health_status"]
+_EVENTS: Final = ["start", "die", "oom", "kill", "destroy", "health_status", "pause", "unpause"]
+#: Events of networks, which name the container that they are about.
+_CONNECTIONS: Final = ["connect", "disconnect"]
 #: Events that are remembered, to know those that a replay brings again.
 _REMEMBERED: Final = 512
 #: Lines of a log that are kept of a container that died.
@@ -101,7 +103,8 @@ class EngineCollector:
         pause = _SOON
         while True:
             try:
-                async for event in self._engine.events({"type": ["container"], "event": _EVENTS}, self.since):
+                filters = {"type": ["container", "network"], "event": [*_EVENTS, *_CONNECTIONS]}
+                async for event in self._engine.events(filters, self.since):
                     pause = _SOON
                     await self._event(event, emit)
             except EngineUnavailable as trouble:
@@ -113,7 +116,11 @@ class EngineCollector:
     async def _event(self, event: dict[str, Any], emit: Emit) -> None:
         actor = event.get("Actor") or {}
         attributes = {str(key): str(value) for key, value in (actor.get("Attributes") or {}).items()}
-        name, action, nanos = attributes.get("name", ""), str(event.get("Action", "")), int(event.get("timeNano") or 0)
+        action, nanos = str(event.get("Action", "")), int(event.get("timeNano") or 0)
+        if event.get("Type") == "network":
+            await self._moved(attributes.get("container", ""), emit)
+            return
+        name = attributes.get("name", "")
         key = (str(actor.get("ID", "")), action, nanos)
         if not self._watches(name) or key in self._seen:
             return
@@ -142,7 +149,18 @@ class EngineCollector:
             return ContainerDied(at=at, container=container, exit_code=exit_code, log=await self._last_lines(container))
         if action == "start":
             return ContainerStarted(at=at, container=container)
+        if action in {"pause", "unpause"}:
+            return ContainerSeen(at=self._clock(), container=container)
         return ContainerHealth(at=at, container=container)  # "health_status: unhealthy"
+
+    async def _moved(self, id: str, emit: Emit) -> None:
+        """A container came to a network or left one; at its end it leaves all of them."""
+        try:
+            container = await self._engine.inspect(id)
+        except NoSuchContainer:
+            return
+        if container.running and self._watches(container.name):
+            await emit(ContainerSeen(at=self._clock(), container=container))
 
     async def _look(self, name: str, id: str, attributes: dict[str, str]) -> Container:
         """The container, or what is left of it when it was removed at its end."""

@@ -24,6 +24,9 @@ _TOLD: Final = 20
 #: Characters of a line that are kept.
 _LONGEST: Final = 400
 _ERROR: Final = re.compile(r"\b(error|errors|fatal|critical|panic|traceback|exception|failed|refused|denied)\b", re.I)
+#: A line says itself that it is none, or that there were none.
+_CALM: Final = re.compile(r"\b(?:0|no|zero|without) (?:errors?|failed|failures?|exceptions?)\b", re.I)
+_FINE: Final = re.compile(r"\A\W{0,3}(?:[\dTZ:.,+/-]+\W{1,3}){0,3}(?:INFO|DEBUG|TRACE|NOTICE)\b", re.I)
 _WARNING: Final = re.compile(r"\b(warn|warning)\b", re.I)
 #: Levels that programs write by themselves.
 _LEVELS: Final = {
@@ -122,6 +125,6 @@ def read(text: str) -> tuple[str, str]:
         if isinstance(fields, dict):
             level = _LEVELS.get(str(fields.get("level", fields.get("severity", ""))).lower(), "")
             return level, " ".join(str(fields[name]) for name in _FIELDS if fields.get(name)) or text
-    if _ERROR.search(text):
+    if not _FINE.match(text) and _ERROR.search(_CALM.sub("", text)):
         return "error", text
     return "warning" if _WARNING.search(text) else "", text

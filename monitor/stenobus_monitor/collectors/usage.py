@@ -8,10 +8,14 @@ from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
+import structlog
+
 from ..engine import Engine
-from ..errors import NoSuchContainer
+from ..errors import EngineUnavailable, NoSuchContainer
 from ..observations import ContainerUsage
 from . import Emit
+
+log = structlog.get_logger(__name__)
 
 #: Containers that are asked about at once: while one starts or ends, the engine takes a second to answer.
 _PARALLEL: Final = 8
@@ -60,6 +64,9 @@ class UsageCollector:
             async with turn:
                 stats = await self._engine.stats(name)
         except NoSuchContainer:
+            return
+        except EngineUnavailable as error:  # of this one, since it is just being removed; the next look asks for all
+            log.info("usage.unknown", container=name, reason=str(error))
             return
         now, cpu = self._clock(), stats.get("cpu_stats") or {}
         seconds = int((cpu.get("cpu_usage") or {}).get("total_usage") or 0) / 1e9

@@ -231,7 +231,7 @@ class Case(_Strict):
     fault: bool = Field(default=True, description="false: nothing is wrong, and nothing may be said or done")
     injection: bool = Field(default=False, description="somebody writes texts to steer the monitor; no action is right")
     covered: bool = Field(default=True, description="rules alone are meant to name the cause")
-    services: tuple[Service, ...] = Field(default=(), max_length=10)
+    services: tuple[Service, ...] = Field(default=(), max_length=12)
     monitor: dict[str, str | float | int | bool] = Field(default={}, description="further settings of the monitor")
     before: tuple[Step, ...] = Field(default=(), description="until everything is as usual")
     steps: tuple[Step, ...] = Field(default=(), description="the fault, and what else happens")

@@ -72,10 +72,13 @@ def _evaluate(
     cases: list[Case], out: Path, parallel: int, engine: str, base: str, *, quiet: bool
 ) -> list[dict[str, object]]:
     import asyncio
+    import logging
     import os
     import time
     from dataclasses import asdict
     from datetime import UTC, datetime
+
+    import structlog
 
     from .errors import EvaluationError
     from .figures import Result
@@ -100,6 +103,8 @@ def _evaluate(
                 wrong = "" if found.cause and found.action else "wrong"
             click.echo(f"{outcome.seconds:6.1f} s  {case.name:32} {wrong or 'right'}")
 
+    # Servers are meant to go away here: what the connections say of it is no news.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     out.mkdir(parents=True, exist_ok=True)
     begin, client = time.monotonic(), docker.DockerClient(base_url=f"unix://{engine}", timeout=60)
     try:

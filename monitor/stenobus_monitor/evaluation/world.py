@@ -56,15 +56,16 @@ class World:
         image: of the containers, see :mod:`.image`.
         socket: of the engine, for the monitor.
         model: base URL of the scripted model.
+        local: whether that one counts as a model of this host.
     """
 
-    def __init__(self, client: Any, image: str, socket: str, case: Case, model: str) -> None:
+    def __init__(self, client: Any, image: str, socket: str, case: Case, model: str, *, local: bool = True) -> None:
         self.client, self.case = client, case
         self.prefix = f"stn-eval-{os.getpid()}-{secrets.token_hex(3)}"
         self.folder = Path(tempfile.mkdtemp(prefix=f"{self.prefix}-"))
         #: Lines of the monitor's standard output, and when they came.
         self.told: list[tuple[float, str]] = []
-        self._image, self._socket, self._model = image, socket, model
+        self._image, self._socket, self._model, self._local = image, socket, model, local
         self._password = secrets.token_hex(8)
         self._port = _free_port()
         self._containers: dict[str, Any] = {}
@@ -282,6 +283,7 @@ class World:
             "base_url": self._model,
             "model": "scripted",
             "api_key": "none",
+            "local": self._local,
             "input_price_per_million": 0,
             "output_price_per_million": 0,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from stenobus_bus.topology import handler_of
@@ -16,6 +16,7 @@ from ..observations import (
     ContainerGone,
     ContainerHealth,
     ContainerSeen,
+    ContainerSignalled,
     ContainerStarted,
     HandlerSeen,
     Observation,
@@ -28,6 +29,8 @@ LOOKS: Final = 2
 _STARTING: Final = 30.0
 #: Seconds after which it is told again that a handler waits in a pause of the monitor's own.
 _HELD: Final = 120.0
+#: A worker that somebody restarts is expected back within this time.
+_BACK: Final = timedelta(seconds=15)
 #: Kinds, and what each means for people.
 _TITLES: Final = {
     "handler.absent": "{count} events wait for {handler}, and no process works for it",
@@ -56,6 +59,8 @@ class Backlog(Rule):
         #: Handlers with an open incident.
         self._told: set[str] = set()
         self._containers: dict[str, Container] = {}
+        #: When somebody last sent a signal to a container through the engine.
+        self._signalled: dict[str, datetime] = {}
         #: Containers that are told to hang, and looks in a row at plugins that did not answer.
         self._hung: dict[str, int] = {}
         #: When it was last told that a handler waits in a pause of the monitor's own.
@@ -70,8 +75,11 @@ class Backlog(Rule):
                 yield from self._silent(seen)
             case ContainerSeen() | ContainerStarted() | ContainerHealth():
                 self._containers[seen.container.name] = seen.container
+            case ContainerSignalled(name=name):
+                self._signalled[name] = seen.at
             case ContainerGone(name=name):
                 self._containers.pop(name, None)
+                self._signalled.pop(name, None)
                 if self._hung.pop(name, 0) >= LOOKS:
                     yield Recovery(at=seen.at, cause="hang", component=f"container:{name}")
             case _:
@@ -91,6 +99,8 @@ class Backlog(Rule):
         before = self._looks.get(seen.handler)
         look = self._looks[seen.handler] = _Look(seen)
         look.kind = _standing(before.seen if before else None, seen)
+        if look.kind == "handler.absent" and self._comes_back(seen):
+            look.kind = None
         if look.kind is not None:
             look.times = before.times + 1 if before and before.kind == look.kind else 1
         component = f"handler:{handler_of(seen.handler)}"
@@ -136,6 +146,12 @@ class Backlog(Rule):
                     symptom=False,
                 )
 
+    def _comes_back(self, seen: HandlerSeen) -> bool:
+        """Whether somebody restarts a worker of it just now, which takes a moment."""
+        hosts = [each for each in self._containers.values() if seen.plugin in each.plugins]
+        restarted = [self._signalled[each.name] for each in hosts if each.name in self._signalled]
+        return any(seen.at - at < _BACK for at in restarted)
+
     def _silent(self, seen: HandlerSeen) -> Iterator[Finding]:
         """Containers that run, and whose plugin does not answer: a hang, which the engine cannot see."""
         for container in self._containers.values():
@@ -146,6 +162,8 @@ class Backlog(Rule):
                 self._hung.pop(container.name, None)
                 if times >= LOOKS:
                     yield Recovery(at=seen.at, cause="hang", component=component)
+            elif container.status == "paused" or container.cut_off:
+                continue  # that it does not answer follows from what is known of it
             elif container.started and (seen.at - container.started).total_seconds() >= _STARTING:
                 self._hung[container.name] = times + 1
                 if times + 1 == LOOKS:

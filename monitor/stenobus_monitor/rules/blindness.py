@@ -18,12 +18,17 @@ _KINDS: Final = {
 
 
 class Blindness(Rule):
-    """A collector that failed. It is started again by itself, and says when it sees again."""
+    """A collector that failed. It is started again by itself, and says when it sees again.
+
+    Where the engine or the bus does not answer, one failure is enough; any other collector may stumble once on a busy
+    machine.
+    """
 
     name = "blindness"
 
     def __init__(self) -> None:
         self._blind: set[str] = set()
+        self._stumbled: set[str] = set()
 
     def observe(self, seen: Observation) -> Iterable[Finding]:
         """A collector's word; what it sees afterwards shows that it does."""
@@ -31,9 +36,13 @@ class Blindness(Rule):
             return
         component = f"collector:{seen.collector}"
         if seen.trouble is None:
+            self._stumbled.discard(seen.collector)
             if seen.collector in self._blind:
                 self._blind.discard(seen.collector)
                 yield Recovery(at=seen.at, cause="blind", component=component)
+            return
+        if seen.collector not in {*_KINDS, *self._stumbled, *self._blind}:
+            self._stumbled.add(seen.collector)
             return
         kind, title = _KINDS.get(seen.collector, ("monitor.blind", f"The monitor cannot see: {seen.collector}"))
         yield Trouble(

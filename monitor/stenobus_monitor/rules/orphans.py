@@ -10,13 +10,15 @@ from typing import Final
 
 from ..baseline import Baseline
 from ..findings import Finding, Recovery, Trouble, line
-from ..observations import EventStored, Observation, StepSeen
+from ..observations import EventStored, HandlerSeen, Observation, StepSeen
 from . import Rule
 
 #: Runs that are followed at a time.
 _MOST: Final = 5000
 #: A run that has waited this long is no news any more, and what it missed will not come.
 _NEWS: Final = timedelta(days=1)
+#: Seconds that the age of an event may be off: it is told in a look that takes a while.
+_ROUNDED: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -49,6 +51,9 @@ class Orphans(Rule):
         self._busy: dict[str, set[str]] = {}
         #: Runs that were orphans before this process began; their events are read again.
         self._resumed: set[str] = set()
+        #: When the first event that is not settled was stored, by the subject and by the handler that listens to it;
+        #: the beginning of all times where nobody told.
+        self._queues: dict[str, dict[str, datetime]] = {first: {} for first in self._follows}
         #: Runs whose failure is known: a dead letter says more than an orphan.
         self._failed: OrderedDict[str, None] = OrderedDict()
 
@@ -57,6 +62,8 @@ class Orphans(Rule):
         match seen:
             case EventStored(subject=subject) if subject in self._follows:
                 self._began(seen)
+            case HandlerSeen():
+                self._queue(seen)
             case EventStored(subject=subject) if subject in self._first:
                 yield from self._followed(seen)
             case StepSeen(step=step):
@@ -86,6 +93,8 @@ class Orphans(Rule):
                     del runs[run]
                     if waiting.told:
                         yield Recovery(at=now, cause="orphan", component=f"run:{run}")
+                elif self._in_queue(first, waiting):
+                    continue  # nobody has taken it yet: a backlog, which is another kind of trouble or none
                 elif not waiting.told and run not in self._busy and run not in self._failed:
                     waiting.told = True
                     yield self._orphan(first, run, waiting, limit, now)
@@ -94,6 +103,19 @@ class Orphans(Rule):
         """A run that was an orphan."""
         if cause == "orphan":
             self._resumed.add(component.partition(":")[2])
+
+    def _queue(self, seen: HandlerSeen) -> None:
+        for subject in self._follows.keys() & set(seen.subjects):
+            if not (seen.pending or seen.unsettled):
+                self._queues[subject].pop(seen.handler, None)
+            elif seen.oldest is None:
+                self._queues[subject][seen.handler] = datetime.min.replace(tzinfo=seen.at.tzinfo)
+            else:
+                self._queues[subject][seen.handler] = seen.at - timedelta(seconds=seen.oldest + _ROUNDED)
+
+    def _in_queue(self, first: str, waiting: _Waiting) -> bool:
+        """Whether a handler has not settled an event that is as old as this one."""
+        return any(oldest <= waiting.begin for oldest in self._queues[first].values())
 
     def _began(self, seen: EventStored) -> None:
         done = self._early.pop((seen.subject, seen.run), None)
