@@ -75,8 +75,12 @@ def publisher_permissions(subjects: Iterable[str]) -> Permissions:
     return Permissions(_unique((*subjects, *(f"{_API}.STREAM.INFO.{domain_stream(subject)}" for subject in subjects))))
 
 
-def client_permissions(client: Client) -> Permissions:
-    """What a program of a plugin needs that handles no events."""
+def client_permissions(client: Client, bucket: str) -> Permissions:
+    """What a program of a plugin needs that handles no events.
+
+    Args:
+        bucket: object bucket for blobs.
+    """
     reads = [
         subject
         for name in client.reads
@@ -84,7 +88,10 @@ def client_permissions(client: Client) -> Permissions:
     ]
     writes = [f"$KV.{name}.{key}" for name, keys in client.writes.items() for key in keys]
     published = publisher_permissions(subject for contract in client.publishes for subject in contract.subjects())
-    return Permissions(_unique((*reads, *writes))) | published
+    found = Permissions(_unique((*reads, *writes))) | published
+    if client.repairs:
+        found |= operator_permissions(bucket) | undertaker_permissions() | Permissions(("$JS.ACK.>",))
+    return found
 
 
 def operator_permissions(bucket: str) -> Permissions:

@@ -73,6 +73,8 @@ class Client:
     #: Bucket to the keys that it writes, wildcards allowed.
     writes: Mapping[str, Sequence[str]] = field(default_factory=dict)
     publishes: tuple[type[Event], ...] = ()
+    #: It repairs: what the operator may do, and end the deliveries of any event whose dead letter it has stored.
+    repairs: bool = False
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ plugin = Plugin(
             reads=(BUCKET,),
             writes={BUCKET: ("label.*", "silence.*", "hold.*")},
             publishes=(MonitorLabelled, MonitorActionApproved),
-        )
+        ),
+        "monitor-remedies": Client(repairs=True),
     },
 )
 
@@ -91,7 +92,6 @@ async def watching(settings: Settings) -> AsyncIterator[Guard]:
             resources.push_async_callback(engine.close)
         session = await resources.enter_async_context(connect(core, name="stenobus monitor"))
         store, blobs = await Store.open(session.bus), Blobs(core, session.bus)
-        runs = await Runs.open(session.bus)
         resources.push_async_callback(blobs.close)
         found = await lookouts(settings, core, session.bus, blobs, engine, store)
         watch = Watch(
@@ -108,7 +108,13 @@ async def watching(settings: Settings) -> AsyncIterator[Guard]:
         hands = Hands(str(settings.executor), partial(_token, store)) if settings.executor else None
         if hands is not None:
             resources.push_async_callback(hands.close)
-        known = remedies(Tools(settings, core, session.bus, blobs, store, runs, watch.graph, engine, hands))
+        bus = session.bus
+        if settings.remedy_creds:
+            repairing = core.model_copy(update={"nats_creds": settings.remedy_creds})
+            bus = (await resources.enter_async_context(connect(repairing, name="stenobus monitor remedies"))).bus
+        content, runs = Blobs(core, bus), await Runs.open(bus)
+        resources.push_async_callback(content.close)
+        known = remedies(Tools(settings, core, bus, content, store, runs, watch.graph, engine, hands))
         approvals = Approvals(settings.approval_key, settings.approval_url)
         proposing = Proposing(
             store,

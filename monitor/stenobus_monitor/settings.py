@@ -59,6 +59,10 @@ class Settings(PluginSettings):
     nats_creds: Path | None = Field(
         default=None, description="credentials of the connection that watches; those of the host when absent"
     )
+    remedy_creds: Path | None = Field(
+        default=None,
+        description="credentials of the connection that carries out remedies on the bus; the watching one when absent",
+    )
     reconcile: float = Field(default=30.0, ge=1, description="seconds between two looks at all containers")
     poll: float = Field(default=5.0, ge=0.1, description="seconds between two looks at the bus and the run record")
     follows: dict[str, str] = Field(

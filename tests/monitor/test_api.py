@@ -413,7 +413,7 @@ async def refused(trail: Callable[[], Awaitable[str]]) -> bool:
 async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, keys: Keys) -> None:
     core = CoreSettings(data_dir=tmp_path / "data")
     users = Users.open(tmp_path / "users")
-    users.add("monitor-api", "client", client_permissions(plugin.clients["monitor-api"]))
+    users.add("monitor-api", "client", client_permissions(plugin.clients["monitor-api"], "stenobus"))
     users.add("admin", "admin", ADMIN)
     users.write()
     with secured_server(tmp_path / "server", 'include "../users/users.conf"') as server:

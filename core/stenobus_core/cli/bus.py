@@ -111,7 +111,7 @@ def _users(
         specs = needs(found, [plugin])
         known.add(plugin.name, "plugin", access.plugin_permissions(plugin, specs, found.bucket, metrics=metrics))
         for name, client in plugin.clients.items():
-            known.add(name, "client", access.client_permissions(client))
+            known.add(name, "client", access.client_permissions(client, found.bucket))
     for publisher in publishers:
         name, _, subjects = publisher.partition(":")
         if not all(SUBJECT.fullmatch(subject) for subject in subjects.split(",")):

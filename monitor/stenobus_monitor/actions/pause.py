@@ -22,6 +22,7 @@ from .attempts import Attempts, steps
 from .parameters import Shape, handler, kept, parameters
 from .patience import comes_true
 from .pauses import OwnPause
+from .rights import rights
 
 #: How far back the run record is looked at.
 _RECENT: Final = timedelta(minutes=15)
@@ -108,7 +109,8 @@ class Pause:
         await self._store.put_pause(OwnPause(handler=name, until=wanted.until))
         for place in found:
             if place.paused_until is None or place.paused_until < wanted.until:
-                await bus_pause.pause(self._bus, place, wanted.until)
+                with rights():
+                    await bus_pause.pause(self._bus, place, wanted.until)
         return f"{name} is paused until {wanted.until:%H:%M:%S} UTC"
 
     async def verify(self, action: Action, before: JsonValue) -> str:
@@ -224,7 +226,8 @@ class Resume:
             return f"the pause of {name} would be over by now"
         await self._store.put_pause(OwnPause(handler=name, until=earlier.until))
         for place in await bus_pause.places(self._bus, name):
-            await bus_pause.pause(self._bus, place, max(earlier.until, place.paused_until or earlier.until))
+            with rights():
+                await bus_pause.pause(self._bus, place, max(earlier.until, place.paused_until or earlier.until))
         return f"{name} is paused until {earlier.until:%H:%M:%S} UTC again"
 
     async def _trouble(self, name: str) -> str | None:
@@ -249,7 +252,8 @@ async def _let_go(bus: Bus, store: Store, name: str, until: datetime) -> str:
     if others := [place.paused_until for place in held if place.paused_until and place.paused_until != until]:
         raise ActionFailed(f"Somebody else paused {name} until {max(others):%H:%M:%S}; that pause stays.")
     for place in held:
-        await bus_pause.resume(bus, place)
+        with rights():
+            await bus_pause.resume(bus, place)
     await store.put_pause(OwnPause(handler=name, until=datetime.now(UTC)))
     waiting = sum(place.pending for place in found)
     return f"{name} {'goes on' if held else 'was going on already'}, {waiting} events waiting"

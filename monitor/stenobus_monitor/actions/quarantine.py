@@ -29,6 +29,7 @@ from .attempts import Attempts, steps
 from .content import Content, digest, references
 from .parameters import HANDLER, Shape, kept, parameters
 from .patience import comes_true
+from .rights import rights
 
 #: Failures that prove it, of which one must come after the end of a process.
 FAILURES: Final = 3
@@ -117,7 +118,8 @@ class Quarantine:
             if step is not None and step.status == "done":
                 raise ActionFailed("The event was handled after all; nothing is set aside.")
             if step is not None and step.status != "failed":
-                await set_aside(self._bus, held.handler, message, held.attempts, f"set aside: {manifest.why}")
+                with rights():
+                    await set_aside(self._bus, held.handler, message, held.attempts, f"set aside: {manifest.why}")
                 changes = {"status": "failed", "reason": _TERMINATED, "message": f"set aside: {manifest.why}"}
                 now = self._clock()
                 await self._runs.put(step.model_copy(update=changes | {"finished": now, "changed": now}))

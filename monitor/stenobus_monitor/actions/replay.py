@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from pydantic import Field, JsonValue
 
-from stenobus_bus import Bus, BusError, dead_letters, history
+from stenobus_bus import Bus, LetterRefused, dead_letters, history
 from stenobus_bus import pause as bus_pause
 from stenobus_bus.dead_letters import Choice, Unreadable
 from stenobus_bus.envelope import REPLAY, derived_id
@@ -22,6 +22,7 @@ from .attempts import steps
 from .left_behind import Item, left_behind, stream_end
 from .parameters import Shape, handler, kept, parameters
 from .patience import comes_true
+from .rights import rights
 
 #: Reasons of dead letters that another attempt can overcome: every attempt failed, or nobody settled it.
 _PASSING: Final = frozenset({"exhausted", "undelivered"})
@@ -105,11 +106,13 @@ class Replay:
                 if entry is None or isinstance(entry, Unreadable):
                     continue  # an earlier call, or people
                 try:
-                    await dead_letters.retry(self._bus, entry)
-                except BusError as error:
+                    with rights():
+                        await dead_letters.retry(self._bus, entry)
+                except LetterRefused as error:
                     raise ActionFailed(f"Dead letter {item.letter} cannot be retried: {error}") from error
             else:
-                await self._again(action, item, left.ends[item.stream])
+                with rights():
+                    await self._again(action, item, left.ends[item.stream])
             count += 1
         return f"{count} of {len(left.items)} events are published again"
 
