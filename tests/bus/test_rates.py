@@ -72,17 +72,20 @@ async def test_a_bucket_that_rested_holds_its_burst_and_no_more(buses: list[Bus]
 
 async def test_a_large_request_is_served_in_its_turn(buses: list[Bus]) -> None:
     """Small ones that come later wait behind it, in whatever process."""
-    limit = RateLimit(per_second=50, burst=10)
+    limit = RateLimit(per_second=5, burst=2)
     large, small = (TokenBucket(bus, "turn", limit) for bus in buses[:2])
-    await (await large.reserve(10)).settle(60)  # a second's tokens that are not there
-    served: list[str] = []
+    await (await large.reserve(2)).settle(7)  # a second's tokens that are not there
+    waits, served = asyncio.Event(), list[str]()
+
+    async def waiting(_: float) -> None:
+        waits.set()
 
     async def take(bucket: TokenBucket, tokens: float, name: str) -> None:
-        await bucket.acquire(tokens)
+        await bucket.acquire(tokens, waiting)
         served.append(name)
 
-    first = asyncio.create_task(take(large, 10, "large"))
-    await eventually(lambda: large.left < -10)
+    first = asyncio.create_task(take(large, 2, "large"))
+    await waits.wait()
     await asyncio.gather(*(take(small, 1, "small") for _ in range(3)))
     await first
     assert served == ["large", "small", "small", "small"]

@@ -49,7 +49,7 @@ class Asking:
         #: The pieces that came, where they were wanted.
         self.pieces: list[str] = []
 
-    def client(self, timeout: float = 5, target: Any = None) -> Bedrock:
+    def client(self, timeout: float = 60, target: Any = None) -> Bedrock:
         known = {"kind": "bedrock", "model": "anthropic.claude:0", "base_url": self._service.url, "timeout": timeout}
         wanted = Target.model_validate({"name": "claude", **known, **(target or {})})
         client = self._clients.setdefault(repr(wanted), Bedrock(wanted))
@@ -60,7 +60,7 @@ class Asking:
     async def __call__(
         self,
         *turns: Message,
-        timeout: float = 5,
+        timeout: float = 60,
         target: Any = None,
         stream: bool = False,
         piece: Piece | None = None,
