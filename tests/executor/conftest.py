@@ -55,7 +55,8 @@ class Executor:
     @property
     def audit(self) -> list[dict[str, Any]]:
         """What is on record."""
-        self._lines += [json.loads(line) for line in self.printed().splitlines()]
+        lines = self.printed().splitlines()  # others print, too
+        self._lines += [json.loads(line) for line in lines if line.startswith('{"time": ')]
         return self._lines
 
     async def raw(self, *pieces: bytes, eof: bool = False) -> bytes:
