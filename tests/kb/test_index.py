@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -9,13 +10,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
 
 from stenobus_kb.chunk import Chunk
+from stenobus_kb.database import open_reader
+from stenobus_kb.embedders.hashed import HashedEmbedder
 from stenobus_kb.index import Index
+from stenobus_kb.library import Library
+from stenobus_kb.matrix import Matrix
 from stenobus_kb.order import Order
+from stenobus_kb.prepared import Prepared
 
 from .conftest import Put, document, search
 
@@ -50,6 +57,10 @@ else:
 content = BlobRef(uri="file:///x", sha256="f" * 64, size=1)
 index.put("documents", KbDocument(id="a", title="a", content=content), [Chunk((), f"new whale {n}") for n in range(40)])
 """
+
+
+#: All rows of a table, but of those that hold one row or few, and of the index of what is to be removed.
+SCAN = re.compile(r"SCAN (?!state|generations|CONSTANT|documents USING INDEX gone_documents|passages .* INDEX \d+:=)")
 
 
 @pytest.fixture
@@ -187,3 +198,39 @@ def test_several_processes_may_create_and_write_one_index(path: Path) -> None:
     assert [writer.wait(60) for writer in writers] == [0] * 4
     with closing(Index(path)) as index:
         assert index.size("documents") == 80
+
+
+def test_what_a_sync_takes_does_not_grow_with_the_index(index: Index, put: Put, path: Path) -> None:
+    """Every statement of a sync, of its reader and of a start finds its rows by an index that holds no others."""
+    put("a", "old whale")
+    library = Library(index, HashedEmbedder())
+    library.catch_up()
+    asked = dict[str, Any]()
+
+    def note(_: Any, sql: str, bindings: Any) -> bool:
+        asked[sql] = bindings
+        return True
+
+    with closing(open_reader(path)) as reader:
+        matrix = Matrix()
+        matrix.follow(reader)
+        for connection in (index.connection, reader):
+            connection.exec_trace = note
+        order = Order("1", "documents")
+        prepared = [Prepared(document(name, f"{name} whale"), [Chunk((), f"{name} whale")]) for name in "ab"]
+        assert index.compare(order, [each.document for each in prepared]).outdated
+        library.stage(order, prepared)
+        library.flip(order, 2)
+        assert matrix.follow(reader) and len(matrix) == 2
+        index.connection.exec_trace = None
+
+    def plan(sql: str) -> str:
+        return "; ".join(detail for *_, detail in index.connection.execute(f"EXPLAIN QUERY PLAN {sql}", asked[sql]))
+
+    plans = {sql: plan(sql) for sql in asked if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE)", sql)}
+    assert len(plans) > 10
+    assert {sql: steps for sql, steps in plans.items() if SCAN.search(steps)} == {}
+    [load] = [steps for sql, steps in plans.items() if "weight, vector" in sql]
+    assert load.startswith("SEARCH documents USING INDEX born_documents (born>?)")
+    [sweep] = [steps for sql, steps in plans.items() if "NOT live" in sql]
+    assert "gone_documents" in sweep

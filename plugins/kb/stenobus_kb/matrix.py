@@ -28,10 +28,11 @@ _COLUMNS = ("_vectors", "_codes", "_steps", "_chunks", "_documents", "_weights",
 _ESTIMATE = 1 / 16
 #: Above this share, computing all scores is faster than fetching some vectors.
 _MOST = 1 / 4
+# In this order, whatever SQLite believes: what is new is little, and what is old lies as it was written.
 _LOAD = """
-SELECT chunks.id, document, weight, vector FROM documents JOIN chunks ON chunks.document = documents.id
-JOIN vectors ON vectors.generation = ? AND vectors.digest = chunks.digest
-WHERE live AND born > ? ORDER BY vectors.id
+SELECT chunks.id, document, weight, vector FROM documents CROSS JOIN chunks ON chunks.document = documents.id
+CROSS JOIN vectors ON vectors.generation = ? AND vectors.digest = chunks.digest
+WHERE live AND born > ?
 """
 _ALLOWED = "SELECT id FROM documents WHERE {condition}"
 
@@ -70,6 +71,8 @@ class Matrix:
         elif self._used:
             self._bury(connection)
         if generation is not None:
+            if self._revision < 0:  # all at once: growing step by step would copy what is there
+                self._reserve(connection.execute("SELECT count(*) FROM chunks").get)
             self._append(connection.execute(_LOAD, (generation.id, self._revision)))
         self._revision = revision
         self._filters.clear()

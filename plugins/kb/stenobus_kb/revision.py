@@ -106,7 +106,7 @@ def sweep(connection: apsw.Connection) -> None:
         with connection:
             connection.execute(
                 "DELETE FROM documents WHERE id IN"
-                " (SELECT id FROM documents WHERE NOT live AND born IS NOT NULL LIMIT ?)",
+                " (SELECT id FROM documents INDEXED BY gone_documents WHERE NOT live AND born IS NOT NULL LIMIT ?)",
                 (_SWEPT_AT_ONCE,),
             )
             swept = connection.changes()

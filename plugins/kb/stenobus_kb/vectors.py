@@ -13,9 +13,10 @@ from .prepared import as_embedded
 from .staging import sync_of
 from .text import uncut
 
+# In this order, whatever SQLite believes: it would read every passage.
 _UNEMBEDDED = """
 SELECT DISTINCT digest, passages.title, heading, body FROM documents
-JOIN chunks ON chunks.document = documents.id JOIN passages ON passages.rowid = chunks.id
+CROSS JOIN chunks ON chunks.document = documents.id CROSS JOIN passages ON passages.rowid = chunks.id
 WHERE {which} AND NOT EXISTS
     (SELECT 1 FROM vectors WHERE vectors.generation = :generation AND vectors.digest = chunks.digest)
 LIMIT :most
