@@ -23,11 +23,14 @@ from stenobus_monitor.findings import line
 from stenobus_monitor.graph import Graph
 from stenobus_monitor.incidents import Entry
 from stenobus_monitor.store import Store
+from stenobus_testing import eventually
 
 from .conftest import SOCKET
 
 #: Ends with exit code 3 at SIGUSR1.
 CRASHES = "trap 'exit 3' USR1; echo ready; while true; do sleep 0.05; done"
+#: Is healthy until somebody takes its file away, and takes its time to end.
+SLOW = "trap 'sleep 2; exit 0' TERM; touch /ok; while true; do sleep 0.05; done"
 PLUGIN = {"stenobus.plugin": "acme"}
 
 
@@ -105,3 +108,19 @@ def events(container: Any, *wanted: str) -> int:
         since=0, until=int(time.time()) + 1, filters={"container": container.id}, decode=True
     )
     return sum(event["Action"] in wanted for event in found)
+
+
+def healthy_while(path: str) -> dict[str, Any]:
+    """A health check that passes while there is a file."""
+    return {"test": ["CMD", "/bin/test", "-f", path], "interval": 200_000_000, "timeout": 10**10, "retries": 1}
+
+
+async def unhealthy(engine: Engine, container: Any) -> None:
+    """Let the health check of a container that runs :data:`SLOW` fail."""
+
+    async def health(wanted: str) -> bool:
+        return (await engine.inspect(container.name)).health == wanted
+
+    await eventually(lambda: health("healthy"), within=60)
+    container.exec_run(["/bin/rm", "/ok"])
+    await eventually(lambda: health("unhealthy"), within=60)

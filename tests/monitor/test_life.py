@@ -18,10 +18,8 @@ from stenobus_monitor.actions.life import Overtaken
 from stenobus_testing import Stage, eventually
 
 from .conftest import Containers
-from .living import CRASHES, PLUGIN, World, crash, events
+from .living import CRASHES, PLUGIN, SLOW, World, crash, events, healthy_while, unhealthy
 
-#: Takes its time to end.
-SLOW = "trap 'sleep 2; exit 0' TERM; touch /ok; while true; do sleep 0.05; done"
 #: Records that one restart writes: taken over, budget, checked, started, verified, done, budget.
 WRITES = 7
 
@@ -109,7 +107,7 @@ async def test_a_restart_that_is_under_way_is_waited_for(
     world: World, stage: Stage, containers: Containers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     container = containers.run("worker", SLOW, labels=PLUGIN, healthcheck=healthy_while("/ok"))
-    await unhealthy(world, container)
+    await unhealthy(world.engine, container)
     action_id = await world.proposes(container, "container.unhealthy")
     call: list[asyncio.Future[None]] = []
 
@@ -160,18 +158,3 @@ async def test_two_at_once_do_it_once(world: World, stage: Stage, containers: Co
         assert events(container, "start") == 2
     finally:
         await other.end()
-
-
-def healthy_while(path: str) -> dict[str, Any]:
-    return {"test": ["CMD", "/bin/test", "-f", path], "interval": 200_000_000, "timeout": 10**10, "retries": 1}
-
-
-async def unhealthy(world: World, container: Any) -> None:
-    """Let its health check fail."""
-
-    async def health(wanted: str) -> bool:
-        return (await world.engine.inspect(container.name)).health == wanted
-
-    await eventually(lambda: health("healthy"), within=60)
-    container.exec_run(["/bin/rm", "/ok"])
-    await eventually(lambda: health("unhealthy"), within=60)

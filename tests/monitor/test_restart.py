@@ -19,8 +19,7 @@ from stenobus_monitor.findings import line
 from stenobus_testing import Stage, eventually
 
 from .conftest import Containers
-from .living import CRASHES, PLUGIN, World, crash, events
-from .test_life import SLOW, healthy_while, unhealthy
+from .living import CRASHES, PLUGIN, SLOW, World, crash, events, healthy_while, unhealthy
 from .test_watch import counter
 
 LIVES = "trap 'exit 0' TERM; while true; do sleep 0.05; done"
@@ -115,7 +114,7 @@ async def test_one_that_dies_again_is_told_as_failed(world: World, containers: C
 
 async def test_an_unhealthy_container_is_restarted_and_becomes_healthy(world: World, containers: Containers) -> None:
     container = containers.run("worker", SLOW, healthcheck=healthy_while("/ok"))
-    await unhealthy(world, container)
+    await unhealthy(world.engine, container)
     done = await carried_out(world, container, "container.unhealthy")
     assert done.outcome == "succeeded" and "is healthy" in (done.detail or "")
     assert events(container, "start") == 2
