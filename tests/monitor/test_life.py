@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from stenobus_bus import RetryableError, apply
 from stenobus_bus.cell import Cell
 from stenobus_core.host import needs
 from stenobus_monitor import plugin
-from stenobus_monitor.actions import restart
+from stenobus_monitor.actions import life, restart
 from stenobus_monitor.actions.hands import Hands
+from stenobus_monitor.actions.holds import Hold
 from stenobus_monitor.actions.life import Overtaken
 from stenobus_testing import Stage, eventually
 
@@ -158,3 +160,24 @@ async def test_two_at_once_do_it_once(world: World, stage: Stage, containers: Co
         assert events(container, "start") == 2
     finally:
         await other.end()
+
+
+async def test_what_is_refused_while_it_waits_for_its_turn_is_given_back(
+    world: World, containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    container = crashed(containers)
+    first = await world.life.carry_out(await world.proposes(container))
+    assert first is not None and first.outcome == "succeeded"
+    crash(container)
+    waited: list[float] = []
+
+    async def held(seconds: float) -> None:
+        waited.append(seconds)
+        await world.store.put_hold(Hold(id="h", component=f"container:{container.name}", by="ops"))
+
+    monkeypatch.setattr(life, "asyncio", SimpleNamespace(sleep=held))
+    second = await world.life.carry_out(await world.proposes(container, occurrences=2))
+    assert second is not None and second.outcome == "refused" and "ops holds" in (second.detail or "")
+    assert len(waited) == 1 and 0 < waited[0] <= 5
+    assert [each.action for each in (await world.life._budget.book()).restarts] == [first.action.action_id]
+    assert events(container, "start") == 2

@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stenobus_contracts import MonitorIncident
+from stenobus_contracts import Level, MonitorIncident
+from stenobus_monitor.actions.levels import LEVELS, allowed, wanted
 from stenobus_monitor.alerts import alert_line
 from stenobus_monitor.findings import line
 from stenobus_monitor.proposals import actions
 
-from .simulated import at
+from .simulated import at, container
 
 
 def incident(**more: object) -> MonitorIncident:
@@ -78,6 +79,39 @@ def test_no_text_of_a_log_changes_an_action(text: str) -> None:
     proven = incident().evidence
     injected = (line("log", "container:worker", text or "x"), *proven, line("log", "container:worker", text))
     assert actions(incident(evidence=injected)) == actions(incident())
+
+
+@given(
+    st.sampled_from(LEVELS),
+    st.sampled_from(["nats", "kb", "monitor"]),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_level_is_lowered_and_never_raised(level: Level, name: str, trusted: bool, able: bool) -> None:
+    left = allowed(level, container(name), trusted=trusted, able=able)
+    assert LEVELS.index(left) <= LEVELS.index(level)
+    assert left != "automatic" or (trusted and able and name == "kb")
+    assert able or LEVELS.index(left) <= LEVELS.index("propose")
+
+
+@pytest.mark.parametrize(
+    ("levels", "kind", "incident_kind", "labels", "level"),
+    [
+        ({}, "restart", "container.crashed", {"stenobus.plugin": "kb"}, "automatic"),
+        ({}, "restart", "container.exited", {"stenobus.plugin": "kb"}, "automatic"),
+        ({}, "restart", "container.crashed", {}, "observe"),
+        ({}, "restart", "container.crash_loop", {"stenobus.plugin": "kb"}, "observe"),
+        ({}, "restart", "container.unhealthy", {"stenobus.plugin": "kb"}, "observe"),
+        ({}, "limits", "container.oom", {"stenobus.plugin": "kb"}, "observe"),
+        ({"restart": "propose"}, "restart", "container.crashed", {"stenobus.plugin": "kb"}, "propose"),
+        ({"limits": "approve"}, "restart", "container.crashed", {"stenobus.plugin": "kb"}, "automatic"),
+        ({"restart.plugin": "observe", "restart": "approve"}, "restart", "container.hung", {}, "approve"),
+    ],
+)
+def test_levels_by_the_settings(
+    levels: dict[str, Level], kind: str, incident_kind: str, labels: dict[str, str], level: Level
+) -> None:
+    assert wanted(levels, kind, incident_kind, container("worker", labels=labels)) == level
 
 
 def test_an_alert_is_one_line_without_words_of_a_log() -> None:
