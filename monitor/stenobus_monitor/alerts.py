@@ -35,7 +35,9 @@ def alerts(
         done: what was done about it, a line each.
     """
     if incident.status == "resolved":
-        status, text = "resolved", "\n".join([f"Resolved: {_lasted(incident)}.", *(f"Done: {each}" for each in done)])
+        ask = f"Was the diagnosis right? stenobus monitor label {incident.incident_id} --right, or --wrong"
+        lines = [f"Resolved: {_lasted(incident)}.", *(f"Done: {each}" for each in done), ask]
+        status, text = "resolved", "\n".join(lines)
     else:
         status, text = "diagnosed" if cause.method == "model" else "open", _text(incident, cause)
     return [

@@ -280,7 +280,7 @@ def test_an_alert_says_what_why_on_what_grounds_and_what_to_do() -> None:
         assert words in told.text
     over = incident(status="resolved", resolved_at=NOW.replace(minute=2))
     assert alerts(over, by_rule(over), [Webhook(kind="webhook", name="all", url="http://x")])[0].text == (
-        "Resolved: after 120 s."
+        "Resolved: after 120 s.\nWas the diagnosis right? stenobus monitor label i1 --right, or --wrong"
     )
 
 
