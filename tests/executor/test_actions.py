@@ -137,9 +137,10 @@ async def test_memory_in_use_is_not_taken_away(executor: Executor, containers: C
     assert (await executor.limit(app.name, 32 * MEGABYTE, approval=token)).status == 200  # nothing is in use
 
 
-async def test_what_the_engine_refuses_is_said(executor: Executor, containers: Containers) -> None:
-    app = plugin(containers, script=f"{FOREVER}", mem_limit="64m", memswap_limit="64m")
-    answer = await executor.limit(app.name, 0, 64_000_000_000)  # more processors than there are
+async def test_what_the_engine_refuses_is_said(start: Start, containers: Containers) -> None:
+    executor = await start(Rules(visible=("*",), most_processors=10**15))
+    app = plugin(containers)
+    answer = await executor.limit(app.name, 0, 10**14)  # more processors than there are
     assert answer.status == 400 and "CPUs" in answer.message
     assert [line["allowed"] for line in executor.audit] == [True, True]
     assert executor.audit[-1]["status"] == 400
