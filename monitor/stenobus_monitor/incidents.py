@@ -184,6 +184,8 @@ class Incidents:
         """Find the incident that this one follows from, and those that follow from it."""
         if entry.symptom and (root := self._root(entry)) is not None:
             self._follow(entry, root)
+        if not _proven(entry.incident):
+            return  # a log explains; whoever writes it must not be able to hide what others suffer from
         component = entry.incident.component
         for other in self.entries.values():
             late = entry.incident.started_at - other.incident.started_at
@@ -207,11 +209,20 @@ class Incidents:
     def _root(self, entry: Entry) -> Entry | None:
         """The incident furthest down among those of what the component needs."""
         needs = self._graph.needs(entry.incident.component)
-        found = [each for each in self.entries.values() if each.incident.component in needs and each.well_since is None]
+        found = [
+            each
+            for each in self.entries.values()
+            if each.incident.component in needs and each.well_since is None and _proven(each.incident)
+        ]
         return min(found, key=lambda each: len(self._graph.needs(each.incident.component)), default=None)
 
     def _revise(self, entry: Entry, **changes: object) -> None:
         entry.incident = _changed(entry, revision=entry.incident.revision + 1, **changes)
+
+
+def _proven(incident: MonitorIncident) -> bool:
+    """Whether it rests on more than logs."""
+    return any(line.kind != "log" for line in incident.evidence) or not incident.evidence
 
 
 def _changed(entry: Entry, **changes: object) -> MonitorIncident:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from stenobus_bus import RequestTimeout, RetryPolicy
+from stenobus_bus import RetryableError, RetryPolicy
 from stenobus_contracts import (
     LlmDone,
     LlmRequest,
@@ -217,7 +217,7 @@ async def _asked(ctx: Context[Settings, Guard], request: LlmRequest) -> LlmDone 
         done = await ctx.request(request, timeout=ctx.settings.diagnosis_timeout)
     except AnswerRefused as refused:
         done = refused.answer
-    except RequestTimeout:
+    except RetryableError:  # none in time, or a model that cannot now: the rule's result does not wait for it
         return None
     return done if isinstance(done, LlmDone) else None
 

@@ -211,3 +211,10 @@ def test_only_what_is_named_passes() -> None:
     disguised = {"name": "a", "exitCode": SECRET, "signal": SECRET.lower(), "execID": SECRET}
     found = event(said | {"Action": "die", "Actor": {"ID": "a", "Attributes": disguised}, "from": SECRET})
     assert found is not None and found["Actor"]["Attributes"] == {"name": "a"} and SECRET not in json.dumps(found)
+
+
+def test_names_of_networks_pass_and_addresses_there_do_not() -> None:
+    networks = {"bus": {"IPAddress": "172.18.0.2", "Aliases": ["a"]}}
+    assert passing("json", {"NetworkSettings": {"Networks": networks}})["NetworkSettings"] == {"Networks": {"bus": {}}}
+    assert passing("json", {"NetworkSettings": {"Networks": {}}})["NetworkSettings"] == {"Networks": {}}
+    assert "NetworkSettings" not in passing("json", {"NetworkSettings": {"Networks": "bus"}})

@@ -11,7 +11,15 @@ from typing import Any
 
 import pytest
 
-from stenobus_contracts import EvidenceLine, LlmDone, LlmRequest, MonitorDiagnosed, MonitorIncident, TokenUsage
+from stenobus_contracts import (
+    EvidenceLine,
+    LlmDone,
+    LlmError,
+    LlmRequest,
+    MonitorDiagnosed,
+    MonitorIncident,
+    TokenUsage,
+)
 from stenobus_core import Context, Plugin
 from stenobus_monitor import plugin
 from stenobus_monitor.diagnosis import MOST_CALLS, Means, diagnose, request
@@ -206,6 +214,33 @@ def test_every_kind_of_incident_has_causes_that_exist() -> None:
 
 
 # --- on the bus ------------------------------------------------------------------------------------------------------
+
+
+async def test_where_no_model_answers_in_time_the_rule_stands(
+    stage: Stage, nats_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STENOBUS_NATS_URL", nats_server.url)
+    monkeypatch.setenv("STENOBUS_MONITOR_DIAGNOSIS_TIMEOUT", "0.2")
+    asked: list[str] = []
+    models = Plugin("llm-of-the-test")
+
+    @models.handler()
+    async def answer(event: LlmRequest, ctx: Context[Any, Any]) -> LlmDone:
+        asked.append(event.task)
+        failure = LlmError(code="overloaded", message="not now", retryable=True)
+        return said("unknown").model_copy(update={"request_id": ctx.event_id, "task": event.task, "error": failure})
+
+    await stage.run(plugin)
+    await stage.publish(incident())  # nobody is there
+    await stage.run_until_idle()
+    await stage.run(models)
+    await stage.publish(incident(incident_id="i2"))  # somebody says: later
+    await stage.run_until_idle()
+    found = [MonitorDiagnosed.model_validate_json(each.data) for each in await stage.stored(MonitorDiagnosed)]
+    assert [(each.incident_id, each.cause, each.method) for each in found] == [
+        ("i1", "program-error", "rule"), ("i2", "program-error", "rule"),
+    ]  # fmt: skip
+    assert asked
 
 
 async def test_an_incident_is_diagnosed_once_on_the_bus(

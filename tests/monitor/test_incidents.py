@@ -157,6 +157,22 @@ def test_a_cause_of_its_own_follows_from_nothing() -> None:
     assert all(incident.caused_by is None for incident in told.at(2))
 
 
+def test_whoever_fills_a_log_hides_nothing_that_others_suffer_from() -> None:
+    graph = Graph()
+    graph.see(container("db"))
+    graph.see(container("api", labels={"stenobus.needs": "db"}))
+    said = trouble(0, "db", kind="log.errors", cause="log", evidence=(line("log", "container:db", "ERROR it is me"),))
+    told = Told(graph=graph)
+    told.take(said, trouble(0, "api"))
+    assert all(incident.caused_by is None for incident in told.at(2))
+    late = Told(graph=graph)
+    late.take(trouble(0, "api"))
+    late.at(2)
+    late.take(said)
+    late.at(4)
+    assert all(incident.caused_by is None for incident in late.published)
+
+
 def test_silence_is_recorded_and_ends_with_its_time(told: Told) -> None:
     told.silences.append(Silence(id="s", kind="container.*", component="*:wor*", until=at(100), by="ops"))
     told.take(trouble(0), trouble(0, "other"))

@@ -135,6 +135,13 @@ def letter(seconds: float, reason: str) -> LetterSeen:
     )
 
 
+def test_what_ends_its_worker_is_no_consequence_of_the_worker_s_end() -> None:
+    (crashed,) = Story(Letters()).sees(letter(1, "crashed"))
+    (lost,) = Story(Letters()).sees(letter(1, "undelivered"))
+    assert isinstance(crashed, Trouble) and isinstance(lost, Trouble)
+    assert (crashed.symptom, lost.symptom) == (False, True)
+
+
 def test_a_rising_rate_of_dead_letters_is_told_with_the_latest_error_and_its_end() -> None:
     story = Story(Letters())
     rising = {"handler": "asr", "previous": 0, "reason": "permanent"}

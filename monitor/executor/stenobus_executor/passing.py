@@ -63,6 +63,10 @@ def passing(what: str, answer: Mapping[str, Any]) -> dict[str, Any]:
     if what == "containers":
         found["Labels"] = known_labels(answer.get("Labels") or {})
     if what == "json":
+        # On which networks it is, without its addresses there.
+        networks = (answer.get("NetworkSettings") or {}).get("Networks")
+        if isinstance(networks, Mapping):
+            found["NetworkSettings"] = {"Networks": {str(name)[:_LONGEST]: {} for name in networks}}
         found.setdefault("Config", {})["Labels"] = known_labels((answer.get("Config") or {}).get("Labels") or {})
     return found
 

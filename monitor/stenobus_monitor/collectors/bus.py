@@ -85,12 +85,13 @@ class BusCollector:
     async def look(self, emit: Emit) -> None:
         """Tell of everything once. Raises BusError."""
         await self._time(emit)
+        asked = self._clock()  # what is deleted while services take their time was there before
         sizes, services = await asyncio.gather(stream_sizes(self._bus), alive(self._bus, _ALIVE))
         now = self._clock()
         for size in sizes:
             await emit(
                 StreamSeen(
-                    at=now,
+                    at=asked,
                     stream=size.name,
                     messages=size.messages,
                     bytes=size.bytes,

@@ -149,9 +149,9 @@ class EngineCollector:
             return ContainerDied(at=at, container=container, exit_code=exit_code, log=await self._last_lines(container))
         if action == "start":
             return ContainerStarted(at=at, container=container)
-        if action in {"pause", "unpause"}:
-            return ContainerSeen(at=self._clock(), container=container)
-        return ContainerHealth(at=at, container=container)  # "health_status: unhealthy"
+        # "health_status: unhealthy", "pause" or "unpause". No look at everything: that one would tell of deaths whose
+        # event is on its way.
+        return ContainerHealth(at=at, container=container)
 
     async def _moved(self, id: str, emit: Emit) -> None:
         """A container came to a network or left one; at its end it leaves all of them."""
@@ -160,7 +160,7 @@ class EngineCollector:
         except NoSuchContainer:
             return
         if container.running and self._watches(container.name):
-            await emit(ContainerSeen(at=self._clock(), container=container))
+            await emit(ContainerHealth(at=self._clock(), container=container))
 
     async def _look(self, name: str, id: str, attributes: dict[str, str]) -> Container:
         """The container, or what is left of it when it was removed at its end."""

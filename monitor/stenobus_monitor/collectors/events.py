@@ -15,8 +15,9 @@ import structlog
 from pydantic import ValidationError
 
 from stenobus_bus import BlobNotFound, Bus, HandlerError, PermanentError
+from stenobus_bus.connection import ApiError
 from stenobus_bus.history import Remembered, read
-from stenobus_bus.topology import domain_stream
+from stenobus_bus.topology import STREAM_NOT_FOUND, domain_stream
 from stenobus_contracts import BlobRef
 from stenobus_core.blobs import Blobs
 from stenobus_core.errors import StenobusError
@@ -69,7 +70,11 @@ class EventCollector:
         while True:
             self._left = _BUDGET
             for subject in self._subjects:
-                await self._read(subject, emit)
+                try:
+                    await self._read(subject, emit)
+                except ApiError as error:
+                    if error.err_code != STREAM_NOT_FOUND:  # that is another one's news, who watches the streams
+                        raise
             await asyncio.sleep(self._every)
 
     async def _read(self, subject: str, emit: Emit) -> None:

@@ -72,6 +72,7 @@ class World:
         self._volumes: dict[str, Any] = {}
         self._network: Any = None
         self._monitor: asyncio.subprocess.Process | None = None
+        self._executor: asyncio.subprocess.Process | None = None
         self._reading: list[asyncio.Task[None]] = []
         self._bus: Bus | None = None
 
@@ -111,18 +112,15 @@ class World:
         await apply_specs(self._bus, needs(self.core, self._plugins()))
         first = [service for service in self.case.services if service.start == "before"]
         await asyncio.gather(*(asyncio.to_thread(self.run, service) for service in first))
+        await self._start_executor()
         await self._start_monitor()
         await self._ready(first)
 
     async def stop(self) -> None:
         """End the monitor and remove everything. Never raises for what is gone already."""
-        if self._monitor is not None and self._monitor.returncode is None:
-            self._monitor.terminate()
-            try:
-                await asyncio.wait_for(self._monitor.wait(), 15)
-            except TimeoutError:
-                self._monitor.kill()
-                await self._monitor.wait()
+        for process in (self._monitor, self._executor):
+            if process is not None:
+                await _end(process)
         for task in self._reading:
             task.cancel()
         if self._bus is not None:
@@ -273,7 +271,8 @@ class World:
             f"/var/lib/docker/volumes/{self.name(each.name)}-disk/_data" for each in self.case.services if each.volume
         ]
         values = SETTINGS | {
-            "engine": self._socket,
+            "engine": self.folder / "executor.sock",
+            "executor": self.folder / "executor.sock",
             "containers": f"{self.prefix}-*",
             "disks": ",".join(disks) or str(self.folder),
         }
@@ -297,6 +296,29 @@ class World:
         }
         monitor = {f"STENOBUS_MONITOR_{name.upper()}": _text(value) for name, value in values.items()}
         self.settings = core | monitor
+
+    async def _start_executor(self) -> None:
+        """The process that alone does things to containers: with the rules and budgets that it has by default."""
+        listen = self.folder / "executor.sock"
+        options = {
+            "listen": listen,
+            "engine": self._socket,
+            "state": self.folder / "executor.json",
+            "visible": f"{self.prefix}-*",
+        }
+        self._executor = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "stenobus_executor"),
+            *(f"--{name}={value}" for name, value in options.items()),
+            cwd=self.folder,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(_PATIENCE):
+            while not listen.is_socket():
+                if self._executor.returncode is not None:
+                    raise EvaluationError(f"The executor ended with {self._executor.returncode}.")
+                await asyncio.sleep(_LOOK)
 
     async def _start_monitor(self) -> None:
         keep = {name: value for name, value in os.environ.items() if not name.startswith("STENOBUS_")}
@@ -378,6 +400,16 @@ class World:
             with suppress(docker.errors.NotFound):
                 found.remove()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), 15)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
 
 
 async def _lines(stream: asyncio.StreamReader, take: Callable[[str], None], ended: asyncio.Event) -> None:

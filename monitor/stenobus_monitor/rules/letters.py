@@ -100,6 +100,7 @@ class Letters(Rule):
                 line("bus", component, f"event {seen.event_id} of run {seen.run}: {seen.attempts} attempts", seen.at),
                 line("log", component, seen.message, seen.at),
             ),
+            symptom=seen.reason != "crashed",  # what ends its worker is no consequence of the worker's end
         )
 
 
