@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 
 from stenobus_bus import RetryableError, RetryPolicy
 from stenobus_contracts import (
@@ -29,6 +30,7 @@ from stenobus_core.settings import CoreSettings
 
 from .actions.approvals import Approvals
 from .actions.hands import Hands
+from .actions.levels import CRASHED_PLUGIN
 from .actions.life import Life
 from .actions.progress import Progress
 from .actions.proposing import Proposing
@@ -40,12 +42,16 @@ from .diagnosis import diagnose as find_cause
 from .dossier import gather
 from .engine import Engine
 from .precision import Precision
+from .proposals import CALLS
 from .pulse import Pulse
 from .settings import Settings
 from .store import BUCKET, TTL, Store
 from .telling import action_alerts, said, summary
 from .watch import Watch, speaks
 from .watching import graph, lookouts, policy, rules
+
+#: Kinds of actions that can have a level.
+KINDS = {CRASHED_PLUGIN, *(call.kind for calls in CALLS.values() for call in calls)}
 
 plugin = Plugin(
     "monitor",
@@ -142,11 +148,22 @@ async def _token(store: Store, action_id: str) -> str | None:
 
 @plugin.doctor
 def doctor(settings: Settings) -> list[Check]:
-    """Whether the engine's socket is there."""
-    if settings.engine is None:
-        return [Check("engine", True, "containers are not watched; STENOBUS_MONITOR_ENGINE names the engine's socket")]
-    there = settings.engine.is_socket()
-    return [Check("engine", there, str(settings.engine) if there else f"{settings.engine} is no socket")]
+    """Whether sockets and key are there, and levels are of actions that there are."""
+    trouble = Approvals(settings.approval_key).trouble
+    unknown = sorted(settings.levels.keys() - KINDS)
+    return [
+        _socket("engine", settings.engine, "containers are not watched; STENOBUS_MONITOR_ENGINE names its socket"),
+        _socket("executor", settings.executor, "nothing is done to them; STENOBUS_MONITOR_EXECUTOR names its socket"),
+        Check("approvals", settings.approval_key is None or trouble is None, trouble or str(settings.approval_key)),
+        Check("levels", not unknown, f"there is no action {', '.join(unknown)}" if unknown else "of actions there are"),
+    ]
+
+
+def _socket(name: str, path: Path | None, without: str) -> Check:
+    if path is None:
+        return Check(name, True, without)
+    there = path.is_socket()
+    return Check(name, there, str(path) if there else f"{path} is no socket")
 
 
 # Alerts and proposals of one incident follow each other, so that its end is never told before its beginning.
