@@ -7,9 +7,10 @@ import json
 from nats.aio.msg import Msg
 
 from stenobus_bus import Bus, Received, apply
-from stenobus_bus.advisories import Undertaker
+from stenobus_bus.advisories import STREAM, Undertaker
 from stenobus_bus.aside import set_aside
 from stenobus_bus.dead_letters import data, retry
+from stenobus_bus.history import read
 from stenobus_testing.waiting import eventually, still
 
 from ..support.contracts import Ping
@@ -42,6 +43,11 @@ async def test_its_deliveries_end_for_this_handler_alone(bench: Bench, bus: Bus)
     await set_aside(bus, bench.name, first, 3, "it kills")
     info = await bench.info()
     assert (info["num_ack_pending"], info["ack_floor"]["stream_seq"]) == (1, first.sequence)
+
+    async def advised() -> list[str]:
+        return [json.loads(each.data).get("reason", "") async for each in read(bus, STREAM, ">")]
+
+    assert await eventually(advised) == [f"terminated: see dlq.{bench.name}"], "it was ended, not settled as done"
     (entry,) = await bench.letters()
     letter = entry.letter
     assert (letter.reason, letter.attempts, letter.message) == ("terminated", 3, "it kills")

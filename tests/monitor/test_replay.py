@@ -140,6 +140,16 @@ async def test_a_handler_that_was_done_and_said_nothing_does_it_again(stage: Sta
     assert len(await stage.stored(DocReady)) == 1
 
 
+async def test_what_the_ledger_knows_was_done_though_no_step_says_so(stage: Stage) -> None:
+    await opened(stage.bus)
+    await stage.run(documents(ready, track=False))
+    await stage.publish(DONE, run="talk")
+    await eventually(lambda: stage.stored(DocReady))
+    await eventually(lambda: stage.settled("acme-doc", "ASR"))
+    (obstacle,) = (await (await remedy(stage)).look(action("replay", "talk"))).obstacles
+    assert "Nothing is found" in obstacle
+
+
 async def test_what_speaks_against_it(stage: Stage) -> None:
     await passed(stage, "talk")
     _, runs = await opened(stage.bus)

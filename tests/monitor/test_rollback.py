@@ -8,10 +8,13 @@ from datetime import timedelta
 import pytest
 
 from stenobus_bus import Bus
-from stenobus_contracts import MonitorIncident
+from stenobus_contracts import Level, MonitorIncident
+from stenobus_monitor.actions.approvals import Approvals
+from stenobus_monitor.actions.proposing import Proposing
 from stenobus_monitor.actions.rollback import Rollback
 from stenobus_monitor.containers import Container
 from stenobus_monitor.errors import ActionFailed
+from stenobus_monitor.findings import line
 from stenobus_monitor.incidents import Entry
 from stenobus_monitor.observations import ContainerSeen, ContainerStarted
 from stenobus_monitor.rules.images import Images
@@ -73,6 +76,39 @@ async def test_trouble_after_a_new_image_suggests_the_one_before_and_nothing_is_
     for refused in (remedy.act, remedy.verify, remedy.undo):
         with pytest.raises(ActionFailed, match="only suggested"):
             await refused(wanted, outlook.before)
+
+
+class Trusting:
+    """Has seen every action be right."""
+
+    async def allows(self, kind: str, incident_kind: str) -> bool:
+        return True
+
+
+async def test_it_is_proposed_at_most_and_only_where_there_is_something_to_suggest(bus: Bus) -> None:
+    store, _ = await opened(bus)
+    levels: dict[str, Level] = {"rollback": "automatic"}
+    proposing = Proposing(
+        store,
+        {"rollback": Rollback(store)},
+        Approvals(None, None),
+        Trusting(),
+        None,
+        levels=levels,
+        holds_for=timedelta(minutes=5),
+        able=True,
+    )
+    await began(store, 5)
+    entry = await store.incident("i1")
+    assert entry is not None
+    proof = (line("event", "container:asr-1", "died three times"),)
+    incident = entry.incident.model_copy(update={"evidence": proof})
+    await seen(store, NEW)
+    assert await proposing.propose(incident) == []
+    await seen(store, OLD, NEW)
+    (proposed,) = await proposing.propose(incident)
+    assert (proposed.action.kind, proposed.level) == ("rollback", "propose")
+    assert proposed.dry_run is not None and "sha256:aaa" in proposed.dry_run
 
 
 @pytest.mark.parametrize(
