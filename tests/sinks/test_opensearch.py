@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from stenobus_core import PermanentError, RetryableError
+from stenobus_sinks.opensearch_command import opensearch
 from stenobus_sinks.sinks.opensearch import Settings, doctor
-from stenobus_sinks.sinks.opensearch.command import opensearch
 from stenobus_sinks.sinks.opensearch.sink import OpenSearchSink
 
 from ..support import aws

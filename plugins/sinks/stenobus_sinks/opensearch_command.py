@@ -1,4 +1,4 @@
-"""``stenobus opensearch``."""
+"""``stenobus opensearch``: here, where ``stenobus --help`` finds it without loading a plugin."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .query import Hit
-    from .settings import Settings
+    from .sinks.opensearch.query import Hit
+    from .sinks.opensearch.settings import Settings
 
 
 @click.command()
@@ -45,7 +45,7 @@ def opensearch(
     from stenobus_bus import HandlerError
     from stenobus_core.errors import SettingsError
 
-    from .settings import Settings
+    from .sinks.opensearch.settings import Settings
 
     text, filters = " ".join(words), _fields(where)
     try:
@@ -69,7 +69,7 @@ async def _found(
     limit: int,
 ) -> list[Hit]:
     try:
-        from .sink import OpenSearchSink
+        from .sinks.opensearch.sink import OpenSearchSink
     except ImportError as error:
         raise click.ClickException(f"{error.name} is missing: pip install 'stenobus-sinks[opensearch]'.") from error
     sink = OpenSearchSink(settings)
