@@ -120,10 +120,11 @@ async def bus(nats_server: NatsServer, bus_topology: list[Spec]) -> AsyncIterato
 
 @pytest.fixture
 def core_settings(nats_server: NatsServer, tmp_path: Path) -> CoreSettings:
-    """The host's settings on the session's server: a silent handler's event is delivered again after a second."""
+    """The host's settings on the session's server: a silent handler's event is delivered again after two seconds, and
+    a busy machine may let a process stand for one of them."""
     from stenobus_core import CoreSettings
 
-    return CoreSettings(nats_url=nats_server.url, data_dir=tmp_path / "data", ack_wait=1, grace=0)
+    return CoreSettings(nats_url=nats_server.url, data_dir=tmp_path / "data", ack_wait=2, grace=0)
 
 
 @pytest_asyncio.fixture

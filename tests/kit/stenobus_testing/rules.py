@@ -93,7 +93,7 @@ def conformance(
     settings: Mapping[str, Any] | None = None,
     schemas: Path | str | None = None,
     blocking: float = 1.0,
-    stop_within: float = 5.0,
+    stop_within: float = 20.0,
     within: float = 60.0,
     rules: Collection[str] = (),
 ) -> type[Conformance]:
