@@ -1,10 +1,11 @@
-"""The monitor on a real engine: processor time at rest, and how soon the end of a container is an incident.
+"""The monitor on a real engine: processor time at rest, and how soon the end of a container is known and repaired.
 
-    python bench/monitor.py [CONTAINERS [SECONDS [DEATHS]]]
+    python bench/monitor.py [CONTAINERS [SECONDS [DEATHS [REPAIRS]]]]
 
 Starts containers of nothing but a static busybox, a nats-server, and the monitor in a process of its own; measures that
 process for some seconds, then lets containers end one after the other. Detection is the time from the engine's
-FinishedAt to the server's time of the stored incident.
+FinishedAt to the server's time of the stored incident. At last containers of a plugin end, six at most (the budget of
+ten minutes); repair is the time from the engine's FinishedAt to its next StartedAt.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tempfile
 import time
 import uuid
 from pathlib import Path
-from statistics import quantiles
+from statistics import median, quantiles
 from typing import Any
 
 import docker
@@ -27,6 +28,7 @@ import docker
 from stenobus_bus import Bus, EmbeddedServer
 from stenobus_bus.history import read
 from stenobus_contracts import MonitorIncident
+from stenobus_monitor.actions.budget import ALL
 from stenobus_monitor.containers import moment
 
 _HOST = """
@@ -82,7 +84,22 @@ async def incidents(bus: Bus) -> dict[str, float]:
     return found
 
 
-async def main(count: int, seconds: float, deaths: int) -> None:
+async def repair(container: Any) -> float:
+    """Seconds from the end of a container to its next life."""
+    next(iter(container.logs(stream=True, follow=True)))  # it hears of signals from here on
+    container.reload()
+    began = container.attrs["State"]["StartedAt"]
+    container.exec_run(["/bin/kill", "-USR1", "1"], detach=True)
+    while container.attrs["State"]["StartedAt"] == began:
+        await asyncio.sleep(0.02)
+        container.reload()
+    state = container.attrs["State"]
+    finished, started = moment(state["FinishedAt"]), moment(state["StartedAt"])
+    assert finished is not None and started is not None
+    return (started - finished).total_seconds()
+
+
+async def main(count: int, seconds: float, deaths: int, repairs: int) -> None:
     """Print the figures."""
     client = docker.from_env()
     prefix, tag = f"stn-bench-{uuid.uuid4().hex[:6]}", image(client)
@@ -91,15 +108,16 @@ async def main(count: int, seconds: float, deaths: int) -> None:
     url = await server.start()
     containers = []
     monitor = None
+    script = "trap 'exit 3' USR1; while true; do sleep 0.2; done"
     try:
         for number in range(count):
-            script = "trap 'exit 3' USR1; while true; do sleep 0.2; done"
             name = f"{prefix}-{number}"
             containers.append(client.containers.run(tag, ["/bin/sh", "-c", script], name=name, detach=True))
         environment = {
             **os.environ,
             "STENOBUS_NATS_URL": url,
             "STENOBUS_MONITOR_ENGINE": "/var/run/docker.sock",
+            "STENOBUS_MONITOR_EXECUTOR": "/var/run/docker.sock",
             "STENOBUS_MONITOR_CONTAINERS": f"{prefix}-*",
         }
         monitor = await asyncio.create_subprocess_exec(
@@ -131,6 +149,19 @@ async def main(count: int, seconds: float, deaths: int) -> None:
                 late.append(stored[f"container:{container.name}"] - finished.timestamp())
         cuts = quantiles(late, n=20, method="inclusive")
         print(f"{len(late)} deaths detected: median {cuts[9]:.2f} s, p95 {cuts[18]:.2f} s, most {max(late):.2f} s")
+        took = []
+        for number in range(min(repairs, ALL)):
+            containers.append(
+                client.containers.run(
+                    tag,
+                    ["/bin/sh", "-c", script.replace("USR1;", "USR1; echo ready;")],
+                    name=f"{prefix}-plugin-{number}",
+                    labels={"stenobus.plugin": "bench"},
+                    detach=True,
+                )
+            )
+            took.append(await repair(containers[-1]))
+        print(f"{len(took)} crashes of plugins repaired: median {median(took):.2f} s, most {max(took):.2f} s")
     finally:
         if monitor is not None:
             monitor.terminate()
@@ -143,5 +174,5 @@ async def main(count: int, seconds: float, deaths: int) -> None:
 
 
 if __name__ == "__main__":
-    numbers = [float(each) for each in sys.argv[1:]] + [20, 60, 20][len(sys.argv) - 1 :]
-    asyncio.run(main(int(numbers[0]), numbers[1], int(numbers[2])))
+    numbers = [float(each) for each in sys.argv[1:]] + [20, 60, 20, 6][len(sys.argv) - 1 :]
+    asyncio.run(main(int(numbers[0]), numbers[1], int(numbers[2]), int(numbers[3])))
