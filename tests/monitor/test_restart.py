@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from stenobus_bus import apply
+from stenobus_bus import RetryableError, apply
 from stenobus_contracts import Action, MonitorActionDone
 from stenobus_core.host import needs
 from stenobus_monitor import plugin
 from stenobus_monitor.actions import restart
+from stenobus_monitor.actions.budget import EACH
 from stenobus_monitor.actions.holds import Hold
 from stenobus_monitor.actions.restart import Restart
 from stenobus_monitor.findings import line
@@ -209,3 +210,33 @@ async def test_a_plugin_that_does_not_answer_is_looked_at_on_the_bus(
     await stage.run(counter())
     speaking = containers.run("speaking", LIVES, labels={"stenobus.plugin": "acme-count"})
     assert "answers on the bus" in await obstacles(world, stage, speaking, "container.hung")
+
+
+async def test_a_container_that_restarts_do_not_help_is_left_to_people(world: World, containers: Containers) -> None:
+    container = containers.run("worker", CRASHES, labels=PLUGIN)
+    crash(container)
+    budget, now = world.life._budget, datetime.now(UTC)
+    for number in range(EACH):
+        await budget.take(f"a{number}", f"container:{container.name}", (container.name,), now)
+        await budget.release(f"a{number}")
+    done = await carried_out(world, container)
+    assert done.outcome == "refused" and f"have not helped {container.name}" in (done.detail or "")
+    assert events(container, "start") == 1 and (await budget.book()).open.keys() == {container.name}
+
+
+async def test_one_at_a_time_works_on_a_container_and_the_dead_block_nobody(
+    world: World, containers: Containers
+) -> None:
+    container = containers.run("worker", CRASHES, labels=PLUGIN)
+    crash(container)
+    first = await world.proposes(container)
+    course = await world.store.course(first)
+    assert course is not None
+    await world.life._budget.take(first, course.component, (), datetime.now(UTC))
+    second = await world.proposes(container, occurrences=2)
+    with pytest.raises(RetryableError, match=first):
+        await world.life.carry_out(second)
+    over = {"stage": "done", "outcome": "refused"}
+    await world.store.change_course(first, lambda _: course.model_copy(update=over))
+    done = await world.life.carry_out(second)
+    assert done is not None and done.outcome == "succeeded", done
