@@ -26,7 +26,7 @@ class Stenobus:
 
     def __call__(self, *arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
-            [*COMMAND, *map(str, arguments)], env=self.all, cwd=self.folder, capture_output=True, text=True, timeout=280
+            [*COMMAND, *map(str, arguments)], env=self.all, cwd=self.folder, capture_output=True, text=True
         )
         assert done.returncode == expect, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

@@ -22,6 +22,7 @@ def _path(uri: str) -> Path:
     return Path(unquote(urlsplit(uri).path))
 
 
+@pytest.mark.timeout(1800)  # to hear it all takes most of a minute, and many of them where others want the cores too
 def test_a_recording_becomes_a_document_that_can_be_found_and_a_second_run_is_cached(
     stenobus: Stenobus, recording: Path
 ) -> None:
