@@ -12,12 +12,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from pydantic import JsonValue, SecretStr
 from structlog.testing import capture_logs
 
 from stenobus_bus import Access, Bus, EmbeddedServer, apply
 from stenobus_core import CoreSettings, Host
 from stenobus_core.access import ADMIN, plugin_permissions
+from stenobus_core.cli import cli
 from stenobus_core.host import needs
 from stenobus_core.users import Users
 from stenobus_monitor import plugin as monitor
@@ -147,6 +149,12 @@ def test_its_user_may_read_the_heartbeat_and_change_nothing_of_the_monitors(tmp_
     allowed = plugin_permissions(watchdog, needs(CoreSettings(data_dir=tmp_path), [watchdog]), "stenobus")
     mine = [subject for subject in allowed.publish if "stenobus_monitor" in subject]
     assert mine == ["$JS.API.DIRECT.GET.KV_stenobus_monitor.$KV.stenobus_monitor.beat"]
+
+
+def test_it_is_listed_though_it_handles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STENOBUS_WATCHDOG_ON", "true")
+    listed = CliRunner().invoke(cli, ["plugins", "list"])
+    assert listed.exit_code == 0 and any(line.startswith("watchdog ") for line in listed.output.splitlines())
 
 
 async def test_under_that_user_it_hears_the_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,6 +57,8 @@ def list_(as_json: bool, with_settings: bool) -> None:
         for handler in plugin.handlers:
             sends = ", ".join(output.subject for output in handler.outputs)
             table.add_row(handler.name, handler.contract.subject, sends, escape(plugin.summary))
+        if not plugin.handlers:  # it works by its schedules or its lifespan
+            table.add_row(plugin.name, "", "", escape(plugin.summary))
     console.print(table)
     if with_settings:
         for plugin in found.plugins.values():
