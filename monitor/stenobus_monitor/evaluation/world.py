@@ -151,6 +151,7 @@ class World:
             detach=True,
             init=service.init,
             network=self._network.name,
+            networking_config=self._known_as(service.name),
             environment=self._environment | service.env,
             labels={**self._labels(service), **service.labels},
             restart_policy=policy,
@@ -210,6 +211,10 @@ class World:
             "STENOBUS_ALERT_WINDOW": "10",
         }
 
+    def _known_as(self, service: str) -> dict[str, Any]:
+        """Others reach it by its service's name, as in Compose."""
+        return {self._network.name: self.client.api.create_endpoint_config(aliases=[service])}
+
     def _labels(self, service: Service) -> dict[str, str]:
         found = {
             _LABEL: self.prefix,
@@ -236,6 +241,7 @@ class World:
             name=self.name("nats"),
             detach=True,
             network=self._network.name,
+            networking_config=self._known_as("nats"),
             ports={"4222/tcp": ("127.0.0.1", self._port)},
             labels={
                 _LABEL: self.prefix,
@@ -243,9 +249,6 @@ class World:
                 "com.docker.compose.project": self.prefix,
             },
         )
-        # What others call it must not depend on how Compose names things.
-        self._network.disconnect(self._containers["nats"])
-        self._network.connect(self._containers["nats"], aliases=["nats"])
 
     async def _connect(self) -> Bus:
         deadline = time.monotonic() + _PATIENCE
