@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from stenobus_bus import Access, AccessDenied, Bus, Envelope, apply
-from stenobus_contracts import AsrDone, BlobRef, MonitorIncident
+from stenobus_contracts import AsrDone, BlobRef, MonitorActionApproved, MonitorIncident
 from stenobus_core import CoreSettings, Host
-from stenobus_core.access import ADMIN, plugin_permissions
+from stenobus_core.access import ADMIN, bucket_permissions, operator_permissions, plugin_permissions
 from stenobus_core.host import needs
 from stenobus_core.users import Users
 from stenobus_monitor import plugin
+from stenobus_monitor.actions.holds import Hold
+from stenobus_monitor.store import Store
 from stenobus_testing import eventually
 
 from ..support.servers import nats_server
@@ -23,6 +25,7 @@ async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, monkeypatch
     settings = CoreSettings(ack_wait=1, grace=0, data_dir=tmp_path / "data")
     users = Users.open(tmp_path / "users")
     users.add("monitor", "plugin", plugin_permissions(plugin, needs(settings, [plugin]), settings.bucket))
+    users.add("operator", "operator", operator_permissions(settings.bucket) | bucket_permissions(plugin))
     users.add("admin", "admin", ADMIN)
     users.write()
     with nats_server(tmp_path / "server", 'include "../users/users.conf"') as server:
@@ -61,3 +64,9 @@ async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, monkeypatch
                 await (await own.acks.send("asr.done", b"{}", timeout=60))
             with pytest.raises(AccessDenied):
                 await (await own.acks.send("monitor.action.approved", b"{}", timeout=60))
+            async with await connect("operator") as operator:
+                approved = MonitorActionApproved(action_id="none", approved_by="ops", token="none")
+                await operator.publish(approved, Envelope.new(approved, "test"))
+                store = await Store.open(operator)
+                await store.put_hold(Hold(id="h", component="container:kb", by="ops"))
+                assert await store.remove_hold("h")
