@@ -19,6 +19,7 @@ from stenobus_bus.advisories import STREAM, UNDERTAKER, Undertaker
 from stenobus_bus.dead_letters import data, whereabouts
 from stenobus_bus.envelope import Delivery
 from stenobus_bus.history import read
+from stenobus_testing.forgetting import forget_duplicates
 from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping
@@ -155,7 +156,6 @@ async def test_several_undertakers_bury_an_event_once(bench: Bench, undertaker: 
 async def test_a_handlers_own_terminations_make_no_second_letter_however_late_the_advisory_is_read(
     bench: Bench, undertaker: Start
 ) -> None:
-    await _be_forgetful(bench)
 
     async def handle(_: Received[Ping]) -> None:
         raise PermanentError("no")
@@ -165,7 +165,7 @@ async def test_a_handlers_own_terminations_make_no_second_letter_however_late_th
     (entry,) = await eventually(bench.letters)
     await eventually(lambda: advisories(bench))
     # Long after: the server knows the letter's id no more, and somebody has dealt with the letter.
-    await _forget(bench)
+    await forget_duplicates(bench.bus, "DLQ")
     await bench.bus.api("STREAM.MSG.DELETE.DLQ", {"seq": entry.sequence})
     await undertaker()
     await eventually(lambda: looked_through(bench, 1))
@@ -175,7 +175,6 @@ async def test_a_handlers_own_terminations_make_no_second_letter_however_late_th
 async def test_an_event_whose_letter_was_stored_before_its_handler_died_is_not_buried_again(
     bench: Bench, undertaker: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await _be_forgetful(bench)
 
     async def handle(_: Received[Ping]) -> None:
         raise PermanentError("no")
@@ -189,27 +188,10 @@ async def test_an_event_whose_letter_was_stored_before_its_handler_died_is_not_b
     entries = await eventually(bench.letters)
     await worker.stop(grace=0)
     await eventually(lambda: advisories(bench))
-    await _forget(bench)
+    await forget_duplicates(bench.bus, "DLQ")
     await undertaker()
     await eventually(lambda: looked_through(bench, 1))
     assert await bench.letters() == entries
-
-
-async def _be_forgetful(bench: Bench) -> None:
-    """Shorten the window for duplicates, before the first message starts the server's clock for the long one."""
-    config = (await bench.bus.api("STREAM.INFO.DLQ"))["config"]
-    await bench.bus.api("STREAM.UPDATE.DLQ", {**config, "duplicate_window": 100_000_000})
-
-
-async def _forget(bench: Bench) -> None:
-    """The server's window for duplicates is over."""
-    old = (await bench.bus.store("dlq.x", b"", {"Nats-Msg-Id": "old"})).sequence
-
-    async def forgotten() -> bool:
-        return (await bench.bus.store("dlq.x", b"", {"Nats-Msg-Id": "old"})).sequence > old
-
-    await eventually(forgotten)
-    await bench.bus.api("STREAM.PURGE.DLQ", {"filter": "dlq.x"})
 
 
 async def test_an_event_whose_effects_are_in_place_is_no_dead_letter(

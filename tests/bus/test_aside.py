@@ -11,6 +11,7 @@ from stenobus_bus.advisories import STREAM, Undertaker
 from stenobus_bus.aside import set_aside
 from stenobus_bus.dead_letters import data, retry
 from stenobus_bus.history import read
+from stenobus_testing.forgetting import forget_duplicates
 from stenobus_testing.waiting import eventually, still
 
 from ..support.contracts import Ping
@@ -78,10 +79,7 @@ async def test_twice_is_once_and_the_undertaker_leaves_it_alone(bench: Bench, bu
     undertaker = Undertaker(bus, nobody)
     await undertaker.start()
     await set_aside(bus, bench.name, message, 3, "it kills")
-    # As if the server's window for duplicates were over: the letter would be stored again under its id.
-    await bus.api(
-        "STREAM.UPDATE.DLQ", {**(await bus.api("STREAM.INFO.DLQ"))["config"], "duplicate_window": 100_000_000}
-    )
+    await forget_duplicates(bus, "DLQ")  # which would store the letter again under its id
     await still(lambda: not buried, 0.5)
     await set_aside(bus, bench.name, message, 3, "it kills")
     await undertaker.stop()

@@ -15,6 +15,7 @@ from stenobus_bus.history import Remembered, replay
 from stenobus_bus.pause import pause, places
 from stenobus_bus.rewind import recreate, rewind
 from stenobus_bus.selection import Selection, select
+from stenobus_testing.forgetting import forget_duplicates
 from stenobus_testing.waiting import Gate, eventually
 
 from ..support.contracts import Ping, Pong
@@ -90,16 +91,9 @@ async def test_a_handler_works_again_on_what_was_selected_and_on_nothing_else(pa
 
 
 async def test_outputs_that_the_server_has_forgotten_are_stored_again_and_skipped_behind(pair: Pair) -> None:
-    config = (await pair.bench.bus.api("STREAM.INFO.TEST"))["config"]
-    await pair.bench.bus.api("STREAM.UPDATE.TEST", {**config, "duplicate_window": 100_000_000})
     await pair.start()
     await pair.handled(1)
-
-    async def forgotten() -> bool:
-        return not (await pair.bench.bus.store("test.other", b"", {"Nats-Msg-Id": "mark"})).duplicate
-
-    assert await forgotten()
-    await eventually(forgotten)
+    await forget_duplicates(pair.bench.bus, "TEST")
     assert await pair.rewind(1) == 1
     await eventually(lambda: pair.first == [1, 1])
     await eventually(pair.settled)

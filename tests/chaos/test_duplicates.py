@@ -12,18 +12,16 @@ import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, Envelope, Received, settle
 from stenobus_contracts import Event
+from stenobus_testing.forgetting import forget_duplicates
 from stenobus_testing.waiting import DEADLINE, Gate, eventually, still
 
 from ..bus.conftest import Bench
 from ..support.contracts import Ping, Pong
 
-WINDOW = 0.1
-
 
 @pytest.fixture
 async def bench(bus: Bus) -> AsyncIterator[Bench]:
-    config = (await bus.api("STREAM.INFO.TEST"))["config"]
-    await bus.api("STREAM.UPDATE.TEST", {**config, "duplicate_window": int(WINDOW * 1e9)})
+    await forget_duplicates(bus, "TEST")
     bench = Bench(bus)
     yield bench
     for worker in bench.workers:

@@ -17,6 +17,7 @@ from stenobus_monitor.actions.replay import Replay
 from stenobus_monitor.errors import ActionFailed
 from stenobus_monitor.graph import Flow, Graph
 from stenobus_testing import Stage, eventually
+from stenobus_testing.forgetting import forget_duplicates
 
 from .remedial import action, now, opened, record
 
@@ -94,8 +95,7 @@ async def test_a_run_that_nobody_took_up_goes_on_and_nobody_else_hears_of_it(sta
     await replay.act(wanted, outlook.before)
     assert await replay.verify(wanted, outlook.before) == "1 of 1 events are handled"
     # Called again after a crash, and after the server's window for duplicates.
-    config = (await stage.bus.api("STREAM.INFO.ASR"))["config"]
-    await stage.bus.api("STREAM.UPDATE.ASR", {**config, "duplicate_window": 100_000_000})
+    await forget_duplicates(stage.bus, "ASR")
     await eventually(lambda: stage.settled("acme-aside", "ASR"))
     await replay.act(wanted, outlook.before)
     await stage.run_until_idle()

@@ -32,6 +32,7 @@ from stenobus_core.discovery import discover
 from stenobus_core.errors import Undeclared
 from stenobus_core.services import topology
 
+from .forgetting import forget_duplicates
 from .link import Link, Sent
 from .process import HostProcess, host_process, reference
 from .pytest_plugin import missing
@@ -267,7 +268,8 @@ class Conformance:
         await trial.idle()
         await trial.compare(plain.effects, "the same event was published twice at once")
         streams = {domain_stream(subject) for subject in (*plain.effects, trial.case.handler.contract.subject)}
-        await trial.forget_duplicates(streams)
+        for stream in streams:
+            await forget_duplicates(trial.stage.bus, stream)
         await trial.publish(envelope)
         await trial.idle()
         await trial.compare(
@@ -606,21 +608,6 @@ class Trial:
             self._before += plain.effects
             self.calls.clear()
         return self.rules.plain[self.case.name]
-
-    async def forget_duplicates(self, streams: set[str]) -> None:
-        """Make the server forget which ids it has seen."""
-        bus = self.stage.bus
-        for name in streams:
-            config = (await bus.api(f"STREAM.INFO.{name}"))["config"]
-            await bus.api(f"STREAM.UPDATE.{name}", {**config, "duplicate_window": _NS // 10})
-            probe = f"{name.lower()}.conformance-probe"
-
-            async def forgotten(probe: str = probe) -> bool:
-                stored = await bus.store(probe, b"{}", {"Nats-Msg-Id": probe, "ce-source": SOURCE})
-                return not stored.duplicate
-
-            await forgotten()
-            await eventually(forgotten, within=300)  # once it was seen to keep to the old window, of two minutes
 
     def broken(self, what: str, todo: str) -> NoReturn:
         """The plugin breaks the rule."""
