@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -100,14 +99,6 @@ class World:
         """The one action that an incident calls for."""
         (proposed,) = await self.proposing.propose(await self.happens(container, kind, **more))
         return proposed.action.action_id
-
-
-def events(container: Any, *wanted: str) -> int:
-    """How often the engine says that something happened to a container."""
-    found = container.client.events(
-        since=0, until=int(time.time()) + 1, filters={"container": container.id}, decode=True
-    )
-    return sum(event["Action"] in wanted for event in found)
 
 
 def healthy_while(path: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from stenobus_monitor.store import Store
 from stenobus_testing import NatsServer, Stage, eventually
 
 from .conftest import SOCKET, Containers
-from .living import CRASHES, PLUGIN, SLOW, crash, events, healthy_while, unhealthy
+from .living import CRASHES, PLUGIN, SLOW, crash, healthy_while, unhealthy
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +59,7 @@ async def test_a_crashed_plugin_is_restarted_at_once(stage: Stage, containers: C
     assert container.status == "running"
     (message,) = await stage.stored(MonitorActionProposed)
     assert MonitorActionProposed.model_validate_json(message.data).level == "automatic"
-    assert events(container, "start") == 2
+    assert containers.happened(container, "start") == 2
     assert await kinds(stage) == {"container.crashed"}
 
 
@@ -71,7 +71,7 @@ async def test_one_that_crashes_again_is_restarted_again_a_little_later(stage: S
     crash(container)
     second = await done(stage, lambda each: each.action.action_id != first.action.action_id)
     assert (first.outcome, second.outcome) == ("succeeded", "succeeded"), second.detail
-    assert events(container, "start") == 3
+    assert containers.happened(container, "start") == 3
     store = await Store.open(stage.bus)
     course = await store.course(second.action.action_id)
     assert course is not None
@@ -98,7 +98,7 @@ async def test_the_monitors_own_restart_is_no_trouble(
     assert (await done(stage)).outcome == "succeeded"
     await eventually(lambda: resolved(stage), within=60)
     assert await kinds(stage) == {"container.unhealthy"}
-    assert events(container, "start") == 2
+    assert containers.happened(container, "start") == 2
     store = await Store.open(stage.bus)
     assert await store.holds() == []
     await engine.close()

@@ -21,7 +21,7 @@ from stenobus_monitor.actions.course import Course
 from stenobus_testing import NatsServer, Stage, eventually
 
 from .conftest import SOCKET, Containers
-from .living import CRASHES, PLUGIN, World, crash, events
+from .living import CRASHES, PLUGIN, World, crash
 from .test_slice import _command
 
 
@@ -66,7 +66,7 @@ async def test_what_waits_for_people_is_done_once_they_approve_and_once_only(
     assert await world.life.approve(approval(action_id, token), "event-1") == done  # the same event again
     with pytest.raises(PermanentError, match="succeeded already"):
         await world.life.approve(approval(action_id, token), "event-2")
-    assert events(container, "start") == 2
+    assert containers.happened(container, "start") == 2
     kept = await world.store.course(action_id)
     assert kept is not None and kept.token is None and kept.approved_by == "ops"
     assert any("refused" in step.text for step in kept.trail)
@@ -89,7 +89,7 @@ async def test_no_other_token_will_do(world: World, containers: Containers, key:
         with pytest.raises(PermanentError):
             await world.life.approve(approval(action.action_id, token), f"event-{number}")
     assert await world.life.carry_out(action.action_id) is None
-    assert events(container, "start") == 1
+    assert containers.happened(container, "start") == 1
 
 
 async def test_an_expired_proposal_cannot_be_approved(world: World, containers: Containers, key: Path) -> None:
@@ -99,7 +99,7 @@ async def test_an_expired_proposal_cannot_be_approved(world: World, containers: 
     token = Approvals(key).token(course.action, datetime.now(UTC) + timedelta(minutes=5))
     with pytest.raises(PermanentError, match="expired"):
         await world.life.approve(approval(course.action.action_id, token), "event-1")
-    assert events(container, "start") == 1
+    assert containers.happened(container, "start") == 1
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ async def test_the_monitor_its_executor_and_the_bus_are_never_touched_unasked(
         assert course.level == "approve"
         assert "nothing can be approved" in course.reason  # there is no key here
         assert await eager.life.carry_out(course.action.action_id) is None
-        assert events(container, "start") == 1
+        assert containers.happened(container, "start") == 1
     finally:
         await eager.end()
 
@@ -164,7 +164,7 @@ async def test_people_approve_by_the_command_and_hear_of_it(
     assert "approved: by ops" in await _command("actions", action_id)
     resolved = await eventually(lambda: told("resolved"), within=60)
     assert "Done: restart of" in resolved.text
-    assert await asyncio.to_thread(events, container, "start") == 2
+    assert await asyncio.to_thread(containers.happened, container, "start") == 2
     token = Approvals(key).token(proposed.action, proposed.expires_at)
     streams = [each.data for each in await stage.stored(MonitorAlert)]
     assert not any(token.encode() in each for each in streams)

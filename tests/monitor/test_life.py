@@ -20,7 +20,7 @@ from stenobus_monitor.actions.life import Overtaken
 from stenobus_testing import Stage, eventually
 
 from .conftest import Containers
-from .living import CRASHES, PLUGIN, SLOW, World, crash, events, healthy_while, unhealthy
+from .living import CRASHES, PLUGIN, SLOW, World, crash, healthy_while, unhealthy
 
 #: Records that one restart writes: taken over, budget, checked, started, verified, done, budget.
 WRITES = 7
@@ -68,7 +68,7 @@ async def test_a_death_at_any_write_is_made_up_for(
         patch.setattr(Cell, "_write", dying)
         with pytest.raises(Died):
             await world.life.carry_out(action_id)
-    await comes_to_a_good_end(stage, container, action_id)
+    await comes_to_a_good_end(stage, containers, container, action_id)
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -88,17 +88,17 @@ async def test_a_death_around_the_call_is_made_up_for(
         patch.setattr(Hands, "_post", dying)
         with pytest.raises(Died):
             await world.life.carry_out(action_id)
-    await comes_to_a_good_end(stage, container, action_id)
+    await comes_to_a_good_end(stage, containers, container, action_id)
 
 
-async def comes_to_a_good_end(stage: Stage, container: Any, action_id: str) -> None:
+async def comes_to_a_good_end(stage: Stage, containers: Containers, container: Any, action_id: str) -> None:
     """Another monitor goes on: it was started once at first, once again, and that is all."""
     other = await World.begin(stage.bus)
     try:
         done = await other.life.carry_out(action_id)
         assert done is not None and done.outcome == "succeeded", done
         assert await other.life.carry_out(action_id) == done
-        assert events(container, "start") == 2
+        assert containers.happened(container, "start") == 2
         book = await other.life._budget.book()
         assert [each.action for each in book.restarts] == [action_id] and not book.busy
     finally:
@@ -115,7 +115,7 @@ async def test_a_restart_that_is_under_way_is_waited_for(
 
     async def sent(self: Hands, *arguments: Any, **more: Any) -> None:
         call.append(asyncio.get_running_loop().run_in_executor(None, lambda: container.restart(timeout=20)))
-        await eventually(lambda: asyncio.to_thread(events, container, "kill"), within=60)
+        await eventually(lambda: asyncio.to_thread(containers.happened, container, "kill"), within=60)
         raise Died
 
     with monkeypatch.context() as patch:
@@ -127,7 +127,7 @@ async def test_a_restart_that_is_under_way_is_waited_for(
         done = await other.life.carry_out(action_id)
         await call[0]
         assert done is not None and done.outcome == "succeeded", done
-        assert events(container, "start") == 2 and events(container, "kill") == 1
+        assert containers.happened(container, "start") == 2 and containers.happened(container, "kill") == 1
     finally:
         await other.end()
 
@@ -142,7 +142,7 @@ async def test_who_was_overtaken_gets_no_further(world: World, stage: Stage, con
         assert done is not None and done.outcome == "succeeded"
         with pytest.raises(Overtaken):
             await world.life._advance(slow)
-        assert events(container, "start") == 2
+        assert containers.happened(container, "start") == 2
     finally:
         await other.end()
 
@@ -157,7 +157,7 @@ async def test_two_at_once_do_it_once(world: World, stage: Stage, containers: Co
         )
         ended = [each for each in found if not isinstance(each, BaseException)]
         assert ended and all(isinstance(each, RetryableError) for each in found if isinstance(each, BaseException))
-        assert events(container, "start") == 2
+        assert containers.happened(container, "start") == 2
     finally:
         await other.end()
 
@@ -180,4 +180,4 @@ async def test_what_is_refused_while_it_waits_for_its_turn_is_given_back(
     assert second is not None and second.outcome == "refused" and "ops holds" in (second.detail or "")
     assert len(waited) == 1 and 0 < waited[0] <= 5
     assert [each.action for each in (await world.life._budget.book()).restarts] == [first.action.action_id]
-    assert events(container, "start") == 2
+    assert containers.happened(container, "start") == 2

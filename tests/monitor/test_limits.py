@@ -17,7 +17,7 @@ from stenobus_monitor.actions.approvals import Approvals
 from stenobus_testing import Stage
 
 from .conftest import Containers
-from .living import PLUGIN, World, events
+from .living import PLUGIN, World
 
 MIB = 1024 * 1024
 #: Its first process needs 20 MiB.
@@ -58,7 +58,7 @@ async def test_what_died_for_want_of_memory_gets_more_and_is_started(world: Worl
     done = await world.life.carry_out(action_id)
     assert done is not None and done.outcome == "succeeded", done
     assert await memory(world, container) == (24, 24)
-    assert (await world.engine.inspect(container.name)).running and events(container, "start") == 2
+    assert (await world.engine.inspect(container.name)).running and containers.happened(container, "start") == 2
     assert len((await world.life._budget.book()).restarts) == 1
 
 
@@ -76,7 +76,7 @@ async def test_a_change_of_limits_is_taken_back_by_an_approval_for_that(
     undone = await world.life.approve(event, "event-1")
     assert undone is not None and undone.outcome == "undone", undone
     assert await memory(world, container) == (16, 16)
-    assert events(container, "start") == 1
+    assert containers.happened(container, "start") == 1
 
 
 @pytest.mark.parametrize(

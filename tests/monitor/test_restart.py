@@ -20,7 +20,7 @@ from stenobus_monitor.findings import line
 from stenobus_testing import Stage, eventually
 
 from .conftest import Containers
-from .living import CRASHES, PLUGIN, SLOW, World, crash, events, healthy_while, unhealthy
+from .living import CRASHES, PLUGIN, SLOW, World, crash, healthy_while, unhealthy
 from .test_watch import counter
 
 LIVES = "trap 'exit 0' TERM; while true; do sleep 0.05; done"
@@ -64,7 +64,7 @@ async def test_what_somebody_stopped_stays_stopped(
     assert "somebody stopped it" in await obstacles(world, stage, container)
     done = await carried_out(world, container)
     assert done.outcome == "refused" and "somebody stopped it" in (done.detail or "")
-    assert events(container, "start") == 1
+    assert containers.happened(container, "start") == 1
     assert not (await world.life._budget.book()).restarts  # nothing was spent
 
 
@@ -97,12 +97,12 @@ async def test_a_container_of_the_engines_own_restarting_is_only_waited_for(
     container.exec_run(["/bin/kill", "-USR1", "1"], detach=True)
 
     async def back() -> bool:
-        return events(container, "start") == 2
+        return containers.happened(container, "start") == 2
 
     await eventually(back, within=60)
     done = await carried_out(world, container)
     assert done.outcome == "succeeded" and "the engine restarts it by itself" in (done.detail or "")
-    assert events(container, "restart") == 0
+    assert containers.happened(container, "restart") == 0
     assert not (await world.life._budget.book()).restarts
 
 
@@ -118,7 +118,7 @@ async def test_an_unhealthy_container_is_restarted_and_becomes_healthy(world: Wo
     await unhealthy(world.engine, container)
     done = await carried_out(world, container, "container.unhealthy")
     assert done.outcome == "succeeded" and "is healthy" in (done.detail or "")
-    assert events(container, "start") == 2
+    assert containers.happened(container, "start") == 2
 
 
 async def test_those_that_are_cut_off_follow_in_their_order(world: World, containers: Containers) -> None:
@@ -145,7 +145,7 @@ async def test_those_that_are_cut_off_follow_in_their_order(world: World, contai
     assert f"then restart {child.name}, then restart {grandchild.name}" in course.dry_run
     done = await world.life.carry_out(action_id)
     assert done is not None and done.outcome == "succeeded", done
-    assert [events(each, "start") for each in several] == [2, 2, 2, 1, 1]
+    assert [containers.happened(each, "start") for each in several] == [2, 2, 2, 1, 1]
     began = [(await world.engine.inspect(each.name)).started for each in (parent, child, grandchild)]
     assert began == sorted(began, key=lambda moment: moment or datetime.max.replace(tzinfo=UTC))
     assert len((await world.life._budget.book()).restarts) == 3
@@ -165,7 +165,7 @@ async def test_a_hold_keeps_hands_off(world: World, containers: Containers) -> N
     assert done.outcome == "refused" and "ops holds" in (done.detail or "") and "mine" in (done.detail or "")
     await world.store.remove_hold("h2")
     again = await carried_out(world, container, occurrences=2)
-    assert again.outcome == "succeeded" and events(container, "start") == 2
+    assert again.outcome == "succeeded" and containers.happened(container, "start") == 2
 
 
 async def test_a_stop_by_hand_sets_a_hold_until_it_runs_again(world: World, containers: Containers) -> None:
@@ -221,7 +221,7 @@ async def test_a_container_that_restarts_do_not_help_is_left_to_people(world: Wo
         await budget.release(f"a{number}")
     done = await carried_out(world, container)
     assert done.outcome == "refused" and f"have not helped {container.name}" in (done.detail or "")
-    assert events(container, "start") == 1 and (await budget.book()).open.keys() == {container.name}
+    assert containers.happened(container, "start") == 1 and (await budget.book()).open.keys() == {container.name}
 
 
 async def test_one_at_a_time_works_on_a_container_and_the_dead_block_nobody(

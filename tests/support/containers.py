@@ -6,6 +6,7 @@ import io
 import os
 import shutil
 import tarfile
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -66,12 +67,49 @@ def busybox(engine_client: Any) -> Iterator[str]:
     engine_client.images.remove(tag, force=True)
 
 
+class Chronicle:
+    """What happens to containers, heard as it happens: the engine itself remembers 256 events of all of them."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._heard: list[tuple[str, str]] = []
+        self._more = threading.Condition()
+        kinds = ["start", "die", "kill", "stop", "restart", "oom", "pause", "unpause", "update", "create"]
+        self._stream = client.events(decode=True, filters={"type": ["container", "volume"], "event": kinds})
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def count(self, container: Any, *wanted: str) -> int:
+        """How often something happened to a container until now."""
+        self._catch_up()
+        with self._more:
+            return sum(who == container.id and what in wanted for who, what in self._heard)
+
+    def close(self) -> None:
+        self._stream.close()
+        self._thread.join(timeout=60)
+
+    def _catch_up(self) -> None:
+        """Events come in order: when that of a mark is there, all before it are."""
+        mark = self._client.volumes.create(name=f"stn-mark-{uuid.uuid4().hex}")
+        mark.remove()
+        with self._more:
+            assert self._more.wait_for(lambda: (mark.id, "create") in self._heard, timeout=60)
+
+    def _listen(self) -> None:
+        for event in self._stream:
+            with self._more:
+                self._heard.append((event["Actor"]["ID"], event["Action"]))
+                self._more.notify_all()
+
+
 class Containers:
     """Starts containers under names that no other test has."""
 
     def __init__(self, client: Any, image: str) -> None:
         self._client, self._image = client, image
         self.prefix = f"stn-test-{uuid.uuid4().hex[:8]}"
+        self._chronicle = Chronicle(client)
 
     def name(self, name: str) -> str:
         return f"{self.prefix}-{name}"
@@ -82,7 +120,12 @@ class Containers:
             self._image, ["/bin/sh", "-c", script], name=self.name(name), detach=True, **options
         )
 
+    def happened(self, container: Any, *events: str) -> int:
+        """How often the engine said one of these events of a container."""
+        return self._chronicle.count(container, *events)
+
     def remove(self) -> None:
+        self._chronicle.close()
         for container in self._client.containers.list(all=True, filters={"name": self.prefix}):
             container.remove(force=True, v=True)
 
