@@ -9,7 +9,7 @@ from operator import or_
 
 from stenobus_bus import advisories, answers, budget, cell, dead_letters, ledger, pieces, schedules, shadow
 from stenobus_bus.topology import ConsumerSpec, Spec, StreamSpec, domain_stream
-from stenobus_contracts import BusAlert
+from stenobus_contracts import BusAlert, MonitorActionApproved
 
 from . import cache, facts, mirror, remembered, runs
 from .plugin import Client, Handler, Plugin
@@ -90,7 +90,11 @@ def client_permissions(client: Client, bucket: str) -> Permissions:
     published = publisher_permissions(subject for contract in client.publishes for subject in contract.subjects())
     found = Permissions(_unique((*reads, *writes))) | published
     if client.repairs:
-        found |= operator_permissions(bucket) | undertaker_permissions() | Permissions(("$JS.ACK.>",))
+        operator = operator_permissions(bucket)
+        # Whoever repairs is no person: it approves nothing.
+        own = f"{MonitorActionApproved.subject.partition('.')[0]}.>"
+        subjects = tuple(each for each in operator.publish if each != own)
+        found |= Permissions(subjects, operator.subscribe) | undertaker_permissions() | Permissions(("$JS.ACK.>",))
     return found
 
 

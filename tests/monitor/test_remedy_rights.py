@@ -8,7 +8,7 @@ import pytest
 
 from stenobus_bus import Access, AccessDenied, Bus, Envelope, apply
 from stenobus_bus.topology import ConsumerSpec
-from stenobus_contracts import AsrDone, BlobRef, Media, MediaUploaded
+from stenobus_contracts import AsrDone, BlobRef, Media, MediaUploaded, MonitorActionApproved
 from stenobus_core import CoreSettings
 from stenobus_core.access import ADMIN, client_permissions, plugin_permissions
 from stenobus_core.blobs import Blobs
@@ -102,3 +102,6 @@ async def test_its_rights_are_enough_for_every_remedy_on_the_bus_and_those_of_th
             event = AsrDone(transcript=BlobRef(uri="nats://stenobus/none", sha256="0" * 64, size=1))
             with pytest.raises(AccessDenied):
                 await watching.publish(event, Envelope.new(event, "test"), deadline=5)
+            approval = MonitorActionApproved(action_id="a", approved_by="itself", token="t")
+            with pytest.raises(AccessDenied):
+                await bus.publish(approval, Envelope.new(approval, "test"), deadline=5)
