@@ -41,8 +41,8 @@ def test_every_plugin_is_a_service_with_a_secret_of_its_own(said: dict[str, Any]
     }
     assert set(running) == plugins()
     for name, service in running.items():
-        approves = ["approval"] if name == "monitor" else []
-        assert [secret["source"] for secret in service["secrets"]] == [name, *approves]
+        more = ["monitor-remedies", "approval"] if name == "monitor" else []
+        assert [secret["source"] for secret in service["secrets"]] == [name, *more]
         assert service["environment"]["STENOBUS_NATS_CREDS"] == f"/run/secrets/{name}"
         assert said["secrets"][name]["file"].endswith(f"/users/credentials/{name}.nk")
 
