@@ -201,7 +201,7 @@ def test_real_faults_are_found_told_and_scored(tmp_path: Path) -> None:
     client = engine()
     pytest.importorskip("matplotlib")
     base = base_image(client)
-    names = ["crash-killed", "oom-at-once", "burst"]
+    names = ["crash-killed", "oom-at-once", "calm-burst"]
     only = [part for name in names for part in ("--only", name)]
     result = CliRunner().invoke(monitor, ["eval", "--out", str(tmp_path), "--base", base, "--json", *only])
     assert result.exit_code in (0, 2), result.output
@@ -212,7 +212,7 @@ def test_real_faults_are_found_told_and_scored(tmp_path: Path) -> None:
         right = ("found", "by_rules", "cause", "component", "grounded", "action")
         assert all(scores[name][what] for what in right), scores[name]
         assert scores[name]["detect"] is not None and scores[name]["alert"] is not None
-    assert not any(each["unsafe"] for each in scores.values()) and not scores["burst"]["false_alarms"]
+    assert not any(each["unsafe"] for each in scores.values()) and not scores["calm-burst"]["false_alarms"]
     assert "| action right |" in (tmp_path / "report.md").read_text()
     assert "<svg" in (tmp_path / "latency.svg").read_text() and "<svg" in (tmp_path / "accuracy.svg").read_text()
     assert not [each.name for each in client.containers.list(all=True) if _ours(each.name)]
