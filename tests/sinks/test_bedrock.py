@@ -29,7 +29,7 @@ class Place:
     refused = ("This is unreadable.", "FAILED: The file cannot be read")
 
     def __init__(self, fake: FakeBedrock, gate: S3Gate, **settings: Any) -> None:
-        self.fake, self.gate, self.settings = fake, gate, {"attempts": 1, "patience": 5.0, **settings}
+        self.fake, self.gate, self.settings = fake, gate, {"attempts": 1, "patience": 60.0, **settings}
         self.servers = [fake.server, gate]
         self._sinks: dict[str, Sink] = {}
         self.secrets = [aws.environment("")["AWS_SECRET_ACCESS_KEY"]]

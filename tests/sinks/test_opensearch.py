@@ -33,7 +33,7 @@ class Place:
 
     def __init__(self, fake: FakeOpenSearch, embeddings: FakeEmbeddings, **settings: Any) -> None:
         self.fake, self.embeddings = fake, embeddings
-        own = {"url": fake.url, "username": USER[0], "password": USER[1], "poll": 0.01, "patience": 5.0}
+        own = {"url": fake.url, "username": USER[0], "password": USER[1], "poll": 0.01, "patience": 60.0}
         self.settings: dict[str, Any] = {**own, **settings}
         self.servers = [fake.server, embeddings.server]
         self.secrets = [USER[1], KEY]

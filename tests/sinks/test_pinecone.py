@@ -33,7 +33,7 @@ class Place:
     def __init__(self, fake: FakePinecone, embeddings: FakeEmbeddings, **settings: Any) -> None:
         self.fake, self.embeddings = fake, embeddings
         self.settings: dict[str, Any] = {
-            "host": fake.url, "api_key": KEY, "poll": 0.01, "patience": 5.0, "timeout": 5.0, **settings,
+            "host": fake.url, "api_key": KEY, "poll": 0.01, "patience": 60.0, "timeout": 60.0, **settings,
         }  # fmt: skip
         if fake.model is None:
             own = {"embeddings_url": embeddings.url, "embeddings_model": "small", "embeddings_key": EMBEDDINGS_KEY}
