@@ -22,12 +22,14 @@ from stenobus_monitor.store import Store
 
 from .remedial import action, now, opened
 
+#: The time of everything here: these tests may run long after they were read.
+BEGAN = now()
 OLD = Container(
     id="c1",
     name="asr-1",
     image="asr:1",
     digest="sha256:aaa",
-    started=now() - timedelta(hours=5),
+    started=BEGAN - timedelta(hours=5),
     labels={"stenobus.plugin": "asr"},
 )
 NEW = replace(
@@ -35,7 +37,7 @@ NEW = replace(
     id="c2",
     image="asr:2",
     digest="sha256:bbb",
-    started=now() - timedelta(minutes=10),
+    started=BEGAN - timedelta(minutes=10),
     memory_limit=1024,
     labels={"stenobus.plugin": "asr,ocr"},
 )
@@ -58,7 +60,7 @@ async def began(store: Store, minutes: float) -> None:
         severity="critical",
         title="t",
         component="container:asr-1",
-        started_at=now() - timedelta(minutes=minutes),
+        started_at=BEGAN - timedelta(minutes=minutes),
     )
     await store.put_incident(Entry(incident=incident, latest_at=now()))
 
@@ -117,7 +119,7 @@ async def test_it_is_proposed_at_most_and_only_where_there_is_something_to_sugge
         ((NEW,), 5, "no earlier image"),
         ((OLD, replace(OLD, id="c3")), 5, "no earlier image"),
         ((OLD, NEW), 20, "before the image changed"),
-        ((OLD, replace(NEW, started=now() - timedelta(days=2))), 5, "long before the trouble"),
+        ((OLD, replace(NEW, started=BEGAN - timedelta(days=2))), 5, "long before the trouble"),
     ],
 )
 async def test_what_speaks_against_it(bus: Bus, containers: tuple[Container, ...], minutes: float, says: str) -> None:

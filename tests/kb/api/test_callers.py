@@ -58,8 +58,8 @@ def test_a_token_of_a_public_keys_holder_counts() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"exp": time.time() - 3600}, {"exp": None}, {"aud": "other"}, {"aud": None}, {"iss": "https://other"},
-        {"sub": None}, {"nbf": time.time() + 3600}, {"collections": "documents"}, {"principals": [1]},
+        {"exp": time.time() - 7200}, {"exp": None}, {"aud": "other"}, {"aud": None}, {"iss": "https://other"},
+        {"sub": None}, {"nbf": time.time() + 7200}, {"collections": "documents"}, {"principals": [1]},
         {"collections": [""]}, {"principals": ["x"] * 1000},
     ],
 )  # fmt: skip
