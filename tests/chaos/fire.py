@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from stenobus_bus import Bus, ServerUnavailable, apply, ledger
+from stenobus_bus import Bus, BusError, ServerUnavailable, apply, ledger
 from stenobus_bus.dead_letters import letters
 from stenobus_bus.direct import messages
 from stenobus_bus.history import read
@@ -161,7 +161,7 @@ class Field:
             while time.monotonic() < end:
                 (strike,) = self.dice.choices(list(blows), list(blows.values()))
                 strikes.create_task(strike())
-                await self._revive_publishers()
+                await self._revive()
                 await asyncio.sleep(self.dice.uniform(0.1, 0.8))
         for actor in (*self.handlers, *self.publishers):
             for proxy in actor.proxies:
@@ -175,20 +175,27 @@ class Field:
                 while await publisher.wait() != 0:  # killed; what has no PubAck is published again
                     await publisher.start()
         async with await Bus.connect(self.urls) as bus:
-            await self._until(lambda: self._through(bus), CALM_DOWN)
+            try:
+                await self._until(lambda: self._through(bus), CALM_DOWN)
+            except TimeoutError:
+                raise AssertionError(f"not calm within {CALM_DOWN} s: {await self._left(bus)}") from None
         return time.monotonic() - began
 
     async def _through(self, bus: Bus) -> bool:
+        await self._revive()
+        return not await self._left(bus)
+
+    async def _left(self, bus: Bus) -> dict[str, Any]:
+        """What has not come through, by its token; once all has, what consumers still hold."""
         expected = {entry["token"] for entry in notes(self.ledger, "acked")}
         finals, buried = await ended(bus)
-        missing = expected - set(finals) - buried
-        if missing:
-            return False
-        for handler in HANDLERS:
-            info = await bus.api(f"CONSUMER.INFO.CHAIN.{handler}")
-            if info["num_pending"] or info["num_ack_pending"]:
-                return False
-        return True
+        try:
+            infos = {handler: await bus.api(f"CONSUMER.INFO.CHAIN.{handler}") for handler in HANDLERS}
+        except BusError as error:  # a cluster that elects
+            return {"server": str(error)}
+        if missing := expected - set(finals) - buried:
+            return {"missing": sorted(missing), "consumers": infos}
+        return {name: info for name, info in infos.items() if info["num_pending"] or info["num_ack_pending"]}
 
     async def _until(self, condition: Callable[[], Any], within: float) -> None:
         async with asyncio.timeout(within):
@@ -198,10 +205,11 @@ class Field:
                     return
                 await asyncio.sleep(0.2)
 
-    async def _revive_publishers(self) -> None:
-        for publisher in self.publishers:
-            if publisher not in self._struck and not publisher.running and await publisher.wait() != 0:
-                await publisher.start()
+    async def _revive(self) -> None:
+        """Start again what ended by itself, as a supervisor would: who begins while a cluster elects gives up."""
+        for actor in (*self.handlers, *self.publishers):
+            if actor not in self._struck and not actor.running and await actor.wait() != 0:
+                await actor.start()
 
     # --- blows -------------------------------------------------------------------------------------------------------
 
