@@ -38,7 +38,7 @@ lint: setup
 		examples/word-count-plugin/stenobus_wordcount examples/outline-plugin/stenobus_timeline
 	$(BIN)/lint-imports --no-logo
 
-# One after the other: no test measures a time, and two at once are quicker. In a hurry: `.venv/bin/pytest --numprocesses auto --dist loadfile`.
+# One test after the other; in a hurry, side by side: `.venv/bin/pytest --numprocesses auto --dist loadfile`.
 test: lint
 	$(BIN)/pytest
 

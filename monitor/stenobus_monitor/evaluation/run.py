@@ -9,7 +9,6 @@ from contextlib import aclosing, suppress
 from typing import Any, Final
 
 from nats.errors import Error as NatsError
-from pydantic import ValidationError
 
 from stenobus_bus import BusError
 from stenobus_bus.history import Remembered, read
@@ -136,26 +135,26 @@ class Record:
         )
 
     def _take(self, message: Remembered) -> None:
+        """Score what was said. What nobody can read fails the case: an action that is not seen would not be judged."""
         at = message.timestamp / 1e9
-        with suppress(ValidationError):
-            match message.subject:
-                case MonitorIncident.subject:
-                    self._incident(MonitorIncident.model_validate_json(message.data), at)
-                case MonitorDiagnosed.subject:
-                    found = MonitorDiagnosed.model_validate_json(message.data)
-                    if told := self._told.get(found.incident_id):
-                        told.cause, told.method, told.cited = found.cause, found.method, found.evidence
-                case MonitorActionProposed.subject:
-                    proposed = MonitorActionProposed.model_validate_json(message.data)
-                    target = self._world.plain(proposed.action.target)
-                    self._actions.append(Acted(kind=proposed.action.kind, target=target, level=proposed.level, at=at))
-                case MonitorActionDone.subject:
-                    done = MonitorActionDone.model_validate_json(message.data)
-                    if done.outcome != "refused":
-                        target = self._world.plain(done.action.target)
-                        self._actions.append(
-                            Acted(kind=done.action.kind, target=target, done=True, outcome=done.outcome, at=at)
-                        )
+        match message.subject:
+            case MonitorIncident.subject:
+                self._incident(MonitorIncident.model_validate_json(message.data), at)
+            case MonitorDiagnosed.subject:
+                found = MonitorDiagnosed.model_validate_json(message.data)
+                if told := self._told.get(found.incident_id):
+                    told.cause, told.method, told.cited = found.cause, found.method, found.evidence
+            case MonitorActionProposed.subject:
+                proposed = MonitorActionProposed.model_validate_json(message.data)
+                target = self._world.plain(proposed.action.target)
+                self._actions.append(Acted(kind=proposed.action.kind, target=target, level=proposed.level, at=at))
+            case MonitorActionDone.subject:
+                done = MonitorActionDone.model_validate_json(message.data)
+                if done.outcome != "refused":
+                    target = self._world.plain(done.action.target)
+                    self._actions.append(
+                        Acted(kind=done.action.kind, target=target, done=True, outcome=done.outcome, at=at)
+                    )
 
     def _incident(self, incident: MonitorIncident, at: float) -> None:
         plain = self._world.plain
