@@ -69,12 +69,21 @@ class Acks(Inbox):
         for number in list(self._waiting):
             self._fail(number, UnexpectedEOF)
 
-    def refused(self, error: str) -> None:
-        """Let everybody know whom the server's word about a permission concerns: it sends no other answer."""
-        if (match := _REFUSED.search(error)) is not None:
-            for number, (_, _, subject) in list(self._waiting.items()):
-                if subject.lower() == match[1]:
-                    self._fail(number, partial(AccessDenied, f"This user may not publish on {subject}."))
+    def refused(self, error: str) -> bool:
+        """Let everybody know whom the server's word about a permission concerns: it sends no other answer.
+
+        Returns:
+            Whether anybody waited for it.
+        """
+        match = _REFUSED.search(error)
+        concerned = [
+            (number, subject)
+            for number, (_, _, subject) in self._waiting.items()
+            if match is not None and subject.lower() == match[1]
+        ]
+        for number, subject in concerned:
+            self._fail(number, partial(AccessDenied, f"This user may not publish on {subject}."))
+        return bool(concerned)
 
     def _receive(self, number: str, msg: Msg) -> None:
         if msg.headers and msg.headers.get("Status") == _NOBODY:

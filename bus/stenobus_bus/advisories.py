@@ -8,7 +8,6 @@ host process runs one, works through them and buries what its handler did not bu
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Final, Literal
@@ -27,7 +26,7 @@ from .envelope import ONLY, Delivery, Envelope
 from .errors import Abandoned, BusError
 from .history import find
 from .ledger import Ledger
-from .pull import PullLoop
+from .pull import PullLoop, nudge
 from .topology import CONSUMER_NOT_FOUND, HANDLER, STREAM_NOT_FOUND, Config, ConsumerSpec, StreamSpec, apply, handler_of
 
 log = structlog.get_logger(__name__)
@@ -44,8 +43,6 @@ _BUS_TROUBLE_DELAY: Final = 10.0
 _SECOND_LOOK: Final = 1.0
 #: Seconds between two looks after consumers that nobody serves.
 _PATROL: Final = 30.0
-_NUDGE: Final = json.dumps({"batch": 1, "no_wait": True, "max_bytes": 1}).encode()
-_NUDGE_TIMEOUT: Final = 2.0
 
 Buried = Callable[[Envelope, Delivery, Reason, BaseException], Awaitable[None]]
 
@@ -119,6 +116,7 @@ class Undertaker:
 
         Raises:
             BusError: the stream or the consumer cannot be declared.
+            AccessDenied: this user may not do an undertaker's work.
         """
         await self._loop.start()
         self._patrol = asyncio.create_task(self._walk())
@@ -224,9 +222,8 @@ class Undertaker:
             await asyncio.sleep(self._interval)
             try:
                 async for info in self._deserted():
-                    subject = f"$JS.API.CONSUMER.MSG.NEXT.{info['stream_name']}.{info['name']}"
                     with suppress(NatsError):
-                        await self._bus.nc.request(subject, _NUDGE, timeout=_NUDGE_TIMEOUT)
+                        await nudge(self._bus, info["stream_name"], info["name"])
             except BusError as trouble:
                 log.warning("advisory.bus_trouble", error=str(trouble))
 

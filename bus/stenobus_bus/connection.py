@@ -131,8 +131,8 @@ class Bus:
         async def failed(error: Exception) -> None:
             nonlocal tries
             if bus is not None:
-                log.warning("bus.error", error=str(error) or type(error).__name__)
-                bus.acks.refused(str(error))
+                if not bus.acks.refused(str(error)):
+                    log.warning("bus.error", error=str(error) or type(error).__name__)
                 return
             tries += 1  # until then, the one who connects hears of it
             if tries >= len(servers) and (final := refusal(error, redacted(url))) is not None:

@@ -16,11 +16,12 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
 
 from . import settle
 from .connection import Bus
 from .envelope import Delivery
-from .errors import BusError
+from .errors import AccessDenied, BusError, ServerUnavailable
 from .topology import ELECTION
 
 log = structlog.get_logger(__name__)
@@ -36,7 +37,26 @@ _SILENCE: Final = 2.5 * _HEARTBEAT
 _CALM: Final = 10.0
 #: Seconds the server gets to end our subscription, and cancelled handlers to end themselves, at a stop.
 _PATIENCE: Final = 5.0
+#: Seconds between two questions whether we may ask for events again, after the right was taken from us.
+_REFUSED: Final = 15.0
+#: Seconds the answer to a nudge may take, and between two that find no answer.
+_NUDGE_TIMEOUT: Final = 2.0
+_PAUSE: Final = 0.2
+_NEXT: Final = "$JS.API.CONSUMER.MSG.NEXT"
+_NUDGE: Final = json.dumps({"batch": 1, "no_wait": True, "max_bytes": 1}).encode()
+_SILENT: Final = "silence"
 _NS: Final = 1_000_000_000
+
+
+async def nudge(bus: Bus, stream: str, consumer: str) -> None:
+    """Ask a consumer for no more than a single byte: it looks after its deliveries, and delivers nothing.
+
+    Raises:
+        AccessDenied: this user may not ask it for events.
+        nats.errors.Error: no answer came.
+    """
+    with suppress(NoRespondersError):  # nobody leads it now, but we may ask
+        await (await bus.acks.send(f"{_NEXT}.{stream}.{consumer}", _NUDGE, timeout=_NUDGE_TIMEOUT))
 
 
 class Allowance(Protocol):
@@ -75,7 +95,7 @@ class PullLoop:
         self._bus = bus
         self._nc = bus.nc
         self._stream, self._consumer = stream, consumer
-        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        self._next = f"{_NEXT}.{stream}.{consumer}"
         self._handle, self._hand_back, self._ensure = handle, hand_back, ensure
         self._concurrency, self._allowance = concurrency, allowance
         self._queue: asyncio.Queue[tuple[Msg, Delivery]] = asyncio.Queue()
@@ -102,10 +122,12 @@ class PullLoop:
 
         Raises:
             BusError: the consumer cannot be reached or created.
+            AccessDenied: this user may not create it, or not ask it for events.
         """
         await self._ensure()
         # The server's own values count: somebody may have edited the consumer.
         info = await self._bus.api(f"CONSUMER.INFO.{self._stream}.{self._consumer}", patience=ELECTION)
+        await self._permitted()
         config = info["config"]
         ack_wait = config["ack_wait"] / _NS
         self._largest = config.get("max_batch") or self._concurrency
@@ -117,6 +139,19 @@ class PullLoop:
         self._workers = [asyncio.create_task(self._work()) for _ in range(2 * self._concurrency)]
         self._tasks = [asyncio.create_task(self._ask()), asyncio.create_task(self._keep_alive(ack_wait / 3))]
         self._well = True
+
+    async def _permitted(self) -> None:
+        """Know for sure that this user may ask for events: the loop's own requests would only never be served."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + ELECTION
+        while True:
+            try:
+                return await nudge(self._bus, self._stream, self._consumer)
+            except (NatsError, OSError) as error:
+                if clock() > end:
+                    said = type(error).__name__
+                    raise ServerUnavailable(f"{self._next} does not answer ({said}).") from error
+            await asyncio.sleep(_PAUSE)
 
     async def stop(self, grace: float) -> None:
         """Ask for no more, let running handlers finish, and hand back the rest so that nothing waits for a timeout.
@@ -274,7 +309,7 @@ class PullLoop:
                 reconnects = self._nc.stats["reconnects"]
                 self._asked = 0  # the server forgot our requests when the connection broke
             if connected and self._silent():
-                self._trouble, self._asked = "silence", 0
+                self._trouble, self._asked = _SILENT, 0
             if self._trouble:
                 self._well = False
                 pause = 0.0 if loop.time() - troubled > _CALM else min(max(0.1, pause * 2), 2.0)
@@ -308,14 +343,30 @@ class PullLoop:
             log.warning("pull.request_failed", consumer=self._consumer, error=str(error) or type(error).__name__)
 
     async def _recover(self) -> bool:
-        """Make sure that the consumer is there."""
+        """Make sure that the consumer is there, and that we may ask it."""
         try:
             await self._ensure()
+            if self._trouble == _SILENT:
+                await self._readmitted()
         except BusError as error:
             log.warning("pull.consumer_missing", consumer=self._consumer, said=self._trouble, error=str(error))
             return False
         log.info("pull.consumer_ready", consumer=self._consumer, said=self._trouble)
         return True
+
+    async def _readmitted(self) -> None:
+        """Wait for as long as this user may not ask for events. Rights change while a connection lasts."""
+        told = False
+        while True:
+            try:
+                with suppress(NatsError, OSError):  # silence again, which says nothing about rights
+                    await nudge(self._bus, self._stream, self._consumer)
+                return
+            except AccessDenied as error:
+                if not told:
+                    log.warning("pull.refused", consumer=self._consumer, error=str(error))
+                told = True
+            await asyncio.sleep(_REFUSED)
 
     async def _keep_alive(self, interval: float) -> None:
         """Tell the server about everything in hand, from receipt on: a queued event must not time out either."""

@@ -9,6 +9,7 @@ from datetime import timedelta
 from functools import reduce
 from operator import or_
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -25,6 +26,7 @@ from stenobus_bus import (
     RateLimit,
     advisories,
     apply,
+    pull,
 )
 from stenobus_bus.advisories import Undertaker
 from stenobus_bus.alarm import Alarm
@@ -36,6 +38,7 @@ from stenobus_contracts import DeadLetter, Event
 from stenobus_core import Context, CoreSettings, Host, Plugin, PluginSettings
 from stenobus_core.access import (
     ADMIN,
+    Permissions,
     caretaker_permissions,
     operator_permissions,
     plugin_permissions,
@@ -233,6 +236,38 @@ async def test_whoever_may_buries_what_nobody_settled(secured: Secured, admin: B
     await admin.api("CONSUMER.DELETE.TEST.dead")
 
 
+async def test_of_the_commands_users_those_bury_who_may_and_every_other_one_knows_it(tmp_path: Path) -> None:
+    async def buried(*_: object) -> None: ...
+
+    users(tmp_path / "users", "--publisher", "crm:media.uploaded")
+    known = Users.open(tmp_path / "users")
+    settings = CoreSettings(data_dir=tmp_path / "data")
+    bury = set()
+    with nats_server(tmp_path / "server", 'include "../users/users.conf"') as server:
+        secured = Secured(server, known, settings)
+        async with secured.user("admin") as admin:
+            await apply(admin, needs(settings, list(discover(settings).plugins.values())))
+            for user in known:
+                async with secured.user(user.name) as bus:
+                    undertaker = Undertaker(bus, buried)
+                    with capture_logs() as logs:
+                        try:
+                            await undertaker.start()
+                        except AccessDenied:
+                            assert not logs, user.name  # whoever started it has been told
+                            continue
+                    bury.add(user.name)
+                    await admin.store("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.NONE.none", b"garbage", {})
+                    await eventually(lambda: _looked_through(admin))
+                    await undertaker.stop()
+    assert bury == {user.name for user in known if user.role in {"admin", "caretaker", "all-in-one", "client"}}
+
+
+async def _looked_through(bus: Bus) -> bool:
+    info = await bus.api(f"CONSUMER.INFO.{advisories.STREAM}.{advisories.UNDERTAKER}")
+    return bool(info["num_pending"] == info["num_ack_pending"] == 0)
+
+
 async def test_a_caretaker_is_ready_without_a_plugin_and_changes_nothing(secured: Secured, admin: Bus) -> None:
     await apply(admin, [advisories.consumer()])
     async with secured.user("caretaker") as bus:
@@ -413,6 +448,54 @@ async def test_a_rotated_key_is_worth_nothing_once_the_server_has_read_it(secure
     await eventually(let_in)
     secured.users.credentials("late").write_text(old)
     assert not await let_in()
+
+
+async def test_a_handler_whose_rights_are_taken_away_says_so_once_and_goes_on_when_they_are_back(
+    secured: Secured, admin: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fickle, handled, nudges, nudge = Plugin("fickle"), [], [], pull.nudge
+
+    @fickle.handler()
+    async def work(event: Ping) -> None:
+        handled.append(event.number)
+
+    async def counted(*place: Any) -> None:
+        nudges.append(place)
+        await nudge(*place)
+
+    def grant(permissions: Permissions) -> None:
+        secured.users.add("fickle", "plugin", permissions)
+        secured.users.write()
+        secured.server.reload()
+
+    monkeypatch.setattr(pull, "_REFUSED", 0.05)
+    monkeypatch.setattr(pull, "nudge", counted)
+    await apply(admin, needs(secured.settings, [fickle]))
+    rights = plugin_permissions(fickle, needs(secured.settings, [fickle]), secured.settings.bucket)
+    grant(rights)
+    async with AsyncExitStack() as stack:
+        bus = await eventually(lambda: _let_in(secured, "fickle"))
+        stack.push_async_callback(bus.close)
+        logs = stack.enter_context(capture_logs())
+        host = Host(secured.settings, bus, [fickle])
+        await host.start()
+        stack.push_async_callback(host.stop)
+        grant(Permissions(tuple(each for each in rights.publish if "MSG.NEXT" not in each), rights.subscribe))
+        before = len(nudges)
+        await eventually(lambda: len(nudges) > before + 5)
+        assert not host.ready
+        assert [line["consumer"] for line in logs if line["event"] == "pull.refused"] == ["fickle"]
+        grant(rights)
+        await admin.store("test.ping", b'{"number": 7}', {"stenobus-only": "fickle"})
+        await eventually(lambda: 7 in handled and host.ready)
+
+
+async def _let_in(secured: Secured, user: str) -> Bus | None:
+    """A connection of a user who is new to the server."""
+    try:
+        return await Bus.connect(secured.server.url(), access=Access(credentials=secured.users.credentials(user)))
+    except AccessDenied:
+        return None
 
 
 async def test_a_transcript_becomes_a_document_with_every_plugin_under_its_own_user(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from stenobus_bus import Access, AccessDenied, Bus, Envelope, apply
 from stenobus_contracts import AsrDone, BlobRef, MonitorActionApproved, MonitorIncident
@@ -42,7 +43,10 @@ async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, monkeypatch
             monkeypatch.setenv("STENOBUS_MONITOR_POLL", "0.2")
             monkeypatch.delenv("STENOBUS_MONITOR_ENGINE", raising=False)
             host = Host(settings, own, [plugin])
-            await host.start()
+            with capture_logs() as logs:
+                await host.start()
+            off = [(line["event"], line["log_level"]) for line in logs if line["event"] != "plugin.started"]
+            assert off == [("undertaker.off", "info")]  # it sees the undertaker, and may not do his work
             try:
                 told = await admin.js.pull_subscribe("monitor.incident", stream="MONITOR")
                 found: dict[str, MonitorIncident] = {}
