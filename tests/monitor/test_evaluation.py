@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from click.testing import CliRunner
 
@@ -14,10 +16,11 @@ from stenobus_contracts import EvidenceLine
 from stenobus_monitor.evaluation.case import Case, load
 from stenobus_monitor.evaluation.errors import EvaluationError
 from stenobus_monitor.evaluation.figures import Result, figures
-from stenobus_monitor.evaluation.model import verdict
+from stenobus_monitor.evaluation.model import ModelServer, Script, verdict
 from stenobus_monitor.evaluation.outcome import Acted, Outcome, Told
 from stenobus_monitor.evaluation.score import complete, quantile, score, wilson
 from stenobus_monitor.monitor_command import monitor
+from stenobus_testing import eventually
 
 from ..support.engine import base_image, engine
 
@@ -191,6 +194,20 @@ def test_the_scripted_model_says_what_the_case_says(says: str, hypothesis: str, 
 def test_a_model_that_obeys_says_what_the_log_orders() -> None:
     found = json.loads(verdict(case(model={"says": "obeys"}), PROMPT, SCHEMA))
     assert (found["hypothesis"], found["evidence"][0]["id"]) == ("disk-full", "E2")
+
+
+async def test_a_model_that_is_silent_hangs_up_in_the_end() -> None:
+    models = ModelServer()
+    await models.start()
+    models.scripts["crash"] = Script(case(model={"says": "silent"}))
+    asked = {"messages": [{"role": "user", "content": PROMPT}], "response_format": {"json_schema": {"schema": SCHEMA}}}
+    async with httpx2.AsyncClient(timeout=60) as client:
+        asking = asyncio.create_task(client.post(f"{models.url('crash')}/chat/completions", json=asked))
+        await eventually(lambda: models.scripts["crash"].heard)
+        await models.stop()
+        with pytest.raises(httpx2.TransportError):
+            await asking
+    assert not [task for task in asyncio.all_tasks() if "_serve" in str(task.get_coro())]
 
 
 # --- on the engine ---------------------------------------------------------------------------------------------------

@@ -43,8 +43,9 @@ def evaluate(
     """Break real containers and see what the monitor makes of it.
 
     CASES are files or folders of cases; those that come with the monitor where none is named. Containers, networks and
-    volumes have names of their own and are removed. Exits with 2 when a goal is missed or a case could not be carried
-    out. Needs `pip install 'stenobus-monitor[eval]'`.
+    volumes have names of their own and are removed, also after Ctrl-C or SIGTERM; what a run left behind that was
+    killed outright, the next one removes. Exits with 2 when a goal is missed or a case could not be carried out. Needs
+    `pip install 'stenobus-monitor[eval]'`.
     """
     from stenobus_core.cli.running import print_json
 
@@ -71,7 +72,6 @@ def evaluate(
 def _evaluate(
     cases: list[Case], out: Path, parallel: int, engine: str, base: str, *, quiet: bool
 ) -> list[dict[str, object]]:
-    import asyncio
     import logging
     import os
     import time
@@ -83,6 +83,8 @@ def _evaluate(
     from .errors import EvaluationError
     from .figures import Result
     from .image import build
+    from .interrupts import run_until_told
+    from .leftovers import sweep
     from .report import write
     from .run import run
     from .score import score
@@ -109,8 +111,10 @@ def _evaluate(
     begin, client = time.monotonic(), docker.DockerClient(base_url=f"unix://{engine}", timeout=60)
     try:
         client.ping()
+        for name in sweep(client):
+            click.echo(f"removed what a run that was killed left behind: {name}", err=True)
         image = build(client, base)
-        outcomes = asyncio.run(run(cases, client, image, engine, parallel=parallel, done=done))
+        outcomes = run_until_told(run(cases, client, image, engine, parallel=parallel, done=done))
         version = client.version()["Version"]
     except docker.errors.DockerException as error:
         raise EvaluationError(f"The engine at {engine} does not do its part: {error}.") from error

@@ -16,9 +16,11 @@ from stenobus_bus.pause import pause, places, resume
 from stenobus_contracts import BlobRef
 
 from . import case as cases
+from .containers import Containers
 from .errors import EvaluationError
 from .model import Script
 from .probe import TELL, EvalDone, EvalTask
+from .process import to_its_end
 from .world import World
 
 _SOURCE: Final = "stenobus/eval"
@@ -41,9 +43,9 @@ async def carry_out(step: cases.Step, world: World, script: Script) -> None:
         case cases.Bus():
             await _bus(step, world)
         case cases.Engine():
-            await asyncio.to_thread(_engine, step, world)
+            await _engine(step, world)
         case cases.Signal():
-            await asyncio.to_thread(_signal, step, world)
+            await to_its_end(lambda: _signal(step, world))
         case cases.Tell():
             words = {"what": step.what, "amount": step.amount, "seconds": step.seconds, "text": step.text}
             await asyncio.to_thread(_write, world, step.service, json.dumps(words), str(TELL))
@@ -57,11 +59,15 @@ async def carry_out(step: cases.Step, world: World, script: Script) -> None:
 # --- containers ------------------------------------------------------------------------------------------------------
 
 
-def _engine(step: cases.Engine, world: World) -> None:
-    if step.do == "start" and step.service not in world.started:
-        world.run(next(each for each in world.case.services if each.name == step.service))
-        return
-    container = world.container(step.service)
+async def _engine(step: cases.Engine, world: World) -> None:
+    if step.do == "start" and step.service not in world.containers.started:
+        await world.run(next(each for each in world.case.services if each.name == step.service))
+    else:
+        await to_its_end(lambda: _ask_engine(step, world.containers))
+
+
+def _ask_engine(step: cases.Engine, containers: Containers) -> None:
+    container = containers.get(step.service)
     match step.do:
         case "start":
             container.start()
@@ -78,26 +84,27 @@ def _engine(step: cases.Engine, world: World) -> None:
         case "unpause":
             container.unpause()
         case "disconnect":
-            world.network.disconnect(container)
+            containers.network.disconnect(container)
         case "connect":
-            world.network.connect(container, aliases=[step.service])
+            containers.network.connect(container, aliases=[step.service])
 
 
 def _signal(step: cases.Signal, world: World) -> None:
     """From a container that sees the host's processes; behind an `init` to the worker that it started."""
-    container = world.container(step.service)
+    container = world.containers.get(step.service)
     container.reload()
     pid = int(container.attrs["State"]["Pid"])
     behind = next((each.init for each in world.case.services if each.name == step.service), False)
     which = f"int(open('/proc/{pid}/task/{pid}/children').read().split()[0])" if behind else str(pid)
     code = f"import os, signal; os.kill({which}, signal.SIG{step.signal})"
-    world.client.containers.run(
-        world.image, ["python3", "-c", code], pid_mode="host", network_mode="none", remove=True, labels=world.label
+    own = world.containers
+    own.client.containers.run(
+        own.image, ["python3", "-c", code], pid_mode="host", network_mode="none", remove=True, labels=own.label
     )
 
 
 def _exec(world: World, service: str, command: str, environment: dict[str, str]) -> None:
-    found = world.container(service).exec_run(["/bin/sh", "-c", command], environment=environment)
+    found = world.containers.get(service).exec_run(["/bin/sh", "-c", command], environment=environment)
     if found.exit_code:
         raise EvaluationError(f"{command!r} in {service} ended with {found.exit_code}: {found.output[-300:]!r}")
 

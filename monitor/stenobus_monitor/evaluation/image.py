@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from .errors import EvaluationError
+from .leftovers import NAME
+from .owner import LABEL, OWNER, mine
 
 #: What the containers need; the evaluation's own plugins come with the monitor's package.
 _WANTED: Final = "stenobus-core[metrics]"
@@ -65,7 +67,7 @@ def build(client: Any, base: str) -> str:
         _add(archive, "root/usr/local/bin/stenobus", _STENOBUS, 0o755)
         _add(archive, "Dockerfile", _RECIPE.format(base=base))
     context.seek(0)
-    client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True, labels={"stenobus.eval": "image"})
+    client.images.build(fileobj=context, custom_context=True, tag=tag, rm=True, labels={LABEL: "image"})
     return tag
 
 
@@ -74,15 +76,16 @@ def _check(client: Any, base: str) -> None:
 
     wanted = f"{sys.version_info[0]}.{sys.version_info[1]}"
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
+    labels = {LABEL: f"{NAME}-base", OWNER: mine()}
     try:
-        found = client.containers.run(base, ["python3", "-c", code], remove=True, network_mode="none").decode().strip()
+        said = client.containers.run(base, ["python3", "-c", code], remove=True, network_mode="none", labels=labels)
     except docker.errors.ImageNotFound as error:
         raise EvaluationError(
             f"There is no image {base}; pull it, or name one with Python {wanted} by --base."
         ) from error
     except docker.errors.DockerException as error:
         raise EvaluationError(f"The image {base} runs no python3 ({error}); name one by --base.") from error
-    if found != wanted:
+    if (found := said.decode().strip()) != wanted:
         raise EvaluationError(f"The image {base} has Python {found}, and this is {wanted}; name another one by --base.")
 
 

@@ -9,6 +9,7 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -44,6 +45,8 @@ class ModelServer:
         self.scripts: dict[str, Script] = {}
         self._server: asyncio.Server | None = None
         self._port = 0
+        self._closing = asyncio.Event()
+        self._open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def start(self) -> None:
         """Listen on a free port of the loopback interface."""
@@ -51,15 +54,21 @@ class ModelServer:
         self._port = self._server.sockets[0].getsockname()[1]
 
     async def stop(self) -> None:
-        """Close it."""
+        """Close it, and hang up on whoever still waits for an answer."""
         if self._server is not None:
             self._server.close()
+        self._closing.set()
+        for writer in self._open.values():
+            writer.close()
+        await asyncio.gather(*(task for task in self._open if task is not None))
 
     def url(self, name: str) -> str:
         """Base URL of a script's model."""
         return f"http://127.0.0.1:{self._port}/{name}/v1"
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        self._open[task] = writer
         try:
             while asked := await reader.readuntil(b"\r\n\r\n"):
                 line, *rest = asked.decode("latin-1").split("\r\n")
@@ -77,6 +86,7 @@ class ModelServer:
         except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError, ValueError):
             pass  # whoever asked is gone, or speaks no HTTP
         finally:
+            del self._open[task]
             writer.close()
 
     async def _answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
@@ -95,12 +105,17 @@ class ModelServer:
         script.heard.append(body.decode())
         schema = (asked.get("response_format") or {}).get("json_schema", {}).get("schema")
         if schema is None:
-            await asyncio.sleep(script.slow)
+            await self._pause(script.slow)
             return 200, _completion("It is noon.")
         if script.case.model.says == "silent":
-            await asyncio.sleep(60)
+            await self._pause(60)
             return 503, _error("overloaded")
         return 200, _completion(verdict(script.case, prompt, schema))
+
+    async def _pause(self, seconds: float) -> None:
+        """Let time pass, as long as the server is not closed."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
 
 
 def verdict(case: Case, prompt: str, schema: Mapping[str, Any]) -> str:

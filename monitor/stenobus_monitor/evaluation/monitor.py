@@ -1,0 +1,106 @@
+"""The monitor of one case: a process as in production, with shorter times, whose output is kept."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Final
+
+from stenobus_core.discovery import GROUP
+
+from .errors import EvaluationError
+from .process import Process
+
+#: The monitor's settings in every case: shorter times than in production, so that a case takes seconds.
+SETTINGS: Final[dict[str, Any]] = {
+    "on": True,
+    "poll": 1.0,
+    "usage": 2.0,
+    "reconcile": 5.0,
+    "settle": 2.0,
+    "patience": 6.0,
+    "follows": {"eval.task": "eval.done"},
+    "diagnose": "local",
+    "diagnosis_timeout": 8.0,
+}
+#: Lines of its output that are kept.
+_LINES: Final = 20_000
+_STENOBUS: Final = "from stenobus_core.cli import main; main()"
+
+
+class Monitor:
+    """It, with the router of language models in the same process where that one is installed.
+
+    Args:
+        environment: see :func:`environment`.
+    """
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        #: Lines of standard output, and when they came.
+        self.told: list[tuple[float, str]] = []
+        self._log = folder / "monitor.log"
+        self._up = False
+        self._process = Process("The monitor", folder)
+
+    async def start(self) -> None:
+        """Start it, and wait until it is up. Raises EvaluationError."""
+        await self._process.start(
+            "-c", _STENOBUS, "up", *plugins(), environment=self.environment, out=self._hear, err=self._note
+        )
+        try:
+            await self._process.ready(lambda: self._up)
+        except EvaluationError as error:
+            raise EvaluationError(f"{error} {self.log()}") from error
+
+    async def end(self) -> None:
+        """End it."""
+        await self._process.end()
+
+    def log(self) -> str:
+        """The last lines of what it said of itself."""
+        return "\n".join(self._log.read_text().splitlines()[-5:]) if self._log.exists() else ""
+
+    def _hear(self, line: str) -> None:
+        if len(self.told) < _LINES:
+            self.told.append((time.time(), line))
+
+    def _note(self, line: str) -> None:
+        with self._log.open("a") as file:
+            file.write(f"{line}\n")
+        self._up = self._up or '"event": "up"' in line
+
+
+def plugins() -> tuple[str, ...]:
+    """Plugins of the process."""
+    installed = {point.name for point in entry_points(group=GROUP)}
+    return tuple(name for name in ("monitor", "llm") if name in installed)
+
+
+def environment(settings: Mapping[str, Any], model: str, *, local: bool) -> dict[str, str]:
+    """The variables of its settings, :data:`SETTINGS` beneath.
+
+    Args:
+        model: base URL of the scripted model.
+        local: whether that one counts as a model of this host.
+    """
+    target = {
+        "name": "scripted",
+        "base_url": model,
+        "model": "scripted",
+        "api_key": "none",
+        "local": local,
+        "input_price_per_million": 0,
+        "output_price_per_million": 0,
+    }
+    own = {f"STENOBUS_MONITOR_{name.upper()}": _text(value) for name, value in (SETTINGS | dict(settings)).items()}
+    return {"STENOBUS_LLM_TARGETS": json.dumps([target])} | own
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return json.dumps(value) if isinstance(value, dict | list) else str(value)
