@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from stenobus_bus import RetryableError as RetryableError
     from stenobus_bus import RetryPolicy as RetryPolicy
 
-    from .blobs import BlobStore as BlobStore
+    from .blob_stores import BlobStore as BlobStore
     from .context import Context as Context
     from .errors import PluginError as PluginError
     from .errors import SettingsError as SettingsError
@@ -33,7 +33,7 @@ _HOMES = {
     "RateLimit": "stenobus_bus",
     "RetryPolicy": "stenobus_bus",
     "RetryableError": "stenobus_bus",
-    "BlobStore": "stenobus_core.blobs",
+    "BlobStore": "stenobus_core.blob_stores",
     "Context": "stenobus_core.context",
     "PluginError": "stenobus_core.errors",
     "SettingsError": "stenobus_core.errors",

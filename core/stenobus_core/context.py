@@ -27,7 +27,8 @@ from stenobus_bus import answers as bus_answers
 from stenobus_contracts import BlobRef, Event, LlmChunk, LlmDone, Media
 
 from . import remembered
-from .blobs import READ_LIMIT, Entry
+from .blob_stores import Entry
+from .blobs import READ_LIMIT
 from .cache import Part, cache_key
 from .errors import PluginError, Undeclared
 from .settings import PluginSettings
@@ -240,15 +241,18 @@ class Context(Generic[S, State]):
         """
         return self._services.blobs.walk(uri)
 
-    async def remove(self, uri: str) -> None:
+    async def remove(self, uri: str, within: str | None = None) -> None:
         """Remove the file at an address of somebody's choice; removed already is as good. Whoever is only tried out
         (``ctx.shadow``) leaves it alone.
+
+        Args:
+            within: the folder below which folders that are empty then go, too; none does by default.
 
         Raises:
             PermanentError: it cannot be removed.
             RetryableError: the store is out of reach.
         """
-        await self._services.blobs.remove(uri)
+        await self._services.blobs.remove(uri, within)
 
     async def store_model(self, model: BaseModel) -> BlobRef:
         """Store a model as JSON."""

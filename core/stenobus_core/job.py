@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from stenobus_contracts import AsrDone, DocumentLanguage, Event, ExtraFormat, Media, MediaUploaded, OutputOptions
 
-from .blobs import file_uri
 from .errors import StenobusError
+from .file_store import file_uri
 from .kinds import Kind, kind_by_name
 from .services import Services
 

@@ -16,8 +16,9 @@ from pydantic import BaseModel
 from stenobus_bus import BlobNotFound, Bus, EmbeddedServer, PermanentError, RetryPolicy, apply
 from stenobus_contracts import BlobRef, Media
 from stenobus_core import BlobStore, Context, CoreSettings, Plugin
-from stenobus_core.blobs import Blobs, FileStore, file_uri
+from stenobus_core.blobs import Blobs
 from stenobus_core.cache import StageCache, cache_key
+from stenobus_core.file_store import FileStore, file_uri
 from stenobus_core.runs import Runs
 from stenobus_core.services import topology
 from stenobus_testing.blob_store_contract import BlobStoreContract

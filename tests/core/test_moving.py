@@ -10,7 +10,8 @@ import pytest
 from stenobus_bus import BlobNotFound, Bus, PermanentError
 from stenobus_contracts import BlobRef, Media
 from stenobus_core import CoreSettings
-from stenobus_core.blobs import Blobs, file_uri
+from stenobus_core.blobs import Blobs
+from stenobus_core.file_store import file_uri
 
 
 @pytest.fixture(params=["nats", "file"])

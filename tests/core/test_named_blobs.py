@@ -10,7 +10,8 @@ import pytest
 from stenobus_bus import BlobNotFound, Bus, PermanentError
 from stenobus_contracts import Media
 from stenobus_core import CoreSettings
-from stenobus_core.blobs import Blobs, file_uri
+from stenobus_core.blobs import Blobs
+from stenobus_core.file_store import file_uri
 
 
 @pytest.fixture
@@ -41,13 +42,45 @@ async def test_a_version_follows_the_content(blobs: Blobs, tmp_path: Path) -> No
 
 async def test_what_is_removed_is_gone_with_the_folders_it_was_alone_in(blobs: Blobs, tmp_path: Path) -> None:
     place = tmp_path / "out"
-    for name in ("a/b/one.txt", "a/two.txt"):
+    for name in ("a/b/c/one.txt", "a/two.txt"):
         await blobs.write(b"x", file_uri(place / name), "text/plain")
     for _ in range(2):
-        await blobs.remove(file_uri(place / "a/b/one.txt"))
+        await blobs.remove(file_uri(place / "a/b/c/one.txt"), within=f"{file_uri(place)}/")
     assert await names(blobs, place) == ["/a/two.txt"] and not (place / "a/b").exists()
     with pytest.raises(PermanentError, match="a cannot be removed"):
         await blobs.remove(file_uri(place / "a"))
+
+
+@pytest.mark.parametrize(
+    ("within", "left"),
+    [
+        ("data/out", "data/out"),
+        ("data/out/a", "data/out/a"),
+        ("data/out/a/b", "data/out/a/b"),
+        ("data/elsewhere", "data/out/a/b"),
+        ("data/out/a/b/../../..", "data"),
+        (None, "data/out/a/b"),
+    ],
+)
+async def test_no_folder_goes_but_below_the_one_that_was_named(
+    blobs: Blobs, tmp_path: Path, within: str | None, left: str
+) -> None:
+    path = tmp_path / "data/out/a/b/one.txt"
+    await blobs.write(b"x", file_uri(path), "text/plain")
+    floor = f"file://{tmp_path}/{within}/" if within else None
+    await blobs.remove(file_uri(path), within=floor)
+    assert sorted(path for path in tmp_path.rglob("*")) == sorted(
+        folder for folder in [tmp_path / left, *(tmp_path / left).parents] if tmp_path in folder.parents
+    )
+
+
+async def test_an_address_that_climbs_removes_no_folder_elsewhere(blobs: Blobs, tmp_path: Path) -> None:
+    place, other = tmp_path / "out", tmp_path / "other"
+    place.mkdir()
+    other.mkdir()
+    (other / "one.txt").touch()
+    await blobs.remove(f"file://{place}/../other/one.txt", within=f"file://{place}/")
+    assert not (other / "one.txt").exists() and other.exists()
 
 
 async def test_links_are_not_followed_out_of_the_folder(blobs: Blobs, tmp_path: Path) -> None:

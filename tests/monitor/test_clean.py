@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from stenobus_bus import Bus
 from stenobus_contracts import Media, MediaUploaded
-from stenobus_core.blobs import file_uri
+from stenobus_core.file_store import file_uri
 from stenobus_monitor.actions import clean as clean_module
 from stenobus_monitor.actions.clean import Clean
 from stenobus_monitor.actions.old_files import old_files

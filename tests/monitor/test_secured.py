@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from stenobus_bus import Access, AccessDenied, Bus, Envelope, apply
+from stenobus_bus import Access, AccessDenied, Bus, Envelope, advisories, apply
 from stenobus_contracts import AsrDone, BlobRef, MonitorActionApproved, MonitorIncident
 from stenobus_core import CoreSettings, Host
 from stenobus_core.access import ADMIN, bucket_permissions, operator_permissions, plugin_permissions
@@ -35,7 +35,7 @@ async def test_its_own_rights_are_enough_and_no_more(tmp_path: Path, monkeypatch
             return await Bus.connect(server.url(), access=Access(credentials=users.credentials(name)))
 
         async with await connect("admin") as admin, await connect("monitor") as own:
-            await apply(admin, needs(settings, [plugin, counter()]))
+            await apply(admin, [*needs(settings, [plugin, counter()]), advisories.consumer()])
             event = AsrDone(transcript=BlobRef(uri="nats://stenobus/none", sha256="0" * 64, size=1))
             await admin.publish(event, Envelope.new(event, "test"))
             monkeypatch.setenv("STENOBUS_NATS_URL", server.url())

@@ -20,7 +20,8 @@ from stenobus_bus.envelope import derived_id
 from stenobus_bus.topology import domain_stream
 from stenobus_contracts import Media, MediaUploaded, StoreNotified
 from stenobus_core import CoreSettings
-from stenobus_core.blobs import Blobs, file_uri
+from stenobus_core.blobs import Blobs
+from stenobus_core.file_store import file_uri
 from stenobus_core.services import topology
 from stenobus_core.session import connect
 

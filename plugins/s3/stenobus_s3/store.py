@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 
 from stenobus_contracts import BlobRef
 from stenobus_core import PermanentError
-from stenobus_core.blobs import Entry
+from stenobus_core.blob_stores import Entry
 
 from .errors import explained
 from .settings import Settings
@@ -72,8 +72,8 @@ class S3Store:
             if not page.get("IsTruncated"):
                 return
 
-    async def remove(self, uri: str) -> None:
-        """Remove an object; removed already is as good."""
+    async def remove(self, uri: str, within: str | None = None) -> None:
+        """Remove an object; removed already is as good. There are no folders that it could leave empty."""
         await asyncio.to_thread(self._remove, uri)
 
     async def close(self) -> None:

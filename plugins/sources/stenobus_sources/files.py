@@ -14,7 +14,7 @@ from pydantic import JsonValue
 
 from stenobus_bus import BlobNotFound, PermanentError
 from stenobus_contracts import BlobRef, Media
-from stenobus_core.blobs import Entry
+from stenobus_core.blob_stores import Entry
 
 from .errors import Misconfigured
 from .html import one_line, tidy, to_text

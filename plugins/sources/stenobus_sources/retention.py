@@ -26,7 +26,7 @@ async def let_go(ctx: Context[Settings, Any], origin: Origin, keep: int) -> None
         for version in sorted(versions)[:-keep]:
             # The manifest first: where one lies, the other files do.
             for uri in sorted(versions[version], key=lambda uri: not uri.endswith("/manifest.json")):
-                await ctx.remove(uri)
+                await ctx.remove(uri, within=origin.places.datasets)
     except PermanentError as error:  # what was sent has arrived: the run has done what it is for
         ctx.note(not_removed=str(error))
         ctx.log.warning("sources.datasets.not_removed", source=origin.name, reason=str(error))

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from stenobus_contracts.kb import Collection
-from stenobus_core.blobs import file_uri
+from stenobus_core.file_store import file_uri
 from stenobus_core.settings import CoreSettings, PluginSettings
 
 from .errors import Misconfigured
