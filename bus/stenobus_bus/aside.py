@@ -17,10 +17,12 @@ from .envelope import Delivery, Envelope
 from .errors import Abandoned, ServerUnavailable
 from .history import Remembered
 from .pause import places
+from .rights import may_publish
 from .topology import CONSUMER_NOT_FOUND
 
 #: Seconds the server gets to say that a delivery ended.
 _TIMEOUT: Final = 10.0
+_REASON: Final = "terminated"
 
 
 async def set_aside(bus: Bus, handler: str, message: Remembered, attempts: int, why: str) -> None:
@@ -40,10 +42,15 @@ async def set_aside(bus: Bus, handler: str, message: Remembered, attempts: int, 
     if not await LetterBook(bus).holds(handler, delivery):
         msg = Msg(bus.nc, subject=message.subject, data=message.data, headers=message.headers)
         envelope = Envelope.received(msg, delivery, "unknown", message.attributes)
-        await bury(bus, handler, msg, delivery, envelope, "terminated", Abandoned(why), attempts, None)
+        await bury(bus, handler, msg, delivery, envelope, _REASON, Abandoned(why), attempts, None)
     for place in await places(bus, handler):
         if place.stream == message.stream:
-            await _end(bus, place.consumer, message, whereabouts(handler, "terminated"))
+            await _end(bus, place.consumer, message, whereabouts(handler, _REASON))
+
+
+async def may_set_aside(bus: Bus, handler: str) -> None:
+    """Raise AccessDenied where this user may store no dead letter of a handler. Changes nothing."""
+    await may_publish(bus.acks, f"dlq.{handler}.{_REASON}")
 
 
 async def _end(bus: Bus, consumer: str, message: Remembered, reason: str) -> None:

@@ -75,11 +75,11 @@ class Bus:
         self.js: JetStreamContext = nc.jetstream(timeout=ACK_TIMEOUT)
         #: What an event may cost before it is parsed.
         self.limits = limits or Limits()
-        #: The object bucket of blobs and claim checks.
-        self.objects = ObjectBucket(nc, bucket)
-        self.claims = ClaimCheck(self.objects, nc.max_payload - _HEADER_ROOM, self.limits.body)
         self._probing: asyncio.Task[None] | None = None
         self.acks = Acks(nc, self._doubt)
+        #: The object bucket of blobs and claim checks.
+        self.objects = ObjectBucket(nc, bucket, self.acks)
+        self.claims = ClaimCheck(self.objects, nc.max_payload - _HEADER_ROOM, self.limits.body)
         self.entries = Entries(nc)
         self._lookups: dict[str, Lookup] = {}
         self._inboxes: WeakSet[Inbox] = WeakSet()

@@ -27,7 +27,9 @@ from nats.js.errors import NotFoundError
 from stenobus_contracts import BlobRef
 
 from . import direct
+from .acks import Acks
 from .errors import BlobNotFound, ServerUnavailable
+from .rights import may_publish
 
 _BATCH: Final = 64  # chunks of 128 KiB in one request: 8 MiB on the way at a time
 #: Bytes of an object in one message.
@@ -47,9 +49,10 @@ class ObjectBucket:
 
     scheme = "nats"
 
-    def __init__(self, nc: Client, name: str) -> None:
+    def __init__(self, nc: Client, name: str, acks: Acks) -> None:
         self.name = name
         self._nc = nc
+        self._acks = acks
         self._js = nc.jetstream(timeout=_TIMEOUT)
 
     async def put(self, data: bytes | Path, content_type: str) -> BlobRef:
@@ -123,6 +126,12 @@ class ObjectBucket:
         """An address in the same bucket, under a label. Raises BlobNotFound for what is no address of an object."""
         bucket, key = _place(uri)
         return f"nats://{bucket}/{quote(f'quarantine/{label}/{key}', safe='')}"
+
+    async def may_move(self, uri: str, to: str) -> None:
+        """Raise AccessDenied where this user may not write what the bucket says about an object. Changes nothing."""
+        for each in (uri, to):
+            bucket, key = _place(each)
+            await may_publish(self._acks, _meta(bucket, key))
 
     async def move(self, uri: str, to: str) -> None:
         """Give an object another name in its bucket; its chunks stay where they are, and moved already is as good.

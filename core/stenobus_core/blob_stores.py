@@ -63,8 +63,16 @@ class MovingStore(BlobStore, Protocol):
         """The address at which content would lie in quarantine, under a label of one's choice."""
         ...
 
+    async def may_move(self, uri: str, to: str) -> None:
+        """Whether this process has the rights to move content there, and back. Changes nothing.
+
+        Raises:
+            AccessDenied, PermanentError: it has not, and what it lacks.
+        """
+        ...
+
     async def move(self, uri: str, to: str) -> None:
-        """Give content another address; moved already is as good.
+        """Give content another address; moved already is as good. After a crash it is whole at one of them.
 
         Raises:
             BlobNotFound: it lies at neither.

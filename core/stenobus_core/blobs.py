@@ -119,6 +119,15 @@ class Blobs:
         """The address at which content would lie in quarantine. Raises PermanentError where its store has no such."""
         return self._moving(uri).aside(uri, label)
 
+    async def may_move(self, uri: str, to: str) -> None:
+        """Whether this process has the rights to move content there, and back. Changes nothing.
+
+        Raises:
+            AccessDenied, PermanentError: it has not, and what it lacks.
+            RetryableError, ServerUnavailable: its store is out of reach.
+        """
+        await self._moving(uri).may_move(uri, to)
+
     async def move(self, uri: str, to: str) -> None:
         """Give content another address in its store; moved already is as good.
 
@@ -160,7 +169,7 @@ class Blobs:
     def _moving(self, uri: str) -> MovingStore:
         scheme = urlsplit(uri).scheme
         store = self._store(scheme)
-        if not (hasattr(store, "move") and hasattr(store, "aside")):
+        if not all(hasattr(store, method) for method in ("aside", "may_move", "move")):
             raise PermanentError(f"{uri}: content cannot be moved in {scheme}://.")
         return cast(MovingStore, store)
 

@@ -78,6 +78,10 @@ class FileStore:
         """An address beside the blobs. Raises PermanentError outside the allowed folders."""
         return file_uri(self._folder.resolve() / "quarantine" / label / self._own(uri).name)
 
+    async def may_move(self, uri: str, to: str) -> None:
+        """Raise PermanentError where this user may not write in the folders of both addresses."""
+        await asyncio.to_thread(_may_move, self._own(uri), self._own(to))
+
     async def move(self, uri: str, to: str) -> None:
         """Rename a file, or copy it to another disk and remove it then. Links are not followed.
 
@@ -161,6 +165,13 @@ def _replacing(folder: Path) -> Iterator[tuple[BinaryIO, Callable[[Path], None]]
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _may_move(source: Path, target: Path) -> None:
+    for folder in (source.parent, target.parent):
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        if not os.access(there, os.W_OK | os.X_OK, effective_ids=True):
+            raise PermanentError(f"this user may not write in {there}.")
 
 
 def _move(source: Path, target: Path) -> None:

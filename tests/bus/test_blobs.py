@@ -89,7 +89,7 @@ async def test_an_outage_in_the_middle_is_no_missing_object(bus: Bus, server: An
 
 async def test_a_bucket_that_is_not_there_is_one_sentence(bus: Bus) -> None:
     with pytest.raises(ServerUnavailable, match="The object bucket nosuch does not answer"):
-        await ObjectBucket(bus.nc, "nosuch").put(b"x", "text/plain")
+        await ObjectBucket(bus.nc, "nosuch", bus.acks).put(b"x", "text/plain")
 
 
 # --- claim check -----------------------------------------------------------------------------------------------------

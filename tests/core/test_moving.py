@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -10,44 +13,22 @@ import pytest
 from stenobus_bus import BlobNotFound, Bus, PermanentError
 from stenobus_contracts import BlobRef, Media
 from stenobus_core import CoreSettings
+from stenobus_core.blob_stores import MovingStore
 from stenobus_core.blobs import Blobs
-from stenobus_core.file_store import file_uri
+from stenobus_core.file_store import FileStore, file_uri
+from stenobus_testing import MovingStoreContract
 
 
-@pytest.fixture(params=["nats", "file"])
-def blobs(request: pytest.FixtureRequest, bus: Bus, settings: CoreSettings) -> Blobs:
-    return Blobs(settings.model_copy(update={"blob_store": request.param}), bus)
+class TestObjectBucket(MovingStoreContract):
+    @pytest.fixture
+    def store(self, bus: Bus) -> MovingStore:
+        return bus.objects
 
 
-async def test_content_moves_and_comes_back_and_twice_is_once(blobs: Blobs) -> None:
-    ref = await blobs.put(b"words" * 100_000, "text/plain")
-    to = blobs.aside(ref.uri, "a1")
-    for _ in range(2):
-        await blobs.move(ref.uri, to)
-        with pytest.raises(BlobNotFound):
-            await blobs.read(ref)
-        assert await blobs.read(ref.model_copy(update={"uri": to})) == b"words" * 100_000
-    for _ in range(2):
-        await blobs.move(to, ref.uri)
-        assert await blobs.read(ref) == b"words" * 100_000
-        with pytest.raises(BlobNotFound):
-            await blobs.read(ref.model_copy(update={"uri": to}))
-
-
-async def test_what_was_stored_again_meanwhile_is_as_good(blobs: Blobs) -> None:
-    ref = await blobs.put(b"words", "text/plain")
-    to = blobs.aside(ref.uri, "a1")
-    await blobs.move(ref.uri, to)
-    assert (await blobs.put(b"words", "text/plain")).uri == ref.uri
-    await blobs.move(to, ref.uri)
-    assert await blobs.read(ref) == b"words"
-
-
-async def test_what_is_nowhere_cannot_be_moved(blobs: Blobs) -> None:
-    ref = await blobs.put(b"words", "text/plain")
-    nowhere = f"{ref.uri[:-4]}0000"
-    with pytest.raises(BlobNotFound):
-        await blobs.move(nowhere, blobs.aside(nowhere, "a1"))
+class TestFileStore(MovingStoreContract):
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> MovingStore:
+        return FileStore(tmp_path / "blobs")
 
 
 async def test_a_crash_between_both_steps_is_made_good(bus: Bus, settings: CoreSettings) -> None:
@@ -135,3 +116,35 @@ async def test_a_store_without_moves_says_so(bus: Bus, settings: CoreSettings) -
     ref = BlobRef(uri="memory://x/y", sha256="0" * 64, size=1)
     with pytest.raises(PermanentError, match="cannot be moved"):
         await blobs.move(ref.uri, "memory://x/z")
+
+
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """As somebody whom rights concern: root may write anywhere."""
+    ours = os.geteuid()
+    if ours == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(ours)
+
+
+async def test_who_may_not_write_in_a_folder_hears_it_before() -> None:
+    with tempfile.TemporaryDirectory() as place:  # unlike pytest's folders one that others may enter
+        Path(place).chmod(0o755)
+        blobs, mine = Path(place) / "blobs", Path(place) / "mine"
+        for folder in (blobs, mine):
+            folder.mkdir()
+            folder.chmod(0o777)
+        (mine / "a.txt").write_text("words")
+        store = FileStore(blobs, (mine,))
+        uri = file_uri(mine / "a.txt")
+        with as_nobody():
+            await store.may_move(uri, store.aside(uri, "a1"))
+        for folder in (blobs, mine):
+            folder.chmod(0o555)
+            with as_nobody(), pytest.raises(PermanentError, match=f"may not write in {folder}"):
+                await store.may_move(uri, store.aside(uri, "a1"))
+            folder.chmod(0o777)
+        assert [path.name for path in Path(place).rglob("*.txt")] == ["a.txt"] and not list(blobs.iterdir())

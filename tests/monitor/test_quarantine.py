@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from stenobus_bus import BlobNotFound, dead_letters
@@ -20,6 +23,7 @@ from stenobus_testing import Stage, eventually
 from stenobus_testing.process import host_process
 from stenobus_testing.waiting import DEADLINE
 
+from ..support import aws
 from .killer import plugin
 from .remedial import action, failed, killed, now, opened, record
 
@@ -167,6 +171,96 @@ async def test_content_that_others_need_stays(stage: Stage) -> None:
     assert f"event {again.id} went well with it" in (await quarantine.look(wanted)).dry_run
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A server that speaks S3's protocol, with a bucket for blobs and one of a producer."""
+    with aws.endpoint() as url:
+        places = {"STENOBUS_S3_BUCKET": "own", "STENOBUS_S3_MOVABLE": "s3://uploads/in/"}
+        for name, value in (aws.environment(url) | places).items():
+            monkeypatch.setenv(name, value)
+        client = boto3.client("s3", region_name=aws.REGION)
+        for each in ("own", "uploads"):
+            client.create_bucket(Bucket=each)
+        yield client
+
+
+@pytest.mark.parametrize("uri", ["s3://uploads/in/talk 1.wav", "s3://own/stenobus/talk.wav"])
+async def test_an_object_in_s3_is_set_aside_and_comes_back(stage: Stage, bucket: Any, uri: str) -> None:
+    where, _, key = uri.removeprefix("s3://").partition("/")
+    bucket.put_object(Bucket=where, Key=key, Body=b"poison")
+    await opened(stage.bus)
+    envelope = await stage.publish(MediaUploaded(media=Media(uri=uri)))
+    await proven(stage, envelope.id)
+    quarantine, wanted = await remedy(stage), action("quarantine", f"acme-read/{envelope.id}")
+    outlook = await quarantine.look(wanted)
+    aside = f"stenobus/quarantine/a1/{key.rpartition('/')[2]}"
+    assert outlook.obstacles == () and f"move {uri} to s3://own/{aside}" in outlook.dry_run
+    assert [found["Key"] for found in bucket.list_objects_v2(Bucket=where)["Contents"]] == [key]
+
+    for _ in range(2):  # the second time as after a crash
+        assert f"its content lies at s3://own/{aside}" in await quarantine.act(wanted, outlook.before)
+        assert "Contents" not in bucket.list_objects_v2(Bucket=where, Prefix=key)
+        assert "has the SHA-256" in await quarantine.verify(wanted, outlook.before)
+    manifest = json.loads(bucket.get_object(Bucket="own", Key=f"{aside}.manifest.json")["Body"].read())
+    assert (manifest["content"]["uri"], manifest["status"]) == (uri, "aside")
+
+    bucket.put_object(Bucket=where, Key=key, Body=b"a better one")
+    with pytest.raises(ActionFailed, match="Something else lies at"):
+        await quarantine.undo(wanted, outlook.before)
+    assert bucket.get_object(Bucket=where, Key=key)["Body"].read() == b"a better one"
+    bucket.delete_object(Bucket=where, Key=key)
+    for _ in range(2):
+        assert f"the content is back at {uri}" in await quarantine.undo(wanted, outlook.before)
+        assert bucket.get_object(Bucket=where, Key=key)["Body"].read() == b"poison"
+    manifest = json.loads(bucket.get_object(Bucket="own", Key=f"{aside}.manifest.json")["Body"].read())
+    assert manifest["status"] == "restored"
+
+
+async def test_an_object_that_changed_since_the_look_stays(stage: Stage, bucket: Any) -> None:
+    bucket.put_object(Bucket="uploads", Key="in/a.wav", Body=b"poison")
+    await opened(stage.bus)
+    envelope = await stage.publish(MediaUploaded(media=Media(uri="s3://uploads/in/a.wav")))
+    await proven(stage, envelope.id)
+    quarantine, wanted = await remedy(stage), action("quarantine", f"acme-read/{envelope.id}")
+    outlook = await quarantine.look(wanted)
+    bucket.put_object(Bucket="uploads", Key="in/a.wav", Body=b"a better one")
+    with pytest.raises(ActionFailed, match="not what it was when somebody looked"):
+        await quarantine.act(wanted, outlook.before)
+    assert bucket.get_object(Bucket="uploads", Key="in/a.wav")["Body"].read() == b"a better one"
+
+
+async def test_without_the_rights_an_object_stays_and_people_know_it_before(
+    stage: Stage, bucket: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("in/a.wav", "elsewhere/a.wav"):
+        bucket.put_object(Bucket="uploads", Key=key, Body=b"poison")
+    await opened(stage.bus)
+    iam = boto3.client("iam", region_name=aws.REGION)
+    name = f"monitor-{uuid.uuid4().hex}"
+    iam.create_user(UserName=name)
+    reads = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [reads]})
+    iam.put_user_policy(UserName=name, PolicyName="reads", PolicyDocument=document)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key["AccessKeyId"])
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", key["SecretAccessKey"])
+    url = bucket.meta.endpoint_url
+    aws.guarded(url)
+    try:
+        for place, says in (
+            ("in", "moving takes s3:PutObject and s3:DeleteObject"),
+            ("elsewhere", "the folders of STENOBUS_S3_MOVABLE"),
+        ):
+            envelope = await stage.publish(MediaUploaded(media=Media(uri=f"s3://uploads/{place}/a.wav")))
+            await proven(stage, envelope.id)
+            quarantine, wanted = await remedy(stage), action("quarantine", f"acme-read/{envelope.id}")
+            outlook = await quarantine.look(wanted)
+            assert outlook.obstacles == (), "the event can be set aside all the same"
+            assert "its content stays" in outlook.dry_run and says in outlook.dry_run
+    finally:
+        aws.unguarded(url)
+
+
 async def test_files_carry_their_manifest_with_them(stage: Stage) -> None:
     event_id, ref = await stored(stage, blob_store="file")
     await proven(stage, event_id)
@@ -176,7 +270,7 @@ async def test_files_carry_their_manifest_with_them(stage: Stage) -> None:
     await quarantine.act(wanted, outlook.before)
     folder = stage.settings.data_dir / "blobs" / "quarantine" / "a1"
     assert (folder / ref.sha256).read_bytes() == b"poison"
-    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / f"{ref.sha256}.manifest.json").read_text())
     assert (manifest["content"]["sha256"], manifest["event"]["event_id"]) == (ref.sha256, event_id)
     (folder / ref.sha256).write_bytes(b"exchanged")
     with pytest.raises(ActionFailed, match="not what was moved"):
@@ -186,7 +280,7 @@ async def test_files_carry_their_manifest_with_them(stage: Stage) -> None:
     assert not (stage.settings.data_dir / "blobs" / ref.sha256).exists()
     (folder / ref.sha256).write_bytes(b"poison")
     await quarantine.undo(wanted, outlook.before)
-    assert json.loads((folder / "manifest.json").read_text())["status"] == "restored"
+    assert json.loads((folder / f"{ref.sha256}.manifest.json").read_text())["status"] == "restored"
 
 
 async def test_a_file_of_somebody_elses_stays_where_it_is(stage: Stage, tmp_path: Path) -> None:

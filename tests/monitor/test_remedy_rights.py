@@ -66,11 +66,11 @@ async def test_its_rights_are_enough_for_every_remedy_on_the_bus_and_those_of_th
             await record(await Runs.open(admin), "acme-read", "well", "done", finished=now())
 
             wanted = action("pause", "acme-read")
-            own = Pause(watching, await Runs.open(watching), store)
-            outlook = await own.look(wanted)
+            watcher = Pause(watching, await Runs.open(watching), store)
+            outlook = await watcher.look(wanted)
             assert outlook.obstacles == (), "looking takes no more than the monitor may"
             with pytest.raises(ActionFailed, match="REMEDY_CREDS"):
-                await own.act(wanted, outlook.before)
+                await watcher.act(wanted, outlook.before)
             pause = Pause(bus, runs, store)
             await pause.act(wanted, outlook.before)
             await pause.verify(wanted, outlook.before)
@@ -79,9 +79,14 @@ async def test_its_rights_are_enough_for_every_remedy_on_the_bus_and_those_of_th
             wanted = action("quarantine", f"acme-read/{envelope.id}")
             pull = await admin.js.pull_subscribe_bind("acme-read", "MEDIA")
             await pull.fetch(1)
+            own = await Quarantine(watching, Blobs(settings, watching), runs, store).look(wanted)
+            assert any("REMEDY_CREDS" in each for each in own.obstacles), "said before it is proposed"
             quarantine = Quarantine(bus, Blobs(settings, bus), runs, store, within=0.1)
             outlook = await quarantine.look(wanted)
             assert outlook.obstacles == ()
+            others = f"nats://other/{ref.sha256}"
+            with pytest.raises(AccessDenied):
+                await bus.objects.may_move(others, bus.objects.aside(others, "a1"))
             await quarantine.act(wanted, outlook.before)
             await quarantine.verify(wanted, outlook.before)
             assert (await admin.api("CONSUMER.INFO.MEDIA.acme-read"))["num_ack_pending"] == 0

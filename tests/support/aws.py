@@ -6,6 +6,7 @@ import http.client
 import http.server
 import json
 import os
+import sys
 import threading
 import time
 import urllib.request
@@ -44,6 +45,23 @@ def _one_by_one(app: Any) -> Any:
             return app(environ, start_response)
 
     return serialised
+
+
+def guarded(url: str) -> None:
+    """From now on the server checks signatures and policies."""
+    _guard(url, 0)
+
+
+def unguarded(url: str) -> None:
+    """Nobody is asked who he is any more."""
+    _guard(url, sys.maxsize)
+
+
+def _guard(url: str, requests: int) -> None:
+    """Let that many requests pass unchecked."""
+    plain = {"Content-Type": "text/plain"}
+    address = f"{url}/moto-api/reset-auth"
+    urllib.request.urlopen(urllib.request.Request(address, str(requests).encode(), plain, method="POST"))
 
 
 def environment(url: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from stenobus_bus import BlobNotFound, HandlerError
+from stenobus_bus import BlobNotFound, HandlerError, RetryableError
 from stenobus_contracts import Media
 from stenobus_core.blobs import Blobs
 from stenobus_core.errors import StenobusError
@@ -45,7 +45,7 @@ async def digest(blobs: Blobs, uri: str) -> tuple[str, int] | None:
 
     Raises:
         ActionFailed: this is no address, its store does not give it, or it is too large to be read for that.
-        BusError: the bus does not answer.
+        RetryableError, BusError: its store, or the bus, does not answer.
     """
     found, size = hashlib.sha256(), 0
     media = _media(uri, None)
@@ -59,6 +59,8 @@ async def digest(blobs: Blobs, uri: str) -> tuple[str, int] | None:
                 raise ActionFailed(f"{uri} is larger than {_LARGEST} bytes; people have to move it.")
     except BlobNotFound:
         return None
+    except RetryableError:
+        raise
     except (HandlerError, StenobusError) as error:
         raise ActionFailed(str(error)) from error
     return found.hexdigest(), size

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import aclosing
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import ClassVar, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue
 
-from stenobus_bus import BlobNotFound, Bus, HandlerError, dead_letters
-from stenobus_bus.aside import set_aside
+from stenobus_bus import BlobNotFound, Bus, HandlerError, RetryableError, dead_letters
+from stenobus_bus.aside import may_set_aside, set_aside
 from stenobus_bus.dead_letters import Entry
 from stenobus_bus.envelope import ONLY, REPLAY
 from stenobus_bus.history import Remembered, find, read
@@ -125,10 +125,10 @@ class Quarantine:
                 await self._runs.put(step.model_copy(update=changes | {"finished": now, "changed": now}))
             done.append(f"event {held.event_id[:64]} is a dead letter of {held.handler}")
         if (content := manifest.content) is not None:
-            try:
+            if await digest(self._blobs, content.uri) not in {None, (content.sha256, content.size)}:
+                raise ActionFailed(f"{content.uri} is not what it was when somebody looked; it stays.")
+            with _stored("The content cannot be moved"):
                 await self._blobs.move(content.uri, content.to)
-            except (BlobNotFound, HandlerError, StenobusError) as error:
-                raise ActionFailed(f"The content cannot be moved: {error}") from error
             done.append(f"its content lies at {content.to}")
         return ", and ".join(done)
 
@@ -166,16 +166,17 @@ class Quarantine:
         manifest = kept(before, Manifest)
         said = []
         if (content := manifest.content) is not None:
-            found = await digest(self._blobs, content.to)
-            if found is not None and found != (content.sha256, content.size):
+            moved = content.sha256, content.size
+            found, back = await digest(self._blobs, content.to), await digest(self._blobs, content.uri)
+            if found not in {None, moved}:
                 raise ActionFailed(f"What lies at {content.to} is not what was moved; it stays there.")
-            if found is None and await digest(self._blobs, content.uri) != (content.sha256, content.size):
+            if found is None and back != moved:
                 raise ActionFailed(f"The content lies neither at {content.to} nor at {content.uri}.")
+            if back not in {None, moved}:
+                raise ActionFailed(f"Something else lies at {content.uri} now; {content.to} stays there.")
             if found is not None:
-                try:
+                with _stored("The content cannot be brought back"):
                     await self._blobs.move(content.to, content.uri)
-                except (BlobNotFound, HandlerError, StenobusError) as error:
-                    raise ActionFailed(f"The content cannot be brought back: {error}") from error
             said.append(f"the content is back at {content.uri}")
         if (held := manifest.event) is not None:
             letter = await self._letter(held)
@@ -210,6 +211,11 @@ class Quarantine:
             obstacles.append("no other process failed with it: the worker may be to blame")
         if failures and not any(step.finished and step.finished > failures[0] for step in well):
             obstacles.append("no other event went well meanwhile: the handler, or what it needs, may be to blame")
+        try:
+            with rights():
+                await may_set_aside(self._bus, handler)
+        except ActionFailed as refused:
+            obstacles.append(str(refused))
         message = await self._message(found)
         if message is None:
             raise ActionFailed("The event is gone from its stream.")
@@ -285,6 +291,8 @@ class Quarantine:
         try:
             to = self._blobs.aside(uri, action.action_id)
             found = await digest(self._blobs, uri)
+            with rights():
+                await self._blobs.may_move(uri, to)
         except (ActionFailed, BlobNotFound, HandlerError, StenobusError) as error:
             return None, f"its content stays: {error}"
         if found is None:
@@ -300,12 +308,21 @@ class Quarantine:
         return None
 
     async def _keep(self, manifest: Manifest) -> None:
-        """In the store, for good; and as a file beside the content where its store keeps names."""
+        """In the store; and as a file beside the content where its store keeps names."""
         await self._store.put(f"quarantine.{manifest.action_id}", manifest.model_dump(mode="json"))
         if manifest.content is not None and urlsplit(manifest.content.to).scheme != "nats":
-            beside = f"{manifest.content.to.rpartition('/')[0]}/manifest.json"
-            try:
-                text = manifest.model_dump_json(indent=2).encode()
+            beside = f"{manifest.content.to}.manifest.json"
+            text = manifest.model_dump_json(indent=2).encode()
+            with _stored("The manifest cannot be written"):
                 await self._blobs.write(text, beside, "application/json")
-            except (BlobNotFound, HandlerError, StenobusError) as error:
-                raise ActionFailed(f"The manifest cannot be written: {error}") from error
+
+
+@contextmanager
+def _stored(what: str) -> Iterator[None]:
+    """Around what a store of content is asked to do. Raises ActionFailed, and RetryableError where it may pass."""
+    try:
+        yield
+    except RetryableError:
+        raise
+    except (BlobNotFound, HandlerError, StenobusError) as error:
+        raise ActionFailed(f"{what}: {error}") from error

@@ -20,7 +20,9 @@ from stenobus_contracts import BlobRef
 from stenobus_core import PermanentError
 from stenobus_core.blob_stores import Entry
 
+from . import moving
 from .errors import explained
+from .places import place
 from .settings import Settings
 
 CHUNK_BYTES = 1 << 20
@@ -76,6 +78,18 @@ class S3Store:
         """Remove an object; removed already is as good. There are no folders that it could leave empty."""
         await asyncio.to_thread(self._remove, uri)
 
+    def aside(self, uri: str, label: str) -> str:
+        """An address below the blobs. Raises PermanentError for what is not ours to move."""
+        return moving.aside(self._settings, uri, label)
+
+    async def may_move(self, uri: str, to: str) -> None:
+        """Raise PermanentError where a right to move an object there, or back, is missing. Leaves nothing behind."""
+        await asyncio.to_thread(lambda: moving.may_move(self._client(), self._settings, uri, to))
+
+    async def move(self, uri: str, to: str) -> None:
+        """Copy an object, compare the copy's hash, and remove the original; moved already is as good."""
+        await asyncio.to_thread(lambda: moving.move(self._client(), self._settings, uri, to))
+
     async def close(self) -> None:
         """Release the connections."""
         if self._opened is not None:
@@ -111,7 +125,7 @@ class S3Store:
         return BlobRef(uri=uri, sha256=sha256, size=size, content_type=content_type)
 
     def _write(self, path: Path, uri: str, content_type: str) -> None:
-        bucket, key = _place(uri)
+        bucket, key = place(uri)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0)
@@ -137,7 +151,7 @@ class S3Store:
         )
 
     def _get(self, uri: str) -> Any:
-        bucket, key = _place(uri)
+        bucket, key = place(uri)
         with explained(uri):
             return self._client().get_object(Bucket=bucket, Key=key)["Body"]
 
@@ -147,7 +161,7 @@ class S3Store:
             return page
 
     def _remove(self, uri: str) -> None:
-        bucket, key = _place(uri)
+        bucket, key = place(uri)
         with explained(uri):
             self._client().delete_object(Bucket=bucket, Key=key)
 
@@ -155,11 +169,3 @@ class S3Store:
         with explained(uri):
             chunk: bytes = body.read(CHUNK_BYTES)
             return chunk
-
-
-def _place(uri: str) -> tuple[str, str]:
-    """Bucket and key of an address."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not uri.startswith("s3://") or not bucket or not key:
-        raise PermanentError(f"{uri} is no S3 address: it should read s3://bucket/key.")
-    return bucket, key

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .blob_store_contract import BlobStoreContract as BlobStoreContract
+    from .blob_store_contract import MovingStoreContract as MovingStoreContract
     from .memory_store import MemoryStore as MemoryStore
     from .rules import Conformance as Conformance
     from .rules import conformance as conformance
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 #: every host process that a rule starts.
 _HOMES = {
     "BlobStoreContract": "blob_store_contract",
+    "MovingStoreContract": "blob_store_contract",
     "Conformance": "rules",
     "ContainerNats": "servers",
     "CopiesContract": "run_store_contract",

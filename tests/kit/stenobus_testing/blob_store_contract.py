@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from stenobus_core import BlobNotFound, BlobStore
+from stenobus_core.blob_stores import MovingStore
 
 #: More than one part, chunk or message in any backend.
 LARGE = random.Random(7).randbytes(9 * 1024 * 1024 + 17)
@@ -80,3 +81,44 @@ class BlobStoreContract:
         async for _ in store.open(ref.uri):
             break
         assert await self.read(store, ref.uri) == LARGE
+
+
+class MovingStoreContract:
+    """Behaviour shared by all blob stores that can set content aside."""
+
+    @pytest.fixture
+    def store(self) -> MovingStore:
+        """A ready store."""
+        raise NotImplementedError
+
+    @staticmethod
+    async def there(store: MovingStore, uri: str) -> bytes | None:
+        """What lies at an address."""
+        try:
+            return b"".join([chunk async for chunk in store.open(uri)])
+        except BlobNotFound:
+            return None
+
+    async def test_content_moves_and_comes_back_and_twice_is_once(self, store: MovingStore) -> None:
+        ref = await store.put(LARGE[:700_000], "text/plain")
+        to = store.aside(ref.uri, "a1")
+        await store.may_move(ref.uri, to)
+        assert (await self.there(store, ref.uri), await self.there(store, to)) == (LARGE[:700_000], None)
+        for source, target in ((ref.uri, to), (to, ref.uri)):
+            for _ in range(2):
+                await store.move(source, target)
+                assert (await self.there(store, source), await self.there(store, target)) == (None, LARGE[:700_000])
+
+    async def test_what_was_stored_again_meanwhile_is_as_good(self, store: MovingStore) -> None:
+        ref = await store.put(b"words again", "text/plain")
+        to = store.aside(ref.uri, "a2")
+        await store.move(ref.uri, to)
+        assert (await store.put(b"words again", "text/plain")).uri == ref.uri
+        await store.move(to, ref.uri)
+        assert (await self.there(store, ref.uri), await self.there(store, to)) == (b"words again", None)
+
+    async def test_what_is_nowhere_cannot_be_moved(self, store: MovingStore) -> None:
+        ref = await store.put(b"words", "text/plain")
+        nowhere = f"{ref.uri[:-4]}0000"
+        with pytest.raises(BlobNotFound):
+            await store.move(nowhere, store.aside(nowhere, "a3"))
