@@ -20,8 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stenobus_contracts import Reason
 
 from . import settle
+from .burial import LetterBook, bury, whereabouts
 from .connection import ApiError, Bus
-from .dead_letters import LetterBook, bury, whereabouts
 from .envelope import ONLY, Delivery, Envelope
 from .errors import Abandoned, BusError
 from .history import find

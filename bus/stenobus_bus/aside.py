@@ -11,8 +11,8 @@ from typing import Final
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from .burial import LetterBook, bury, whereabouts
 from .connection import ApiError, Bus
-from .dead_letters import LetterBook, bury, whereabouts
 from .envelope import Delivery, Envelope
 from .errors import Abandoned, ServerUnavailable
 from .history import Remembered

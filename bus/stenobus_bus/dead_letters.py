@@ -1,11 +1,9 @@
-"""Events that could not be handled: store, list, retry, purge."""
+"""Events that could not be handled: which there are, and their end."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
-import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
@@ -13,44 +11,21 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple, TypeVar, get_args
 
 import structlog
-from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from stenobus_contracts import DeadLetter, Event, Reason
+from stenobus_contracts import DeadLetter, Reason
 
 from . import history
 from .connection import ApiError, Bus
-from .envelope import (
-    CLAIM,
-    MSG_ID,
-    ONLY,
-    REPLAY,
-    STRUCTURED,
-    Delivery,
-    Envelope,
-    attributes,
-    derived_id,
-    structured,
-    token,
-    unwrap,
-)
-from .errors import BlobNotFound, InvalidPayload, LetterRefused, PermanentError
+from .envelope import token
+from .errors import BlobNotFound, PermanentError
 from .history import Ahead, Remembered, ahead, read
-from .post import Stored
 
 T = TypeVar("T")
 
 STREAM: Final = "DLQ"
-#: The event was published again from this dead letter.
-RETRY: Final = "stenobus-retry"
-#: The event's body was edited by a person; the digest of the original one.
-EDITED: Final = "stenobus-edited"
 
 _REASONS: Final = frozenset(get_args(Reason))
-_TRACEBACK_LIMIT: Final = 16_384
-#: Subjects of events: nothing of the server's own, no wildcard, no end of a line.
-_SUBJECT: Final = re.compile(r"[^\s.*>$_][^\s.*>]*(\.[^\s.*>]+)*")
-_HEADER: Final = re.compile(r"[!-9;-~]+")
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 #: Seconds the server gets to delete many letters in one step.
 _PURGE: Final = 60.0
@@ -63,86 +38,6 @@ class Entry(NamedTuple):
 
     sequence: int
     letter: DeadLetter
-
-
-async def bury(
-    bus: Bus,
-    handler: str,
-    msg: Msg,
-    delivery: Delivery,
-    envelope: Envelope,
-    reason: Reason,
-    error: BaseException,
-    attempts: int,
-    traceback: str | None,
-    *,
-    gone: bool = False,
-) -> None:
-    """Store an event with everything needed to understand and retry it.
-
-    Args:
-        gone: the event itself could not be found any more.
-
-    Raises:
-        BusError: it could not be stored; the original must not be terminated.
-    """
-    letter = DeadLetter(
-        handler=handler,
-        reason=reason,
-        error=type(error).__name__,
-        message=_unicode(str(error)) or type(error).__name__,
-        traceback=_unicode(traceback[-_TRACEBACK_LIMIT:]) if traceback else None,
-        attempts=max(1, attempts),
-        event_id=envelope.id,
-        run=envelope.run,
-        causation=envelope.causation,
-        stream=delivery.stream,
-        sequence=delivery.sequence,
-        original_subject=msg.subject,
-        failed_at=datetime.now(UTC),
-        headers=dict(msg.headers or {}),
-        **({} if gone else _data(msg.data)),
-    )
-    body, claim = await bus.claims.check_in(letter.model_dump_json(exclude_none=True).encode())
-    headers = {MSG_ID: _letter_id(handler, delivery), "content-type": "application/json", **claim}
-    await bus.store(f"dlq.{handler}.{reason}", body, headers)
-
-
-def whereabouts(handler: str, reason: str) -> str:
-    """What a handler says when it terminates an event whose dead letter is stored."""
-    return f"{reason}: see dlq.{handler}"
-
-
-class LetterBook:
-    """Which events have a dead letter, told also when the server's window for duplicates is long over.
-
-    Each look reads no more than the letters that came since the one before.
-    """
-
-    def __init__(self, bus: Bus) -> None:
-        self._bus = bus
-        self._known: dict[str, tuple[set[str], int]] = {}
-
-    async def holds(self, handler: str, delivery: Delivery) -> bool:
-        """Whether an event has, or had, a dead letter of a handler; one without a timestamp is any at that place.
-
-        Raises:
-            ServerUnavailable: the stream of dead letters does not answer.
-        """
-        ids, last = self._known.get(handler, (set(), 0))
-        async for message in read(self._bus, STREAM, f"dlq.{handler}.>", from_sequence=last + 1):
-            ids.add(message.headers.get(MSG_ID, ""))
-            last = message.sequence
-        self._known[handler] = ids, last
-        wanted = _letter_id(handler, delivery)
-        if delivery.timestamp:
-            return wanted in ids
-        return any(known.rpartition("/")[0] == wanted.rpartition("/")[0] for known in ids)
-
-
-def _letter_id(handler: str, delivery: Delivery) -> str:
-    """Where the original lies identifies it: its own id may be a lie, or be shared by a replay."""
-    return f"dlq/{handler}/{delivery.stream}/{delivery.sequence}/{delivery.timestamp}"
 
 
 # --- which ones -------------------------------------------------------------------------------------------------------
@@ -340,78 +235,6 @@ def _why(error: Exception) -> str:
 # --- what becomes of them ---------------------------------------------------------------------------------------------
 
 
-async def original(bus: Bus, letter: DeadLetter) -> bytes:
-    """The original body, wherever it waits.
-
-    Raises:
-        LetterRefused: it is gone.
-        ServerUnavailable: the object bucket does not answer.
-    """
-    if letter.data is None and letter.data_base64 is None:
-        raise LetterRefused("the event was gone from its stream before it could be kept")
-    try:
-        return await bus.claims.whole(data(letter), letter.headers)
-    except (ValueError, BlobNotFound, PermanentError) as error:
-        raise LetterRefused(f"its body is gone: {error}") from error
-
-
-def validate(letter: DeadLetter, edited: bytes, contract: type[Event]) -> None:
-    """Check an edited body as the handler will.
-
-    Raises:
-        InvalidPayload: it breaks the contract.
-    """
-    try:
-        contract.model_validate_json(unwrap(edited, attributes(letter.headers))[0])
-    except Exception as error:  # a contract's own validators can raise anything
-        raise InvalidPayload.of(error, contract) from error
-
-
-async def retry(bus: Bus, entry: Entry, edited: bytes | None = None) -> Stored:
-    """Publish the original again, for the handler that gave up and for nobody else, then remove the dead letter.
-
-    The id of what is published follows from the letter and the edit: doing it twice, because somebody else does it too
-    or the first time ended between the two steps, lets the handler work on it once.
-
-    Args:
-        edited: a body to publish in place of the original one. The event then carries the digest of the original.
-
-    Raises:
-        LetterRefused: the original is gone, or cannot be published as it is; the dead letter stays.
-        PublishFailed: it was not stored; the dead letter stays.
-    """
-    letter = entry.letter
-    subject, body, headers = letter.original_subject, data(letter), _plain_headers(letter)
-    if not _SUBJECT.fullmatch(subject):
-        raise LetterRefused(f"no event has the subject {subject!r}")
-    try:
-        whole = await original(bus, letter)
-    except LetterRefused:
-        if edited is None:
-            raise
-        whole = b""  # the edit makes up for it
-    mark = derived_id(
-        entry.sequence, letter.handler, letter.stream, letter.sequence, letter.failed_at, _digest(edited)
-    )[:12]
-    if structured(whole if edited is None else edited, headers):
-        headers["content-type"] = STRUCTURED  # with the id in a header, nobody would look inside
-    if edited is not None:
-        body, claim = await bus.claims.check_in(edited)
-        headers = {name: value for name, value in headers.items() if name.lower() != CLAIM} | claim
-        headers[EDITED] = f"sha256:{_digest(whole)}"
-    headers |= {
-        MSG_ID: f"retry/{mark}",
-        "ce-id": letter.event_id,
-        "ce-correlationid": letter.run,
-        ONLY: letter.handler,
-        REPLAY: mark,
-        RETRY: f"{STREAM}/{entry.sequence}",
-    }
-    stored = await bus.store(subject, body, headers)
-    await remove(bus, entry)
-    return stored
-
-
 async def remove(bus: Bus, entry: Entry | Unreadable) -> None:
     """Delete one dead letter for good; that somebody else did so already is as good. Raises ServerUnavailable."""
     try:
@@ -462,31 +285,3 @@ def data(letter: DeadLetter) -> bytes:
     if letter.data_base64 is not None:
         return base64.b64decode(letter.data_base64, validate=True)
     return (letter.data or "").encode()
-
-
-def _plain_headers(letter: DeadLetter) -> dict[str, str]:
-    """The original headers without those that the server reads.
-
-    Raises:
-        LetterRefused: one would end its line, and begin another.
-    """
-    for name, value in letter.headers.items():
-        if not _HEADER.fullmatch(name) or set(value) & {"\r", "\n"}:
-            raise LetterRefused(f"no event has the header {name!r}: {value!r}")
-    return {name: value for name, value in letter.headers.items() if not name.lower().startswith("nats-")}
-
-
-def _digest(body: bytes | None) -> str | None:
-    return None if body is None else hashlib.sha256(body).hexdigest()
-
-
-def _unicode(text: str) -> str:
-    """A text that can be stored: names of files may hold bytes that are no characters."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-def _data(body: bytes) -> dict[str, str]:
-    try:
-        return {"data": body.decode()}
-    except UnicodeDecodeError:
-        return {"data_base64": base64.b64encode(body).decode()}

@@ -16,7 +16,6 @@ from itertools import takewhile
 from typing import Any, Final, Literal, Self
 
 import structlog
-from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KeyValue
@@ -24,15 +23,11 @@ from pydantic import BaseModel, ConfigDict
 
 from stenobus_contracts import Event
 
-from . import settle
 from .connection import Bus
-from .envelope import Delivery, Envelope, derived_id
-from .errors import BusError, PublishFailed, ScheduleRefused, ServerUnavailable
-from .pull import PullLoop
-from .settle import RetryPolicy
+from .envelope import Envelope, derived_id
+from .errors import BusError, PublishFailed, ServerUnavailable
 from .timing import Occurrence, Timing, latest, upcoming
 from .topology import Change, ConsumerSpec, StreamSpec
-from .topology import apply as declare
 
 log = structlog.get_logger(__name__)
 
@@ -45,7 +40,6 @@ _SCHEDULE: Final = "Nats-Schedule"
 _WRONG_SEQUENCE: Final = frozenset({10071, 10164})
 #: How often a declaration is tried while other processes declare the same.
 _TRIES: Final = 20
-_PATIENCE: Final = RetryPolicy(base=1.0, cap=60.0)
 
 CatchUp = Literal["once", "all", "skip"]
 
@@ -364,99 +358,6 @@ async def _declare(schedules: Schedules, spec: ScheduleSpec) -> Change:
         else:
             return change
     raise Overtaken(f"Other processes declare {spec.id} differently all the time; stop those of another version.")
-
-
-async def fire(bus: Bus, spec: ScheduleSpec, occurrence: Occurrence, key: str | None = None) -> Envelope:
-    """Publish the event of an occurrence; twice is once.
-
-    Args:
-        key: of the occurrence, when it is none of the schedule's own.
-
-    Raises:
-        ScheduleRefused: the schedule makes another event than it declares.
-        PublishFailed: it was not stored.
-    """
-    event = spec.event(occurrence)
-    if not isinstance(event, spec.contract):
-        raise ScheduleRefused(
-            f"The schedule {spec.id} made a {type(event).__name__}, not the {spec.contract.__name__} that it declares."
-        )
-    envelope = spec.envelope(event, key or occurrence.key, occurrence.at)
-    await bus.publish(event, envelope)
-    log.info("schedule.fired", schedule=spec.id, occurrence=key or occurrence.key, run=envelope.run)
-    return envelope
-
-
-class Clock:
-    """Publishes the events of one plugin's schedules when it is time. Any number of processes may run one.
-
-    Args:
-        specs: the plugin's schedules, declared by :func:`apply`.
-    """
-
-    def __init__(self, bus: Bus, plugin: str, specs: Iterable[ScheduleSpec], ack_wait: float = 30.0) -> None:
-        self._bus, self._plugin = bus, plugin
-        self._specs = {spec.id: spec for spec in specs}
-        self._loop = PullLoop(
-            bus,
-            STREAM,
-            plugin,
-            self._handle,
-            hand_back=self._hand_back,
-            ensure=lambda: declare(bus, [consumer(plugin, ack_wait)]),
-            concurrency=4,
-        )
-
-    async def start(self) -> None:
-        """Begin to listen for alarms. Raises BusError."""
-        await self._loop.start()
-
-    async def stop(self, grace: float = 20.0) -> None:
-        """Finish or hand back what is in hand.
-
-        Args:
-            grace: seconds that publishing gets.
-        """
-        await self._loop.stop(grace)
-
-    @property
-    def healthy(self) -> bool:
-        """The consumer exists and the loop hears from the server."""
-        return self._loop.healthy
-
-    async def _handle(self, msg: Msg, delivery: Delivery) -> None:
-        id = msg.subject.removeprefix("schedules.due.")
-        try:
-            await self._fire(id)
-        except Exception as error:  # the plugin's own function makes the event: anything can be raised
-            delay = _PATIENCE.delay(delivery.count)
-            log.error("schedule.failed", schedule=id, delay=round(delay, 2), error=f"{type(error).__name__}: {error}")
-            await settle.later(self._bus.nc, msg.reply, delay)
-        else:
-            await settle.acknowledge(self._bus.nc, msg.reply)
-
-    async def _fire(self, id: str) -> None:
-        """Publish what is due, and set the alarm for what comes next."""
-        schedules = await Schedules.open(self._bus)
-        known = await schedules.look(id)
-        if known.declared is None:
-            return
-        spec = self._specs.get(id)
-        if spec is None or known.declared.differences(spec.declaration(known.now)):
-            raise Overtaken(f"Another version of the plugin {self._plugin} declared it; its processes are to fire it.")
-        progress, revision = known.progress, known.progress_revision
-        for occurrence in spec.due(progress.until, known.now):
-            envelope = await fire(self._bus, spec, occurrence)
-            progress = Progress(until=occurrence.at, fired=occurrence.at, run=envelope.run)
-            revision = await schedules.advance(id, progress, revision)
-        if (skipped := latest(spec.timing, progress.until, known.now)) is not None:
-            log.warning("schedule.skipped", schedule=id, until=skipped.key)
-            progress = progress.model_copy(update={"until": skipped.at})
-            await schedules.advance(id, progress, revision)
-        await schedules.set_alarm(spec, known, progress.until)
-
-    async def _hand_back(self, msg: Msg, delivery: Delivery) -> None:
-        await settle.later(self._bus.nc, msg.reply, 0.0)
 
 
 def _silent(error: NatsError) -> ServerUnavailable:

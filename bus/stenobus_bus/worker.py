@@ -16,8 +16,8 @@ from nats.aio.msg import Msg
 from stenobus_contracts import Event, Reason, registry
 
 from . import answers, settle
+from .burial import bury, whereabouts
 from .connection import Bus
-from .dead_letters import bury, whereabouts
 from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes, unwrap
 from .errors import (
     BusError,

@@ -29,7 +29,8 @@ from stenobus_bus import (
 )
 from stenobus_bus.advisories import Undertaker
 from stenobus_bus.alarm import Alarm
-from stenobus_bus.schedules import Clock, consumer
+from stenobus_bus.clock import Clock
+from stenobus_bus.schedules import consumer
 from stenobus_bus.topology import Spec, handler_of, key_value
 from stenobus_contracts import Event, Reason
 

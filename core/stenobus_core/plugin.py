@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import inspect
 import re
-import types
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Any, Final, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, TypeVar, get_args, get_type_hints
 
 from pydantic import JsonValue
 
@@ -35,10 +34,10 @@ from stenobus_bus.timing import At, Cron, Every, Timing
 from stenobus_bus.topology import domain_stream
 from stenobus_contracts import Event
 
-from .context import Context
 from .errors import PluginError
 from .figures import Figure, checked
 from .settings import PluginSettings
+from .signature import HandlerFunction, is_contract, signature
 
 #: Version of the plugin interface. A plugin made for another major version is reported, not loaded.
 API_VERSION: Final = 1
@@ -50,7 +49,6 @@ _NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}")
 #: Short enough to be a part of a run's name.
 _SCHEDULE_NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
-HandlerFunction = Callable[..., Awaitable[Event | Sequence[Event] | None]]
 F = TypeVar("F", bound=HandlerFunction)
 S = TypeVar("S", bound=PluginSettings)
 
@@ -225,7 +223,7 @@ class Plugin:
         """
 
         def declare(function: F) -> F:
-            contract, outputs, plain, context_parameter = _signature(self.name, function)
+            contract, outputs, plain, context_parameter = signature(self.name, function)
             durable = name or self.name
             if not _NAME.fullmatch(durable):
                 raise PluginError(
@@ -396,23 +394,6 @@ class Plugin:
         return [Check("settings", True, "valid"), *(self._doctor(settings) if self._doctor else [])]
 
 
-def _signature(plugin: str, function: HandlerFunction) -> tuple[type[Event], tuple[type[Event], ...], bool, str | None]:
-    where = f"{plugin}: handler {function.__name__}"
-    if not inspect.iscoroutinefunction(function):
-        raise PluginError(f"{where} must be `async def`.")
-    try:
-        hints = get_type_hints(function)
-    except NameError as error:
-        raise PluginError(f"{where}: {error}; import the type at module level.") from error
-    parameters = list(inspect.signature(function).parameters.values())
-    contract = hints.get(parameters[0].name) if parameters else None
-    if not (isinstance(contract, type) and issubclass(contract, Event) and hasattr(contract, "subject")):
-        raise PluginError(f"{where}: annotate its first parameter with the contract it handles.")
-    context = next((p.name for p in parameters[1:] if _is_context(hints.get(p.name))), None)
-    plain = len(parameters) == 1 + (context is not None)
-    return contract, tuple(_outputs(where, hints.get("return"))), plain, context
-
-
 def _timing(where: str, cron: str | None, timezone: str, every: timedelta | None, at: datetime | None) -> Timing:
     if sum(given is not None for given in (cron, every, at)) != 1:
         raise PluginError(f"{where}: say when by exactly one of cron=…, every=… and at=….")
@@ -429,23 +410,6 @@ def _timing(where: str, cron: str | None, timezone: str, every: timedelta | None
 def _made(where: str, function: Callable[[Occurrence], Event]) -> type[Event]:
     """The contract that a function makes."""
     contract = get_type_hints(function).get("return") if inspect.isfunction(function) else None
-    if not (isinstance(contract, type) and issubclass(contract, Event) and hasattr(contract, "subject")):
+    if not is_contract(contract):
         raise PluginError(f"{where}: event=… must be an event, or a function whose return annotation is its contract.")
     return contract
-
-
-def _is_context(hint: Any) -> bool:
-    return hint is Context or get_origin(hint) is Context
-
-
-def _outputs(where: str, hint: Any) -> list[type[Event]]:
-    """Contracts in a return annotation: an event, None, a union, or a sequence of them."""
-    if hint is None or hint is type(None) or hint is Ellipsis:
-        return []
-    if isinstance(hint, type) and get_origin(hint) is None:
-        if issubclass(hint, Event):
-            return [hint]
-        raise PluginError(f"{where}: returns {hint.__name__}, which is no contract.")
-    if get_origin(hint) in {Union, types.UnionType, tuple, list, Sequence}:
-        return [contract for part in get_args(hint) for contract in _outputs(where, part)]
-    raise PluginError(f"{where}: the return annotation {hint} is not understood.")

@@ -16,7 +16,8 @@ from nats.aio.msg import Msg
 
 from stenobus_bus import Bus, Envelope, PermanentError, Received, apply, settle
 from stenobus_bus.advisories import STREAM, UNDERTAKER, Undertaker
-from stenobus_bus.dead_letters import data, whereabouts
+from stenobus_bus.burial import whereabouts
+from stenobus_bus.dead_letters import data
 from stenobus_bus.envelope import Delivery
 from stenobus_bus.history import read
 from stenobus_testing.forgetting import forget_duplicates

@@ -9,8 +9,9 @@ from nats.aio.msg import Msg
 from stenobus_bus import Bus, Received, apply
 from stenobus_bus.advisories import STREAM, Undertaker
 from stenobus_bus.aside import set_aside
-from stenobus_bus.dead_letters import data, retry
+from stenobus_bus.dead_letters import data
 from stenobus_bus.history import read
+from stenobus_bus.retries import retry
 from stenobus_testing.forgetting import forget_duplicates
 from stenobus_testing.waiting import eventually, still
 

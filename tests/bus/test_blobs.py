@@ -153,7 +153,7 @@ async def test_a_claim_that_does_not_hold_is_buried(bench: Bench, claimed: dict[
 
 
 async def test_a_large_event_that_fails_is_retried_from_its_dead_letter(bench: Bench) -> None:
-    from stenobus_bus.dead_letters import retry
+    from stenobus_bus.retries import retry
 
     lengths: list[int] = []
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from stenobus_bus import PermanentError, Received
-from stenobus_bus.dead_letters import Choice, Entry, choose, find, groups, purge, remove, retry
+from stenobus_bus.dead_letters import Choice, Entry, choose, find, groups, purge, remove
 from stenobus_bus.history import ahead
+from stenobus_bus.retries import retry
 from stenobus_contracts import DeadLetter
 from stenobus_testing.forgetting import forget_duplicates
 from stenobus_testing.waiting import eventually
@@ -45,7 +46,7 @@ async def test_a_retry_that_ended_before_its_letter_was_removed_runs_once(
         raise ConnectionError("the process ends between the two steps")
 
     with monkeypatch.context() as patch:
-        patch.setattr("stenobus_bus.dead_letters.remove", die)
+        patch.setattr("stenobus_bus.retries.remove", die)
         with pytest.raises(ConnectionError):
             await retry(bench.bus, entry)
     assert await bench.letters() == [entry]

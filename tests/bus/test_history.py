@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from stenobus_bus import Bus, Envelope, PermanentError, PublishFailed, Received, ServerUnavailable
-from stenobus_bus.dead_letters import data, letters, remove, retry
+from stenobus_bus.dead_letters import data, letters, remove
 from stenobus_bus.history import Remembered, read, replay
+from stenobus_bus.retries import retry
 from stenobus_contracts import DeadLetter
 from stenobus_testing.waiting import eventually
 

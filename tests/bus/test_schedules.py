@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, Occurrence, ScheduleSpec, schedules
+from stenobus_bus.clock import Clock
 from stenobus_bus.history import Remembered, read
-from stenobus_bus.schedules import STREAM, Clock, Known, Overtaken, Schedules, consumer
+from stenobus_bus.schedules import STREAM, Known, Overtaken, Schedules, consumer
 from stenobus_bus.timing import At, Cron, Every, Timing
 from stenobus_bus.topology import apply as declare
 from stenobus_bus.topology import domain, key_value, object_bucket

@@ -275,7 +275,7 @@ async def test_a_quick_step_is_written_once(stage: Stage) -> None:
 
 
 async def test_a_step_that_failed_and_comes_back_from_its_dead_letter_is_a_step_of_its_own(stage: Stage) -> None:
-    from stenobus_bus.dead_letters import retry
+    from stenobus_bus.retries import retry
 
     plugin, broken = Plugin(unique()), [True]
 

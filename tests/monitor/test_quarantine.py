@@ -12,7 +12,8 @@ from typing import Any
 import boto3
 import pytest
 
-from stenobus_bus import BlobNotFound, dead_letters
+from stenobus_bus import BlobNotFound
+from stenobus_bus.retries import retry
 from stenobus_bus.topology import domain_stream
 from stenobus_contracts import BlobRef, Media, MediaUploaded
 from stenobus_core.blobs import Blobs
@@ -98,7 +99,7 @@ async def test_a_file_that_kills_its_workers_is_set_aside_and_comes_back(
         assert await Blobs(stage.settings, stage.bus).read(ref) == b"poison"
     monkeypatch.delenv("ACME_DIES")
     await stage.run(plugin)
-    await dead_letters.retry(stage.bus, entry)
+    await retry(stage.bus, entry)
     await eventually(lambda: done(stage, poison.id))
     assert await stage.letters() == []
 

@@ -21,13 +21,12 @@ from stenobus_bus.dead_letters import (
     choose,
     find,
     groups,
-    original,
     remove,
-    validate,
 )
 from stenobus_bus.dead_letters import purge as purge_letters
-from stenobus_bus.dead_letters import retry as retry_letter
 from stenobus_bus.history import Remembered, causes
+from stenobus_bus.retries import original, validate
+from stenobus_bus.retries import retry as retry_letter
 from stenobus_bus.topology import domain
 from stenobus_contracts import Event, Reason, registry
 

@@ -13,7 +13,8 @@ import click
 from rich.console import Console
 
 from stenobus_bus import Envelope, Occurrence, ScheduleSpec
-from stenobus_bus.schedules import Declaration, Known, Progress, Schedules, fire
+from stenobus_bus.clock import fire
+from stenobus_bus.schedules import Declaration, Known, Progress, Schedules
 from stenobus_bus.timing import upcoming
 
 from ..discovery import discover

@@ -8,7 +8,7 @@ from typing import ClassVar, Final
 
 from pydantic import Field, JsonValue
 
-from stenobus_bus import Bus, LetterRefused, dead_letters, history
+from stenobus_bus import Bus, LetterRefused, dead_letters, history, retries
 from stenobus_bus import pause as bus_pause
 from stenobus_bus.dead_letters import Choice, Unreadable
 from stenobus_bus.envelope import REPLAY, derived_id
@@ -107,7 +107,7 @@ class Replay:
                     continue  # an earlier call, or people
                 try:
                     with rights():
-                        await dead_letters.retry(self._bus, entry)
+                        await retries.retry(self._bus, entry)
                 except LetterRefused as error:
                     raise ActionFailed(f"Dead letter {item.letter} cannot be retried: {error}") from error
             else:
