@@ -199,6 +199,18 @@ class PullLoop:
         """Events asked for and not yet received."""
         return self._asked
 
+    @property
+    def room(self) -> int:
+        """Events it is about to ask for: it turns into a request within a second, or something is wrong here.
+
+        0 where all hands, or all that is allowed, are in use, while the consumer is made anew, and unless the server is
+        heard.
+        """
+        if self._stopping or self._trouble or self._silent() or not self._nc.is_connected:
+            return 0
+        free = self._free()
+        return free if free >= self._batch else 0
+
     def wake(self) -> None:
         """Look again whether to ask for more."""
         self._wake.set()

@@ -218,6 +218,16 @@ class Worker(Generic[E]):
         return sum(loop.active for loop in self._loops)
 
     @property
+    def asked(self) -> int:
+        """Events asked for and not yet received."""
+        return sum(loop.asked for loop in self._loops)
+
+    @property
+    def room(self) -> int:
+        """Events it is about to ask for. A worker that stays like that does not do what it should."""
+        return sum(loop.room for loop in self._loops)
+
+    @property
     def handled(self) -> int:
         """Events handled since the start."""
         return self.stats.handled

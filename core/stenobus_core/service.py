@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +18,9 @@ from stenobus_bus import Bus, Worker
 
 from .plugin import Plugin
 
-#: Seconds services get to answer.
+#: Seconds services get to answer, and those that newcomers get at least, whom nobody waits for yet.
 _WAIT: Final = 0.5
+_NEWCOMERS: Final = 0.25
 
 
 async def register(nc: Client, plugin: Plugin, workers: Mapping[str, Worker[Any]]) -> Callable[[], Awaitable[None]]:
@@ -65,6 +66,8 @@ def figures(worker: Worker[Any]) -> dict[str, Any]:
         "skipped": stats.skipped,
         "dead": dict(stats.dead),
         "active": worker.active,
+        "asked": worker.asked,
+        "room": worker.room,
         "slots": worker.slots,
         "seconds": round(stats.seconds, 3),
         "work": list(stats.work.counts),  # per bound of stenobus_bus.stats.BOUNDS
@@ -83,18 +86,20 @@ class Alive:
     handlers: Mapping[str, dict[str, Any]]
 
 
-async def alive(bus: Bus, wait: float = _WAIT) -> list[Alive]:
+async def alive(bus: Bus, wait: float = _WAIT, enough: Callable[[Sequence[Alive]], bool] | None = None) -> list[Alive]:
     """Services that answer the NATS micro protocol in time.
 
     Args:
         wait: seconds they get.
+        enough: whether everybody who is expected is among those who have answered: then nobody waits any longer. None
+            when nobody knows whom to expect.
     """
-    inbox = bus.nc.new_inbox()
+    inbox, loop = bus.nc.new_inbox(), asyncio.get_running_loop()
     answers = await bus.nc.subscribe(inbox)
     await bus.nc.publish("$SRV.STATS", reply=inbox)
-    found = []
+    asked, found = loop.time(), list[Alive]()
     try:
-        async with asyncio.timeout(wait):
+        async with asyncio.timeout_at(asked + wait) as limit:
             while True:
                 message = await answers.next_msg(timeout=wait)
                 if not message.data:
@@ -102,6 +107,8 @@ async def alive(bus: Bus, wait: float = _WAIT) -> list[Alive]:
                 stats = json.loads(message.data)
                 told: Any = next((point["data"] for point in stats.get("endpoints") or () if point.get("data")), {})
                 found.append(Alive(stats["name"], stats["id"], _handlers(told)))
+                if enough is not None and enough(found):
+                    limit.reschedule(asked + min(wait, _NEWCOMERS))
     except (TimeoutError, NatsTimeout):
         pass  # whoever is alive has answered
     await answers.unsubscribe()

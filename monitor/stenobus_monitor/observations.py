@@ -102,6 +102,21 @@ class HandlerSeen(Observation):
     #: Attempts that ended since the processes began: well, and badly.
     handled: int
     failures: int
+    #: Events that the processes say they asked for, and those that they are about to ask for; None when not all say so.
+    asked: int | None = None
+    room: int | None = None
+
+    @property
+    def stands(self) -> bool:
+        """Events wait, and at this moment nobody has one in hand, or the server delivers no more."""
+        if self.paused or not (self.pending or self.unsettled):
+            return False
+        return not self.processes or self.full or bool(self.pending and not self.in_hand)
+
+    @property
+    def full(self) -> bool:
+        """The server delivers no more until some are settled."""
+        return 0 < self.unsettled_limit <= self.unsettled
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

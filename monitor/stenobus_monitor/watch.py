@@ -33,6 +33,7 @@ from .observations import (
 )
 from .pulse import Pulse
 from .rules import Rule
+from .rules.blindness import UNREACHABLE
 from .silences import Silence
 from .store import Store
 
@@ -86,6 +87,7 @@ class Watch:
         self.incidents = Incidents(self.graph, policy, lambda: self._silences)
         self._queue: asyncio.Queue[Observation] = asyncio.Queue(_QUEUE)
         self._tasks: list[asyncio.Task[None]] = []
+        self._keeping: asyncio.Task[None] | None = None
         self._kept: dict[str, JsonValue] = {}
         self._ticked = self._asked = self._stated = datetime.min.replace(tzinfo=UTC)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -108,9 +110,10 @@ class Watch:
 
     async def stop(self) -> None:
         """Look no more; what is known is written down."""
-        for task in self._tasks:
+        tasks = [*self._tasks, *filter(None, [self._keeping])]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._pulse:
             await self._pulse.stop()
         try:
@@ -193,9 +196,20 @@ class Watch:
             due = self.tick(now)
         else:
             due = self.incidents.tick(now)
+        self._tell_without_bus(entry for entry in due if entry.incident.kind == UNREACHABLE)
         try:
             for entry in due:
                 await self._publish(entry)
+        except BusError as error:
+            log.warning("monitor.bus_trouble", error=str(error))
+            self._tell_without_bus(due)
+            return
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep(now))
+
+    async def _keep(self, now: datetime) -> None:
+        """What a round leaves behind: nobody waits for it, so that a bus that is silent does not hold up the next."""
+        try:
             if now - self._asked >= _SILENCES:
                 self._silences, self._asked = await self.store.silences(), now
             if now - self._stated >= _STATES:
@@ -205,7 +219,6 @@ class Watch:
                 await self._pulse.beat(now)
         except BusError as error:
             log.warning("monitor.bus_trouble", error=str(error))
-            self._tell_without_bus(due)
 
     async def _publish(self, entry: Entry) -> None:
         """Keep, publish, remember that it is published: a death in between repeats it under the same id."""
@@ -217,7 +230,7 @@ class Watch:
         self.incidents.settle(entry, incident.revision)
         await self.store.put_incident(entry)
 
-    def _tell_without_bus(self, due: list[Entry]) -> None:
+    def _tell_without_bus(self, due: Iterable[Entry]) -> None:
         """The bus itself may be what is wrong: then nobody would hear of it."""
         for entry in due:
             key = entry.incident.incident_id, entry.incident.revision

@@ -104,7 +104,7 @@ def rules(settings: Settings) -> list[Rule]:
         Memory(),
         Errors(),
         Metrics(),
-        Backlog(),
+        Backlog(settings.poll),
         Letters(),
         Poison(),
         Deletions(),

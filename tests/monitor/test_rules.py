@@ -50,25 +50,120 @@ from .simulated import Story, at, container, handler, step
 # --- a backlog --------------------------------------------------------------------------------------------------------
 
 
+POLL = 5.0
+#: What a collector sees between two looks while something is in doubt.
+CLOSER = POLL / 3
+DEAF = {"pending": 5, "waiting": 0, "asked": 0, "room": 2}
+
+
+def told_after(story: Story, begin: float = 0.0, **standing: Any) -> float:
+    """Seconds from the first of many close looks at something that stands still until it is told."""
+    for look in range(20):
+        if story.sees(handler(begin + look * CLOSER, **standing)):
+            return look * CLOSER
+    raise AssertionError("never told")
+
+
 @pytest.mark.parametrize(
-    ("standing", "kind"),
+    ("standing", "kind", "polls"),
     [
-        ({"pending": 5, "processes": 0, "waiting": 0}, "handler.absent"),
-        ({"unsettled": 1, "processes": 0, "waiting": 0}, "handler.absent"),
-        ({"pending": 5, "waiting": 0}, "consumer.stalled"),
-        ({"pending": 5, "waiting": 3}, "handler.idle"),
-        ({"unsettled": 100, "in_hand": 2}, "consumer.blocked"),
+        ({"pending": 5, "processes": 0, "waiting": 0}, "handler.absent", 4 / 3),
+        ({"unsettled": 1, "processes": 0, "waiting": 0}, "handler.absent", 4 / 3),
+        (DEAF, "consumer.stalled", 2 / 3),
+        ({**DEAF, "waiting": 1}, "consumer.stalled", 2 / 3),  # a dead process's request, or somebody else's
+        ({"pending": 5, "waiting": 0}, "consumer.stalled", 2),  # an older version, which says less
+        ({"pending": 5, "waiting": 0, "asked": 0, "room": 0}, "consumer.stalled", 2),  # others have its share
+        ({"pending": 5, "waiting": 0, "asked": 1, "room": 0}, "consumer.stalled", 2),  # a request that got lost
+        ({"pending": 5, "waiting": 3, "asked": 3, "room": 0}, "handler.idle", 2),
+        ({"unsettled": 100, "in_hand": 2}, "consumer.blocked", 2),
     ],
 )
-def test_a_backlog_that_nobody_works_on_is_told_at_the_second_look(standing: dict[str, int], kind: str) -> None:
-    story = Story(Backlog())
-    story.sees(handler(0, pending=standing.get("pending", 0)))
-    looks = [story.sees(handler(5 * look, **standing)) for look in (1, 2, 3)]
-    assert looks[0] == []
-    assert set(story.kinds) == {kind}
-    assert len(story.found) == 2 and [each.again for each in story.found] == [True, False]  # type: ignore[attr-defined]
-    story.sees(handler(20, floor=15))
-    assert story.kinds[-1] == "recovered backlog"
+def test_a_backlog_that_nobody_works_on_is_told_once_it_is_certain(
+    standing: dict[str, int], kind: str, polls: float
+) -> None:
+    story = Story(Backlog(POLL))
+    assert told_after(story, **standing) == pytest.approx(polls * POLL)
+    story.sees(handler(60, **standing), handler(65, floor=15))
+    assert story.kinds == [kind, kind, "recovered backlog"]
+    assert [each.again for each in story.found[:2]] == [True, False]  # type: ignore[attr-defined]
+
+
+def test_a_short_poll_makes_nobody_faster() -> None:
+    story = Story(Backlog(0.5))
+    story.sees(*(handler(each / 4, **DEAF) for each in range(12)))
+    assert story.kinds == []
+    story.sees(handler(3, **DEAF))
+    assert story.kinds == ["consumer.stalled"]
+
+
+@pytest.mark.parametrize("phase", [0.01, 0.5, 0.99])
+def test_a_stall_is_told_within_two_polls_wherever_it_begins_between_two_looks(phase: float) -> None:
+    story = Story(Backlog(POLL))
+    story.sees(handler(0, pending=9, waiting=0, in_hand=2, asked=0, room=0, handled=20))
+    begin = phase * POLL
+    assert POLL - begin + told_after(story, POLL, **DEAF, handled=40, floor=30) < 2 * POLL
+
+
+def test_what_moves_meanwhile_begins_anew() -> None:
+    story = Story(Backlog(POLL))
+    story.sees(handler(0, **DEAF), handler(2, **DEAF), handler(3.5, **DEAF, failures=1))
+    assert told_after(story, 3.5, **DEAF, failures=1) == pytest.approx(2 / 3 * POLL)
+
+
+def test_one_word_among_others_proves_nothing() -> None:
+    story = Story(Backlog(POLL))
+    busy = {**DEAF, "room": 0}
+    story.sees(handler(0, **busy), handler(2, **busy), handler(4, **DEAF))
+    assert story.kinds == []
+    assert told_after(story, 4, **DEAF) == pytest.approx(2 / 3 * POLL)
+
+
+def test_hands_that_hang_are_told_by_how_long_nothing_was_settled() -> None:
+    story, full = Story(Backlog(POLL)), {"unsettled": 100, "in_hand": 2}
+    story.sees(handler(0), handler(5), handler(10))
+    assert told_after(story, 15, **full) == pytest.approx(2 / 3 * POLL)
+    moving = Story(Backlog(POLL))
+    moving.sees(*(handler(5 * look, **full, floor=look) for look in range(6)))
+    assert moving.kinds == []
+
+
+# --- nobody there -----------------------------------------------------------------------------------------------------
+
+GONE = {"pending": 5, "processes": 0, "waiting": 0}
+
+
+def host(started: float = -100, **more: Any) -> ContainerSeen:
+    return ContainerSeen(
+        at=at(0), container=container("asr-1", labels={"stenobus.plugin": "asr"}, started=started, **more)
+    )
+
+
+@pytest.mark.parametrize(
+    ("engine", "word", "polls"),
+    [
+        ([], {}, 4 / 3),  # nobody shows whether it is on its way back
+        ([host()], {}, 2 / 3),
+        ([host()], {"in_hand": 1, "unsettled": 1}, 4 / 3),  # it may be too busy to answer
+        ([host(status="exited")], {}, 4 / 3),
+        ([host(started=-1)], {}, 2 / 3),  # it started just now, and spoke since
+        ([host(started=4)], {}, 4 / 3),
+        ([host(), ContainerGone(at=at(1), name="asr-1")], {}, 4 / 3),
+        ([ContainerSeen(at=at(0), container=container("other"))], {}, 4 / 3),
+    ],
+    ids=str,
+)
+def test_whoever_may_be_busy_or_on_the_way_is_waited_for(engine: list[Any], word: dict[str, int], polls: float) -> None:
+    story = Story(Backlog(POLL))
+    story.sees(*engine, handler(2, **word))
+    assert told_after(story, 5, **GONE) == pytest.approx(polls * POLL)
+    assert story.kinds[0] == "handler.absent"
+
+
+def test_nobody_expects_a_word_of_what_ran_in_a_container_that_is_gone() -> None:
+    other = ContainerSeen(at=at(0), container=container("other"))
+    story = Story(Backlog(POLL))
+    story.sees(other, host(), handler(0, in_hand=1, unsettled=1), ContainerGone(at=at(1), name="asr-1"))
+    assert told_after(story, 5, **GONE) == pytest.approx(2 / 3 * POLL)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +214,9 @@ def test_a_container_that_runs_and_does_not_answer_hangs() -> None:
     story.sees(ContainerSeen(at=at(0), container=container("asr-1", labels={"stenobus.plugin": "asr"})))
     story.sees(handler(10, processes=0), handler(20, processes=0))
     assert story.kinds == []  # it is starting
-    story.sees(handler(40, processes=0), handler(45, processes=0), handler(50, processes=0))
+    story.sees(*(handler(40 + each, processes=0, handler=name) for each in (0, 2, 5) for name in ("asr", "asr-late")))
+    assert story.kinds == []  # it may be busy
+    story.sees(handler(47, processes=0), handler(50, processes=0))
     assert story.kinds == ["container.hung"]
     assert story.found[0].component == "container:asr-1"
     story.sees(handler(55))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,7 +13,7 @@ import structlog
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from stenobus_bus import Bus, dead_letters
+from stenobus_bus import Bus, BusError, dead_letters
 from stenobus_bus.history import Remembered, read
 from stenobus_bus.topology import domain_stream, handler_of
 from stenobus_contracts import BusAlert, DeadLetter
@@ -23,17 +23,29 @@ from stenobus_core.service import Alive, alive
 
 from ..observations import Advised, ClockSeen, HandlerSeen, LetterSeen, LettersRising, StreamSeen
 from . import Emit
+from .answering import answers
 
 log = structlog.get_logger(__name__)
 
 #: Seconds the server gets for each round of questions.
 _DEADLINE: Final = 3.0
+#: Seconds without any answer after which the server counts as silent.
+_SILENT: Final = 5.0
 #: Seconds services get to answer: on a busy machine a healthy one may need most of it.
 _ALIVE: Final = 1.0
+#: Looks for which a service that does not answer any more is waited for.
+_MISSED: Final = 3
+#: A handler in doubt is looked at so many times as often, for at most so many polls: what it is has shown by then.
+_CLOSER: Final = 3
+_IN_DOUBT: Final = 2
+#: Part of a poll that lies between two looks at least, however long a look takes.
+_REST: Final = 0.1
 #: Dead letters and alerts that are read in one look; the rest waits for the next one.
 _AT_ONCE: Final = 500
 #: Characters of an error that are kept.
 _LONGEST: Final = 500
+#: What the server is asked to hear whether it answers, and what time it has.
+_QUESTION: Final = f"STREAM.INFO.{dead_letters.STREAM}"
 _ADVISORIES: Final = "$JS.EVENT.ADVISORY.>"
 #: Advisories that wait to be told; a flood of them says nothing more than these.
 _WAITING: Final = 1000
@@ -64,9 +76,15 @@ class BusCollector:
         self._bus, self._every, self._clock, self._pauses = bus, every, clock, pauses
         #: Where to go on, by stream.
         self.places = dict(places or {})
+        #: Handlers that were there at the latest look; None before the first one.
+        self._handlers: frozenset[str] | None = None
+        #: Looks that each service has not answered, by its id.
+        self._missed: dict[str, int] = {}
+        #: Handlers that seem to stand still: their streams, and since when.
+        self._doubts: dict[str, tuple[str, datetime]] = {}
 
     async def run(self, emit: Emit) -> None:
-        """Look again and again, and hear the advisories in between."""
+        """Look again and again, and hear the advisories in between. Raises BusError once the server is silent."""
         heard: asyncio.Queue[Msg] = asyncio.Queue(_WAITING)
 
         async def hear(message: Msg) -> None:
@@ -78,6 +96,7 @@ class BusCollector:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._advisories(heard, emit))
                 group.create_task(self._patrol(emit))
+                group.create_task(self._listen())
         finally:
             if not self._bus.nc.is_closed:
                 await subscription.unsubscribe()
@@ -86,8 +105,7 @@ class BusCollector:
         """Tell of everything once. Raises BusError."""
         await self._time(emit)
         asked = self._clock()  # what is deleted while services take their time was there before
-        sizes, services = await asyncio.gather(stream_sizes(self._bus), alive(self._bus, _ALIVE))
-        now = self._clock()
+        sizes, services = await asyncio.gather(stream_sizes(self._bus), self._services())
         for size in sizes:
             await emit(
                 StreamSeen(
@@ -100,26 +118,92 @@ class BusCollector:
                 )
             )
         names = [size.name for size in sizes if size.consumers and not is_bucket(size)]
-        found = await gather(names, lambda name: lags(self._bus, name), deadline=_DEADLINE)
-        ours = [lag for several in found.values() for lag in several if lag.plugin]
-        ages = await gather(ours, lambda lag: oldest(self._bus, lag), deadline=_DEADLINE)
-        pauses = await self._pauses() if self._pauses and any(lag.paused for lag in ours) else {}
-        for lag in ours:
-            until = pauses.get(handler_of(lag.handler))
-            held = lag.paused and until is not None and until > now
-            await emit(_handler(now, lag, ages.get(lag), services, ours=held))
+        lagging = await self._lags(names)
+        self._handlers = frozenset(handler_of(lag.handler) for lag in lagging)
+        there = {lag.handler for lag in lagging}
+        self._doubts = {name: doubt for name, doubt in self._doubts.items() if name in there}
+        await self._tell(asked, lagging, services, emit)
         await self._letters(emit)
         await self._alerts(emit)
 
+    async def look_closer(self, emit: Emit) -> None:
+        """Tell again of handlers that seemed to stand still, and of nothing else. Raises BusError."""
+        asked, services = self._clock(), await self._services()
+        lagging = await self._lags(sorted({stream for stream, _ in self._doubts.values()}))
+        await self._tell(asked, [lag for lag in lagging if lag.handler in self._doubts], services, emit)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether to look closer, before the next look."""
+        since = (since for _, since in self._doubts.values())
+        return any((self._clock() - each).total_seconds() < _IN_DOUBT * self._every for each in since)
+
     async def _patrol(self, emit: Emit) -> None:
+        """Look at a fixed rate. A look that fails may have met one slow answer: two of them say something."""
+        loop = asyncio.get_running_loop()
+        due, stumbled = loop.time(), False
         while True:
-            await self.look(emit)
-            await asyncio.sleep(self._every)
+            try:
+                await self.look(emit)
+                for part in range(1, _CLOSER):
+                    closer = due + part * self._every / _CLOSER
+                    if self.in_doubt and loop.time() <= closer:
+                        await asyncio.sleep(closer - loop.time())
+                        await self.look_closer(emit)
+                stumbled = False
+            except BusError as error:
+                if stumbled:
+                    raise
+                stumbled = True
+                log.warning("monitor.look_failed", error=str(error))
+            due = max(due + self._every, loop.time() + _REST * self._every)
+            await asyncio.sleep(due - loop.time())
+
+    async def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            begin = loop.time()
+            await answers(self._bus, _QUESTION, _SILENT)
+            await asyncio.sleep(begin + self._every - loop.time())
+
+    async def _services(self) -> list[Alive]:
+        """Who answers. Whoever did so before, and any process of a handler that nobody speaks for, is waited for."""
+        expected = frozenset(self._missed)
+
+        def enough(found: Sequence[Alive]) -> bool:
+            if self._handlers is None:
+                return False
+            spoken = {name for service in found for name in service.handlers}
+            return expected <= {service.id for service in found} and self._handlers <= spoken
+
+        found = await alive(self._bus, _ALIVE, enough)
+        here = {service.id: 0 for service in found if service.handlers}
+        away = {id: missed + 1 for id, missed in self._missed.items() if id not in here and missed < _MISSED}
+        self._missed = here | away
+        return found
+
+    async def _lags(self, streams: Sequence[str]) -> list[Lag]:
+        found = await gather(streams, lambda name: lags(self._bus, name), deadline=_DEADLINE)
+        return [lag for several in found.values() for lag in several if lag.plugin]
+
+    async def _tell(self, asked: datetime, lagging: Sequence[Lag], services: Sequence[Alive], emit: Emit) -> None:
+        ages = await gather(lagging, lambda lag: oldest(self._bus, lag), deadline=_DEADLINE)
+        pauses = await self._pauses() if self._pauses and any(lag.paused for lag in lagging) else {}
+        now = self._clock()
+        for lag in lagging:
+            until = pauses.get(handler_of(lag.handler))
+            held = lag.paused and until is not None and until > now
+            seen = _handler(asked, lag, ages.get(lag), services, ours=held)
+            if seen.stands:
+                self._doubts.setdefault(seen.handler, (seen.stream, asked))
+            else:
+                self._doubts.pop(seen.handler, None)
+            await emit(seen)
 
     async def _time(self, emit: Emit) -> None:
         """The server's clock. The time that asking takes is all that is not known about it."""
         before = self._clock()
-        told = (await self._bus.api(f"STREAM.INFO.{dead_letters.STREAM}"))["ts"]
+        told = (await self._bus.api(_QUESTION))["ts"]
         after = self._clock()
         half = (after - before) / 2
         server = datetime.fromisoformat(told).astimezone(UTC)
@@ -182,7 +266,7 @@ class BusCollector:
                 await emit(seen)
 
 
-def _handler(now: datetime, lag: Lag, age: float | None, services: list[Alive], *, ours: bool) -> HandlerSeen:
+def _handler(now: datetime, lag: Lag, age: float | None, services: Sequence[Alive], *, ours: bool) -> HandlerSeen:
     name = handler_of(lag.handler)
     here = [service.handlers[name] for service in services if name in service.handlers]
     return HandlerSeen(
@@ -205,7 +289,14 @@ def _handler(now: datetime, lag: Lag, age: float | None, services: list[Alive], 
         slots=sum(figures["slots"] for figures in here),
         handled=sum(figures["handled"] for figures in here),
         failures=sum(figures["failures"] for figures in here),
+        asked=_sum(here, "asked"),
+        room=_sum(here, "room"),
     )
+
+
+def _sum(told: Sequence[Mapping[str, Any]], name: str) -> int | None:
+    """None where a process of an older version does not tell."""
+    return sum(figures[name] for figures in told) if all(name in figures for figures in told) else None
 
 
 def _advised(data: bytes, at: datetime) -> Advised | None:

@@ -23,8 +23,13 @@ from ..observations import (
 )
 from . import Rule
 
-#: Looks in a row that must say the same: between two events even the busiest handler has a moment of rest.
-LOOKS: Final = 2
+#: How long something must stand still until that is certain: in polls, and in seconds at least, since a short poll
+#: makes nobody faster. Proven: their own word leaves no other reason, or nobody is there to be waited for.
+_PROVEN: Final = 0.6, 3.0
+#: Whoever does not answer may be too busy to, or on the way back.
+_AWAY: Final = 1.2, 3.0
+#: Between two events even the busiest handler has a moment of rest, and a server may take its time.
+_STILL: Final = 1.9, 4.0
 #: A container whose processes do not answer gets this long after its start, in seconds.
 _STARTING: Final = 30.0
 #: Seconds after which it is told again that a handler waits in a pause of the monitor's own.
@@ -42,27 +47,38 @@ _TITLES: Final = {
 
 @dataclass(slots=True)
 class _Look:
-    """The look before, and how often in a row it was like that."""
+    """The latest look, and since when it has been like that."""
 
     seen: HandlerSeen
-    kind: str | None = None
-    times: int = 0
+    kind: str | None
+    #: Of that kind; by the word of its processes; and without any movement, whatever it was.
+    since: datetime
+    proven: datetime | None
+    still: datetime
 
 
 class Backlog(Rule):
-    """A backlog alone is load. It is trouble when nothing of it moves from one look to the next."""
+    """A backlog alone is load. It is trouble when nothing of it moves, from one look to the next.
+
+    Args:
+        poll: seconds between two looks; a handler that seems to stand still is looked at more often.
+    """
 
     name = "backlog"
 
-    def __init__(self) -> None:
+    def __init__(self, poll: float = 5.0) -> None:
+        self._poll = poll
         self._looks: dict[str, _Look] = {}
         #: Handlers with an open incident.
         self._told: set[str] = set()
+        #: The latest word of each handler's processes.
+        self._words: dict[str, HandlerSeen] = {}
         self._containers: dict[str, Container] = {}
         #: When somebody last sent a signal to a container through the engine.
         self._signalled: dict[str, datetime] = {}
-        #: Containers that are told to hang, and looks in a row at plugins that did not answer.
-        self._hung: dict[str, int] = {}
+        #: Since when the plugins of a container have not answered, and containers that are told to hang.
+        self._mute: dict[str, datetime] = {}
+        self._hung: set[str] = set()
         #: When it was last told that a handler waits in a pause of the monitor's own.
         self._held: dict[str, datetime] = {}
 
@@ -78,9 +94,9 @@ class Backlog(Rule):
             case ContainerSignalled(name=name):
                 self._signalled[name] = seen.at
             case ContainerGone(name=name):
-                self._containers.pop(name, None)
-                self._signalled.pop(name, None)
-                if self._hung.pop(name, 0) >= LOOKS:
+                self._forget(name)
+                if name in self._hung:
+                    self._hung.discard(name)
                     yield Recovery(at=seen.at, cause="hang", component=f"container:{name}")
             case _:
                 pass
@@ -91,20 +107,16 @@ class Backlog(Rule):
         if cause == "backlog":
             self._told.add(name)
         elif cause == "hang":
-            self._hung[name] = LOOKS
+            self._hung.add(name)
         elif cause == "held":
             self._held[name] = since
 
     def _handler(self, seen: HandlerSeen) -> Iterator[Finding]:
-        before = self._looks.get(seen.handler)
-        look = self._looks[seen.handler] = _Look(seen)
-        look.kind = _standing(before.seen if before else None, seen)
-        if look.kind == "handler.absent" and self._comes_back(seen):
-            look.kind = None
-        if look.kind is not None:
-            look.times = before.times + 1 if before and before.kind == look.kind else 1
+        before, look = self._looks.get(seen.handler), self._look(seen)
+        if seen.processes:
+            self._words[seen.handler] = seen
         component = f"handler:{handler_of(seen.handler)}"
-        if look.kind is not None and look.times >= LOOKS:
+        if look.kind is not None and self._certain(look):
             count = seen.pending + seen.unsettled
             yield Trouble(
                 at=seen.at,
@@ -123,6 +135,39 @@ class Backlog(Rule):
             yield Recovery(
                 at=seen.at, cause="backlog", component=component, evidence=(line("bus", component, moved, seen.at),)
             )
+
+    def _look(self, seen: HandlerSeen) -> _Look:
+        """Take a look, beside the one before."""
+        before = self._looks.get(seen.handler)
+        kind = None if self._comes_back(seen) else _kind(seen)
+        look = self._looks[seen.handler] = _Look(seen, kind, seen.at, seen.at if _deaf(seen) else None, seen.at)
+        if before is not None:
+            stays = _moves(seen) == _moves(before.seen)
+            if stays:
+                look.still = before.still
+            if kind == before.kind and (stays or kind == "handler.absent"):
+                look.since = before.since
+                if look.proven and before.proven:
+                    look.proven = before.proven
+        return look
+
+    def _certain(self, look: _Look) -> bool:
+        """Whether it has been like that for long enough."""
+        match look.kind:
+            case "handler.absent":
+                return self._lasts(look, look.since, _AWAY if self._expected(look.seen) else _PROVEN)
+            case "consumer.blocked":  # work that hangs and work that is slow are told apart by time alone
+                return self._lasts(look, look.since, _PROVEN) and self._lasts(look, look.still, _STILL)
+            case _:
+                proven = look.proven is not None and self._lasts(look, max(look.proven, look.since), _PROVEN)
+                return proven or self._lasts(look, look.since, _STILL)
+
+    def _lasts(self, look: _Look, since: datetime, needed: tuple[float, float]) -> bool:
+        return (look.seen.at - since).total_seconds() >= self._long(needed)
+
+    def _long(self, needed: tuple[float, float]) -> float:
+        polls, least = needed
+        return max(polls * self._poll, least)
 
     def _pause(self, seen: HandlerSeen) -> Iterator[Finding]:
         """Events wait for a handler that the monitor paused; told again and again, since its cause may be over."""
@@ -147,26 +192,46 @@ class Backlog(Rule):
                 )
 
     def _comes_back(self, seen: HandlerSeen) -> bool:
-        """Whether somebody restarts a worker of it just now, which takes a moment."""
-        hosts = [each for each in self._containers.values() if seen.plugin in each.plugins]
-        restarted = [self._signalled[each.name] for each in hosts if each.name in self._signalled]
-        return any(seen.at - at < _BACK for at in restarted)
+        """Whether nobody answers since somebody restarts a worker of it just now, which takes a moment."""
+        restarted = [self._signalled[each.name] for each in self._hosts(seen) if each.name in self._signalled]
+        return not seen.processes and any(seen.at - at < _BACK for at in restarted)
+
+    def _expected(self, seen: HandlerSeen) -> bool:
+        """Whether a process may be there that is too busy to answer, or one may be about to start."""
+        word = self._words.get(seen.handler)
+        if word is not None and word.in_hand:
+            return True
+        if hosts := self._hosts(seen):
+            return any(not each.running or _starts(each, word, seen.at) for each in hosts)
+        if self._containers:  # the engine shows what starts; this one ran elsewhere, if at all
+            return word is not None and seen.at - word.at < _BACK
+        return True
+
+    def _hosts(self, seen: HandlerSeen) -> list[Container]:
+        return [each for each in self._containers.values() if seen.plugin in each.plugins]
+
+    def _forget(self, name: str) -> None:
+        """A container is gone, and nobody expects another word of what ran in it."""
+        self._signalled.pop(name, None)
+        self._mute.pop(name, None)
+        if (container := self._containers.pop(name, None)) is not None:
+            self._words = {each: word for each, word in self._words.items() if word.plugin not in container.plugins}
 
     def _silent(self, seen: HandlerSeen) -> Iterator[Finding]:
         """Containers that run, and whose plugin does not answer: a hang, which the engine cannot see."""
-        for container in self._containers.values():
-            if seen.plugin not in container.plugins:
-                continue
-            component, times = f"container:{container.name}", self._hung.get(container.name, 0)
+        for container in self._hosts(seen):
+            component = f"container:{container.name}"
             if seen.processes or not container.running:
-                self._hung.pop(container.name, None)
-                if times >= LOOKS:
+                self._mute.pop(container.name, None)
+                if container.name in self._hung:
+                    self._hung.discard(container.name)
                     yield Recovery(at=seen.at, cause="hang", component=component)
             elif container.status == "paused" or container.cut_off:
                 continue  # that it does not answer follows from what is known of it
             elif container.started and (seen.at - container.started).total_seconds() >= _STARTING:
-                self._hung[container.name] = times + 1
-                if times + 1 == LOOKS:
+                mute = self._mute.setdefault(container.name, seen.at)
+                if container.name not in self._hung and (seen.at - mute).total_seconds() >= self._long(_AWAY):
+                    self._hung.add(container.name)
                     yield Trouble(
                         at=seen.at,
                         cause="hang",
@@ -181,19 +246,30 @@ class Backlog(Rule):
                     )
 
 
-def _standing(before: HandlerSeen | None, now: HandlerSeen) -> str | None:
-    """In which way a handler stands still since the look before; None when it moves, rests or is meant to stand."""
-    if now.paused or not (now.pending or now.unsettled):
+def _kind(seen: HandlerSeen) -> str | None:
+    """In which way a handler stands still at one look; None when it moves, rests or is meant to stand."""
+    if not seen.stands:
         return None
-    if not now.processes:
+    if not seen.processes:
         return "handler.absent"
-    if now.unsettled_limit and now.unsettled >= now.unsettled_limit and before and now.floor == before.floor:
+    if seen.full:
         return "consumer.blocked"
-    if before is None or now.floor != before.floor or now.handled != before.handled or now.in_hand:
-        return None
-    if not now.pending or not before.pending:
-        return None
-    return "handler.idle" if now.waiting else "consumer.stalled"
+    return "handler.idle" if seen.waiting and not _deaf(seen) else "consumer.stalled"
+
+
+def _deaf(seen: HandlerSeen) -> bool:
+    """Whether its processes say themselves that nothing keeps them from asking for events, and that they do not."""
+    return seen.asked == 0 and bool(seen.room) and not seen.in_hand
+
+
+def _moves(seen: HandlerSeen) -> tuple[int, int, int]:
+    return seen.floor, seen.handled, seen.failures
+
+
+def _starts(container: Container, word: HandlerSeen | None, now: datetime) -> bool:
+    """Whether a container has started just now, and has not been heard of since."""
+    started = container.started
+    return started is not None and now - started < _BACK and (word is None or word.at < started)
 
 
 def _evidence(source: str, seen: HandlerSeen) -> tuple[EvidenceLine, ...]:

@@ -10,18 +10,20 @@ from ..findings import Finding, Recovery, Trouble, line
 from ..observations import CollectorState, Observation
 from . import Rule
 
+#: Where the bus does not take what is told of it.
+UNREACHABLE: Final = "bus.unreachable"
 #: Collectors whose blindness says more than that.
 _KINDS: Final = {
     "engine": ("engine.unreachable", "The container engine does not answer"),
-    "bus": ("bus.unreachable", "The bus does not answer"),
+    "bus": (UNREACHABLE, "The bus does not answer"),
 }
 
 
 class Blindness(Rule):
     """A collector that failed. It is started again by itself, and says when it sees again.
 
-    Where the engine or the bus does not answer, one failure is enough; any other collector may stumble once on a busy
-    machine.
+    Where the engine or the bus does not answer, one failure is enough: the bus has been asked several times by then.
+    Any other collector may stumble once on a busy machine.
     """
 
     name = "blindness"
