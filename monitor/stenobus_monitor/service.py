@@ -28,7 +28,7 @@ from stenobus_core.runs import Runs
 from stenobus_core.session import connect
 from stenobus_core.settings import CoreSettings
 
-from .actions.approvals import Approvals
+from .actions.approvals import ApprovalRefused, Approvals, Checker
 from .actions.hands import Hands
 from .actions.levels import CRASHED_PLUGIN
 from .actions.life import Life
@@ -121,18 +121,19 @@ async def watching(settings: Settings) -> AsyncIterator[Guard]:
         content, runs = Blobs(core, bus), await Runs.open(bus)
         resources.push_async_callback(content.close)
         known = remedies(Tools(settings, core, bus, content, store, runs, watch.graph, engine, hands))
-        approvals = Approvals(settings.approval_key, settings.approval_url)
+        checker: Checker = hands or Approvals(settings.approval_key)
         proposing = Proposing(
             store,
             known,
-            approvals,
+            checker,
             Precision(store.labels, settings.trust, settings.trust_labels),
             engine,
             levels=settings.levels,
             holds_for=timedelta(seconds=settings.approval_time),
             able=hands is not None,
+            url=settings.approval_url,
         )
-        life = Life(store, known, approvals, Progress(session.bus, store, watch.graph), engine)
+        life = Life(store, known, checker, Progress(session.bus, store, watch.graph), engine)
         await watch.start()
         try:
             yield Guard(watch, proposing, life)
@@ -149,14 +150,24 @@ async def _token(store: Store, action_id: str) -> str | None:
 @plugin.doctor
 def doctor(settings: Settings) -> list[Check]:
     """Whether sockets and key are there, and levels are of actions that there are."""
-    trouble = Approvals(settings.approval_key).trouble
     unknown = sorted(settings.levels.keys() - KINDS)
     return [
         _socket("engine", settings.engine, "containers are not watched; STENOBUS_MONITOR_ENGINE names its socket"),
         _socket("executor", settings.executor, "nothing is done to them; STENOBUS_MONITOR_EXECUTOR names its socket"),
-        Check("approvals", settings.approval_key is None or trouble is None, trouble or str(settings.approval_key)),
+        _key(settings),
         Check("levels", not unknown, f"there is no action {', '.join(unknown)}" if unknown else "of actions there are"),
     ]
+
+
+def _key(settings: Settings) -> Check:
+    where = "the executor says which hold" if settings.executor else "nothing can be approved"
+    if settings.approval_key is None:
+        return Check("approvals", True, f"{where}; STENOBUS_MONITOR_APPROVAL_KEY names the key of those who approve")
+    try:
+        Approvals(settings.approval_key).read()
+    except ApprovalRefused as error:
+        return Check("approvals", False, str(error))
+    return Check("approvals", True, str(settings.approval_key))
 
 
 def _socket(name: str, path: Path | None, without: str) -> Check:
@@ -198,8 +209,6 @@ async def send(event: MonitorAlert, ctx: Context[Settings, Guard]) -> None:
     async def delivered(parts: int) -> None:
         ctx.note(delivered=parts)
 
-    if event.action_id is not None and (link := await ctx.state.proposing.link(event.action_id)) is not None:
-        event = event.model_copy(update={"text": f"{event.text}\nApprove by link: {link}"})  # known to no stream
     await ctx.progress(0.0, f"to {channel.name}")
     done = ctx.earlier.get("delivered", 0)
     async with ctx.state.watch.turn(f"channel.{channel.name}"):  # so that they come in order
@@ -268,7 +277,7 @@ async def ask(event: MonitorActionProposed, ctx: Context[Settings, Guard]) -> li
     if known is None or event.level not in {"propose", "approve"} or not _now(ctx):
         return []
     print(f"PROPOSED {event.action.action_id} {event.dry_run} ({event.level})", flush=True)
-    return action_alerts(event, known.incident, ctx.settings.channels)
+    return action_alerts(event, known.incident, ctx.settings.channels, ctx.state.proposing.link(event))
 
 
 @plugin.handler(name="monitor-report", concurrency=1)

@@ -122,7 +122,9 @@ class Settings(PluginSettings):
         description="kind of action (restart.plugin: of a crashed plugin) to observe, propose, approve or automatic",
     )
     approval_key: Path | None = Field(
-        default=None, description="file with the key of approvals, 32 bytes or more; nothing can be approved without"
+        default=None,
+        description="file with the key of approvals, 32 bytes or more, for those who approve: the command and the HTTP"
+        " interface; the monitor itself reads it only where no executor says which approvals hold",
     )
     approval_url: str | None = Field(
         default=None, description="address of the monitor's HTTP interface, for the links in alerts"

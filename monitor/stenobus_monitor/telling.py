@@ -17,7 +17,7 @@ _BY_HAND: Final = {
 }
 
 
-def proposed_text(event: MonitorActionProposed) -> str:
+def proposed_text(event: MonitorActionProposed, link: str | None = None) -> str:
     """What would be done, why, and what it takes."""
     action = event.action
     lines = [f"Proposed: {event.dry_run}", f"Why: {event.reason}"]
@@ -26,6 +26,8 @@ def proposed_text(event: MonitorActionProposed) -> str:
     elif action.kind in _BY_HAND:
         lines.append(f"By hand: {_BY_HAND[action.kind].format(target=action.target)}")
     lines.append(f"More: stenobus monitor actions {action.action_id}")
+    if link is not None:
+        lines.append(f"Approve by link: {link}")
     return "\n".join(lines)
 
 
@@ -46,9 +48,12 @@ def summary(courses: Iterable[Course], incident: MonitorIncident) -> list[str]:
 
 
 def action_alerts(
-    event: MonitorActionProposed | MonitorActionDone, incident: MonitorIncident, channels: Iterable[Channel]
+    event: MonitorActionProposed | MonitorActionDone,
+    incident: MonitorIncident,
+    channels: Iterable[Channel],
+    link: str | None = None,
 ) -> list[MonitorAlert]:
-    """What goes to each channel that takes the incident."""
+    """What goes to each channel that takes the incident, with a link to where a proposal is approved."""
     action: Action = event.action
     proposed = isinstance(event, MonitorActionProposed)
     return [
@@ -58,7 +63,7 @@ def action_alerts(
             severity=incident.severity,
             status="proposed" if isinstance(event, MonitorActionProposed) else "acted",
             title=incident.title,
-            text=proposed_text(event) if isinstance(event, MonitorActionProposed) else done_text(event),
+            text=proposed_text(event, link) if isinstance(event, MonitorActionProposed) else done_text(event),
             action_id=action.action_id if proposed else None,
         )
         for channel in channels

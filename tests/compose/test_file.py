@@ -41,7 +41,7 @@ def test_every_plugin_is_a_service_with_a_secret_of_its_own(said: dict[str, Any]
     }
     assert set(running) == plugins()
     for name, service in running.items():
-        more = ["monitor-remedies", "approval"] if name == "monitor" else []
+        more = ["monitor-remedies"] if name == "monitor" else []
         assert [secret["source"] for secret in service["secrets"]] == [name, *more]
         assert service["environment"]["STENOBUS_NATS_CREDS"] == f"/run/secrets/{name}"
         assert said["secrets"][name]["file"].endswith(f"/users/credentials/{name}.nk")
@@ -72,12 +72,23 @@ def test_the_executor_is_alone_with_the_engine(said: dict[str, Any]) -> None:
     assert [secret["source"] for secret in executor["secrets"]] == ["approval"]
     assert not any("NATS" in name or "AWS" in name for name in executor["environment"])
     shared = {name for name, each in said["services"].items() if "executor-socket" in str(each.get("volumes"))}
-    approving = {name for name, each in said["services"].items() if "approval" in str(each.get("secrets"))}
-    assert shared == approving == {"executor", "monitor"}
+    assert shared == {"executor", "monitor"}
     assert "executor-socket:/run/stenobus:ro" in said["services"]["monitor"]["volumes"]
     assert [name for name, each in said["services"].items() if "executor-data" in str(each.get("volumes"))] == [
         "executor"
     ]
+
+
+def test_who_watches_cannot_approve(said: dict[str, Any]) -> None:
+    key = said["secrets"]["approval"]["file"]
+    for name, service in said["services"].items():
+        approves = name in {"executor", "monitor-api", "cli"}
+        assert ("approval" in [each["source"] for each in service.get("secrets", [])]) == approves, name
+        assert ("/run/secrets/approval" in str(service.get("environment"))) == approves, name
+        if name != "users":  # which makes the key, once, and has no network
+            folders = [Path(str(volume).split(":")[0]) for volume in service.get("volumes", [])]
+            assert not any(Path(key).is_relative_to(folder) for folder in folders), name
+    assert said["services"]["users"]["network_mode"] == "none"
 
 
 def test_what_a_service_needs_is_there(said: dict[str, Any]) -> None:

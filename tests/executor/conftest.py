@@ -13,14 +13,12 @@ from typing import Any
 
 import pytest
 
-from stenobus_executor.actions import Actions
 from stenobus_executor.approval import issue
 from stenobus_executor.engine import Engine
-from stenobus_executor.ledger import Budget, Ledger
 from stenobus_executor.rules import Rules
-from stenobus_executor.server import Server
 
-from ..support.containers import SOCKET, Containers, busybox, containers, engine_client  # noqa: F401 -- fixtures
+from ..support.containers import Containers, busybox, containers, engine_client  # noqa: F401 -- fixtures
+from ..support.executor import executing
 
 KEY = b"a key of thirty-two bytes or more"
 
@@ -85,6 +83,10 @@ class Executor:
         headers = {"X-Stenobus-Action": action} | ({"X-Stenobus-Approval": approval} if approval else {})
         return await self.ask("POST", f"/v1.41/containers/{name}/restart?t={t}", **headers)
 
+    async def check(self, target: str, token: str, action: str = "act-1", kind: str = "restart") -> Answer:
+        headers = {"X-Stenobus-Action": action, "X-Stenobus-Approval": token}
+        return await self.ask("GET", f"/v1.41/approvals/check?kind={kind}&target={target}", **headers)
+
     async def limit(
         self, name: str, memory: int, processors: int = 0, action: str = "act-1", approval: str | None = None
     ) -> Answer:
@@ -118,20 +120,12 @@ async def start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> AsyncIter
         count = 0
 
         async def started(
-            rules: Rules,
-            *,
-            engine: Path = SOCKET,
-            key: bytes | None = KEY,
-            budget: Budget | None = None,
-            state: Path | None = None,
-            **options: Any,
+            rules: Rules, *, key: bytes | None = KEY, state: Path | None = None, **options: Any
         ) -> Executor:
             nonlocal count
             count += 1
             socket, state = tmp_path / f"{count}.sock", state or tmp_path / "state.json"
-            upstream = Engine(engine)
-            actions = Actions(upstream, rules, Ledger(state, budget or Budget()), key)
-            await stack.enter_async_context(Server(upstream, rules, actions, **options).listen(socket))
+            upstream = await stack.enter_async_context(executing(socket, rules, key, state=state, **options))
             return Executor(socket, state, upstream, lambda: capsys.readouterr().out)
 
         yield started

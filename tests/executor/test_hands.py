@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stenobus_contracts import Action
+from stenobus_executor.approval import ApprovalRefused
 from stenobus_executor.ledger import Budget
 from stenobus_executor.rules import Rules
+from stenobus_monitor.actions.approvals import Approvals
 from stenobus_monitor.actions.hands import Hands
 from stenobus_monitor.engine import Engine
 from stenobus_monitor.errors import ActionRefused, EngineUnavailable
 
 from ..support.containers import Containers
-from .conftest import Executor, Start, approval
+from .conftest import KEY, Executor, Start, approval
 
 FOREVER = "trap 'exit 0' TERM; while true; do sleep 0.05; done"
 
@@ -88,3 +93,39 @@ async def test_what_is_refused_is_told_from_what_is_away(start: Start, container
     with pytest.raises(EngineUnavailable, match="502"):
         await hands.restart(app.id, "act-1", 2)
     await hands.close()
+
+
+@pytest.mark.parametrize("target", ["stenobus_nats_1", "documents-map@doc.cleaned", "a/b c", "ä" * 200])
+async def test_it_has_approvals_checked_and_cannot_check_itself(hands: Hands, tmp_path: Path, target: str) -> None:
+    (tmp_path / "key").write_bytes(KEY)
+    people, soon = Approvals(tmp_path / "key"), datetime.now(UTC) + timedelta(minutes=5)
+    action = Action(action_id="act-1", incident_id="i", kind="pause", target=target)
+    assert await hands.trouble() is None
+    await hands.check(action, people.token(action, soon))
+    await hands.check(action, people.token(action, soon, undo=True), undo=True)
+    for wrong in (
+        "",
+        "x\r\nX-Stenobus-Action: act-2",
+        "ä",
+        people.token(action, soon, undo=True),
+        people.token(action.model_copy(update={"kind": "resume"}), soon),
+        people.token(action.model_copy(update={"target": f"{target}x"}), soon),
+        people.token(action.model_copy(update={"action_id": "act-2"}), soon),
+    ):
+        with pytest.raises(ApprovalRefused):
+            await hands.check(action, wrong)
+
+
+async def test_who_says_which_approvals_hold_may_be_away_or_without_a_key(start: Start, tokens: Tokens) -> None:
+    keyless = await start(Rules(), key=None)
+    hands = Hands(str(keyless.socket), tokens)
+    action = Action(action_id="act-1", incident_id="i", kind="pause", target="a")
+    assert await hands.trouble() == "nothing can be approved: the executor has no key"
+    with pytest.raises(ApprovalRefused, match="there is no key"):
+        await hands.check(action, approval("a", kind="pause"))
+    await hands.close()
+    away = Hands(str(keyless.socket.with_name("none")), tokens)
+    assert "does not answer" in str(await away.trouble())
+    with pytest.raises(EngineUnavailable, match="does not answer"):
+        await away.check(action, approval("a", kind="pause"))
+    await away.close()

@@ -72,11 +72,11 @@ class World:
         restart = Restart(engine, hands, graph, bus)
         several: list[Remedy] = [restart, Limits(engine, hands, restart, 8 * 1024**3)]
         remedies = {remedy.kind: remedy for remedy in several}
-        approvals = Approvals(key, "https://ops.example.com/monitor")
+        approvals = Approvals(key)
         life = Life(store, remedies, approvals, Progress(bus, store, graph), engine)
         proposing = Proposing(
             store, remedies, approvals, Believer(), engine,
-            levels=levels or {}, holds_for=timedelta(hours=1), able=True,
+            levels=levels or {}, holds_for=timedelta(hours=1), able=True, url="https://ops.example.com/monitor/",
         )  # fmt: skip
         return cls(store, engine, graph, life, proposing, hands)
 

@@ -17,7 +17,7 @@ from stenobus_monitor.rules import deaths
 from stenobus_monitor.store import Store
 from stenobus_testing import NatsServer, Stage, eventually
 
-from .conftest import SOCKET, Containers
+from .conftest import KEY, SOCKET, Containers
 from .living import CRASHES, PLUGIN, SLOW, crash, healthy_while, unhealthy
 
 
@@ -80,10 +80,10 @@ async def test_one_that_crashes_again_is_restarted_again_a_little_later(stage: S
 
 
 async def test_the_monitors_own_restart_is_no_trouble(
-    stage: Stage, containers: Containers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, containers: Containers, executor: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (key := tmp_path / "approvals.key").write_bytes(b"k" * 40)
-    monkeypatch.setenv("STENOBUS_MONITOR_APPROVAL_KEY", str(key))
+    (key := tmp_path / "approvals.key").write_bytes(KEY)  # not the monitor's
+    monkeypatch.setenv("STENOBUS_MONITOR_EXECUTOR", str(executor))
     monkeypatch.setenv("STENOBUS_MONITOR_LEVELS", json.dumps({"restart": "automatic"}))
     container = containers.run("worker", SLOW, healthcheck=healthy_while("/ok"))
     engine = Engine(str(SOCKET))

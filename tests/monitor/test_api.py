@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 import json
 import os
 import re
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,16 +29,21 @@ from stenobus_core.cli import cli
 from stenobus_core.host import needs
 from stenobus_core.http.guard import LONGEST_BODY
 from stenobus_core.users import Users
+from stenobus_executor.approval import ApprovalRefused, check
+from stenobus_executor.rules import Rules
 from stenobus_monitor import plugin
 from stenobus_monitor.actions.approvals import Approvals
 from stenobus_monitor.actions.course import Course, stepped
+from stenobus_monitor.api import confirmations
 from stenobus_monitor.api.app import create
+from stenobus_monitor.api.confirmations import HOLDS, Confirmations
 from stenobus_monitor.api.keys import Keys, Scope
 from stenobus_monitor.incidents import Entry
 from stenobus_monitor.store import Store
 from stenobus_testing import NatsServer, Stage, eventually
 from stenobus_testing.servers import empty
 
+from ..support.executor import executing
 from ..support.servers import nats_server as secured_server
 
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)
@@ -272,42 +278,116 @@ async def test_who_comes_too_often_hears_when_to_come_back(client: httpx2.AsyncC
 
 # --- approvals -------------------------------------------------------------------------------------------------------
 
-LINK = f"/v1/actions/a1/approve?token={TOKEN}"
+LINK = "/v1/actions/a1/approve"
 
 
-async def test_opening_a_link_shows_what_would_be_done_and_approves_nothing(
-    client: httpx2.AsyncClient, bus: Bus
-) -> None:
+@pytest.fixture
+def approvals(app: FastAPI, tmp_path: Path) -> Approvals:
+    """With their key, which the interface has then as well."""
+    (tmp_path / "approval.key").write_bytes(b"k" * 32)
+    app.state.approvals = Approvals(tmp_path / "approval.key")
+    return Approvals(tmp_path / "approval.key")
+
+
+def pressed(page: httpx2.Response) -> tuple[httpx2.URL, dict[str, str]]:
+    """Where the one form of a page goes, and what it sends by itself."""
+    (address,) = re.findall(r'<form method="post" action="([^"]+)"', page.text)
+    hidden = re.findall(r'<input type="hidden" name="([^"]+)" value="([^"]+)"', page.text)
+    return page.url.join(address), dict(hidden)
+
+
+async def show(client: httpx2.AsyncClient, said: str, address: str = LINK) -> httpx2.Response:
+    """Open a link and show a key."""
+    where, hidden = pressed(await client.get(address))
+    assert hidden == {}
+    return await client.post(where, data={"key": said})
+
+
+async def test_opening_a_link_tells_nothing_and_approves_nothing(client: httpx2.AsyncClient, bus: Bus) -> None:
     answer = await client.get(LINK)
     assert answer.status_code == 200 and "text/html" in answer.headers["content-type"]
-    assert "would restart the container asr" in answer.text and TOKEN in answer.text
-    assert "<script" not in answer.text and "&lt;script&gt;" in answer.text
-    assert "form-action 'self'" in answer.headers["content-security-policy"]
+    assert 'type="password"' in answer.text and "asr" not in answer.text
+    assert answer.text == (await client.get("/v1/actions/nobody/approve")).text  # nor what there is
+    assert "script" not in answer.text and "set-cookie" not in answer.headers
+    policy = answer.headers["content-security-policy"]
+    assert "form-action 'self'" in policy and "frame-ancestors 'none'" in policy and "default-src 'none'" in policy
     assert answer.headers["referrer-policy"] == "no-referrer" and answer.headers["cache-control"] == "no-store"
     assert (await client.head(LINK)).status_code == 405
     assert await published(bus, MonitorActionApproved) == []
 
 
-async def test_the_button_of_its_page_approves_once_and_no_log_has_the_token(
-    client: httpx2.AsyncClient, bus: Bus
+async def test_a_key_shows_the_action_and_the_button_approves_once(
+    client: httpx2.AsyncClient, keys: Keys, bus: Bus, approvals: Approvals
 ) -> None:
-    page = (await client.get(LINK)).text
-    action = re.search(r'action="([^"]+)"', page)
-    token = re.search(r'name="token" value="([^"]+)"', page)
-    assert action and token
-    where = httpx2.URL(f"http://monitor{LINK}").join(action[1])
+    said = keys.add("ops", ("approve",), 1000)
     with capture_logs() as logs:
+        page = await show(client, said)
+        assert page.status_code == 200 and "Approve as ops" in page.text
+        assert "restart: asr" in page.text and "would restart the container asr" in page.text
+        assert "<script" not in page.text and "&lt;script&gt;" in page.text
+        assert said not in page.text and "set-cookie" not in page.headers
+        assert await published(bus, MonitorActionApproved) == []
+        where, hidden = pressed(page)
         for _ in range(2):
-            answer = await client.post(where, data={"token": token[1]})
+            answer = await client.post(where, data=hidden)
             assert answer.status_code == 202 and "on its way" in answer.text
-        await client.get(LINK)
     (event,) = await published(bus, MonitorActionApproved)
-    assert (event.action_id, event.approved_by, event.token) == ("a1", "link", TOKEN)
-    assert len(logs) == 3 and TOKEN not in str(logs)
-    assert {entry["route"] for entry in logs} == {
-        "/v1/actions/{action_id}/approve/link",
-        "/v1/actions/{action_id}/approve",
-    }
+    assert (event.action_id, event.approved_by, event.undo) == ("a1", "ops", False)
+    await approvals.check(course().action, event.token)  # raises where it does not hold
+    assert len(logs) == 4 and not any(word in str(logs) for word in (said, hidden["confirmation"], event.token))
+    assert [entry["caller"] for entry in logs] == ["link", "ops", "ops", "ops"]
+
+
+async def test_whoever_may_not_approve_sees_nothing(
+    client: httpx2.AsyncClient, keys: Keys, bus: Bus, approvals: Approvals
+) -> None:
+    revoked = keys.add("gone", EVERYTHING, 1000)
+    keys.revoke(revoked.split("_")[1])
+    for said, status, why in (
+        ("", 401, "no valid key"),
+        ("stk_x_y", 401, "no valid key"),
+        (revoked, 401, "no valid key"),
+        (keys.add("portal", ("read", "label", "silence"), 1000), 403, "portal has no right to approve"),
+    ):
+        page = await show(client, said)
+        assert page.status_code == status and why in page.text and "asr" not in page.text
+        assert pressed(page)[1] == {}  # asks for another one
+    assert await published(bus, MonitorActionApproved) == []
+
+
+async def test_a_button_is_of_one_key_one_action_and_some_minutes(
+    client: httpx2.AsyncClient, keys: Keys, bus: Bus, approvals: Approvals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = keys.add("ops", EVERYTHING, 1000)
+    where, hidden = pressed(await show(client, said))
+    expires, key_id, signature = hidden["confirmation"].split(".")
+    other = keys.add("other", EVERYTHING, 1000).split("_")[1]
+    for wrong in (
+        "",
+        "x",
+        f"{int(expires) + 1}.{key_id}.{signature}",
+        f"{expires}.{other}.{signature}",
+        f"{expires}.{key_id}.{'0' * 64}",
+        Confirmations(b"o" * 32).give(key_id, "a1"),
+        Confirmations(b"k" * 32).give(key_id, "a4"),
+        approvals.token(course().action, datetime.now(UTC) + timedelta(minutes=5)),
+    ):
+        assert (await client.post(where, data={"confirmation": wrong})).status_code == 401
+    with monkeypatch.context() as later:
+        later.setattr(confirmations.time, "time", lambda: float(expires))
+        assert (await client.post(where, data=hidden)).status_code == 401
+    keys.revoke(key_id)
+    page = await client.post(where, data=hidden)
+    assert page.status_code == 401 and "the key is gone" in page.text
+    assert await published(bus, MonitorActionApproved) == []
+
+
+def test_a_confirmation_is_no_approval() -> None:
+    signed = Confirmations(b"k" * 32).give("abc", "a1").rpartition(".")[2]
+    assert hmac.new(b"k" * 32, b"", "sha256").hexdigest() != signed
+    expires = int(datetime.now(UTC).timestamp()) + HOLDS
+    with pytest.raises(ApprovalRefused):
+        check(b"k" * 32, f"v1.{expires}.{signed}", "a1", "restart", "asr")
 
 
 @pytest.mark.parametrize(
@@ -315,38 +395,47 @@ async def test_the_button_of_its_page_approves_once_and_no_log_has_the_token(
     [("a2", "is succeeded already"), ("a3", "level is observe: nobody can approve it"), ("a4", "has expired")],
 )
 async def test_what_cannot_be_approved_is_said_and_published_to_nobody(
-    client: httpx2.AsyncClient, keys: Keys, bus: Bus, name: str, why: str
+    client: httpx2.AsyncClient, keys: Keys, bus: Bus, approvals: Approvals, name: str, why: str
 ) -> None:
-    page = await client.get(f"/v1/actions/{name}/approve?token={TOKEN}")
+    said = keys.add("ops", EVERYTHING, 1000)
+    page = await show(client, said, f"/v1/actions/{name}/approve")
     assert page.status_code == 409 and why in page.text and "<form" not in page.text
-    pressed = await client.post(f"/v1/actions/{name}/approve/link", data={"token": TOKEN})
-    assert pressed.status_code == 409 and why in pressed.text
+    confirmed = {"confirmation": Confirmations(b"k" * 32).give(said.split("_")[1], name)}
+    answer = await client.post(f"/v1/actions/{name}/approve/page", data=confirmed)
+    assert answer.status_code == 409 and why in answer.text
     body = {"token": TOKEN}
     assert why in problem(await client.post(f"/v1/actions/{name}/approve", json=body, headers=key(keys)), 409)
     assert await published(bus, MonitorActionApproved) == []
 
 
-@pytest.mark.parametrize("body", [b"", b"token=", b"token=a%20b", b"tok=" + TOKEN.encode(), b"\xff", b"a=1&" * 50])
-async def test_a_form_without_a_token_approves_nothing(client: httpx2.AsyncClient, bus: Bus, body: bytes) -> None:
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    answer = await client.post("/v1/actions/a1/approve/link", content=body, headers=headers)
-    assert "token" in problem(answer, 422)
-    problem(await client.post("/v1/actions/a1/approve/link", content=b"x" * (LONGEST_BODY + 1), headers=headers), 413)
-    problem(await client.get("/v1/actions/a1/approve"), 422)
+async def test_without_the_key_of_approvals_the_page_says_so(client: httpx2.AsyncClient, keys: Keys, bus: Bus) -> None:
+    page = await show(client, keys.add("ops", EVERYTHING, 1000))
+    assert page.status_code == 409 and "STENOBUS_MONITOR_APPROVAL_KEY names no key" in page.text
+    forged = {"confirmation": Confirmations(b"").give(keys.all()[0].id, "a1")}
+    assert (await client.post(f"{LINK}/page", data=forged)).status_code == 401
     assert await published(bus, MonitorActionApproved) == []
 
 
-async def test_links_are_tried_so_often_and_no_oftener(client: httpx2.AsyncClient, bus: Bus) -> None:
-    tried = [await client.post("/v1/actions/none/approve/link", data={"token": TOKEN}) for _ in range(21)]
-    assert [answer.status_code for answer in tried] == [404] * 20 + [429]
+@pytest.mark.parametrize("body", [b"", b"key=", b"key=a%20b", b"token=" + TOKEN.encode(), b"\xff", b"a=1&" * 50])
+async def test_a_form_without_a_key_shows_nothing(client: httpx2.AsyncClient, bus: Bus, body: bytes) -> None:
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    answer = await client.post(f"{LINK}/page", content=body, headers=headers)
+    assert answer.status_code == 401 and "asr" not in answer.text
+    problem(await client.post(f"{LINK}/page", content=b"x" * (LONGEST_BODY + 1), headers=headers), 413)
+    assert await published(bus, MonitorActionApproved) == []
 
 
-async def test_a_key_approves_with_the_links_token_or_by_the_monitors_own_key(
+async def test_keys_are_guessed_so_often_and_no_oftener(client: httpx2.AsyncClient, bus: Bus) -> None:
+    tried = [await client.post("/v1/actions/none/approve/page", data={"key": "stk_x_y"}) for _ in range(21)]
+    assert [answer.status_code for answer in tried] == [401] * 20 + [429]
+
+
+async def test_a_program_approves_by_its_key_alone_or_with_a_token_of_elsewhere(
     app: FastAPI, client: httpx2.AsyncClient, keys: Keys, bus: Bus, tmp_path: Path
 ) -> None:
     headers = key(keys, "approve")
     answer = await client.post("/v1/actions/a1/approve", json={}, headers=headers)
-    assert "Send the token" in problem(answer, 409)
+    assert "names no key" in problem(answer, 409)
     answer = await client.post("/v1/actions/a1/approve", json={"token": TOKEN}, headers=headers)
     assert answer.status_code == 202 and answer.json() == {"action_id": "a1", "approved_by": "ops"}
 
@@ -356,55 +445,46 @@ async def test_a_key_approves_with_the_links_token_or_by_the_monitors_own_key(
     assert answer.status_code == 202
     first, second = await published(bus, MonitorActionApproved)
     assert (first.token, first.approved_by, second.approved_by) == (TOKEN, "ops", "ops")
-    app.state.approvals.check(course().action, second.token)  # raises where it does not hold
+    await app.state.approvals.check(course().action, second.token)  # raises where it does not hold
 
     taken_back = await client.post("/v1/actions/a2/approve", json={"undo": True}, headers=headers)
     assert taken_back.status_code == 202
     third = (await published(bus, MonitorActionApproved))[-1]
     assert (third.action_id, third.undo) == ("a2", True)
-    app.state.approvals.check(course("a2").action, third.token, undo=True)
+    await app.state.approvals.check(course("a2").action, third.token, undo=True)
     nothing = await client.post("/v1/actions/a1/approve", json={"undo": True}, headers=headers)
     assert "nothing to take back" in problem(nothing, 409)
 
 
-async def test_the_monitor_takes_the_links_approval_and_no_other(
-    client: httpx2.AsyncClient, bus: Bus, stage: Stage, nats_server: NatsServer, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+async def test_the_monitor_takes_the_pages_approval_and_no_other(
+    client: httpx2.AsyncClient, keys: Keys, bus: Bus, stage: Stage, nats_server: NatsServer, approvals: Approvals,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    (tmp_path / "approval.key").write_bytes(b"k" * 32)
-    approvals = Approvals(tmp_path / "approval.key", "http://monitor")
     monkeypatch.setenv("STENOBUS_NATS_URL", nats_server.url)
-    monkeypatch.setenv("STENOBUS_MONITOR_APPROVAL_KEY", str(tmp_path / "approval.key"))
+    monkeypatch.setenv("STENOBUS_MONITOR_EXECUTOR", str(tmp_path / "executor.sock"))
     monkeypatch.setenv("STENOBUS_MONITOR_DIAGNOSE", "rules")
     monkeypatch.delenv("STENOBUS_MONITOR_ENGINE", raising=False)
-    await stage.run(plugin)
-    await fill(bus)
+    monkeypatch.delenv("STENOBUS_MONITOR_APPROVAL_KEY", raising=False)
     store = await Store.open(bus)
 
     async def trail() -> str:
         known = await store.course("a1")
         return " | ".join(f"{step.stage} {step.text}" for step in known.trail) if known else ""
 
-    await client.post("/v1/actions/a1/approve/link", data={"token": TOKEN})
-    await eventually(lambda: refused(trail))
-    assert "approved by link" not in await trail()
+    async def says(text: str) -> bool:
+        return text in await trail()
 
-    waiting = course()
-    link = approvals.link(waiting.action, waiting.expires_at)
-    assert link is not None
-    page = await client.get(link)
-    token = re.search(r'name="token" value="([^"]+)"', page.text)
-    assert page.status_code == 200 and token
-    await client.post(httpx2.URL(link).join("approve/link"), data={"token": token[1]})
-
-    async def approved() -> bool:
-        return "approved by link" in await trail()
-
-    await eventually(approved)
-
-
-async def refused(trail: Callable[[], Awaitable[str]]) -> bool:
-    return "an approval by link was refused" in await trail()
+    # It has no engine: what an approval is worth, it says without one.
+    async with executing(tmp_path / "executor.sock", Rules(), b"k" * 32, engine=tmp_path / "none"):
+        await stage.run(plugin)
+        await fill(bus)
+        answer = await client.post("/v1/actions/a1/approve", json={"token": TOKEN}, headers=key(keys, "approve"))
+        assert answer.status_code == 202
+        await eventually(lambda: says("an approval by ops was refused"), within=60)
+        assert "approved by ops" not in await trail()
+        where, hidden = pressed(await show(client, keys.add("ann", ("approve",), 1000)))
+        await client.post(where, data=hidden)
+        await eventually(lambda: says("approved by ann"), within=60)
 
 
 # --- on a server with users, and as a process ------------------------------------------------------------------------

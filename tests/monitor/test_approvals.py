@@ -20,7 +20,7 @@ from stenobus_monitor.actions.approvals import Approvals
 from stenobus_monitor.actions.course import Course
 from stenobus_testing import NatsServer, Stage, eventually
 
-from .conftest import SOCKET, Containers
+from .conftest import KEY, Containers
 from .living import CRASHES, PLUGIN, World, crash
 from .test_slice import _command
 
@@ -28,7 +28,7 @@ from .test_slice import _command
 @pytest.fixture
 def key(tmp_path: Path) -> Path:
     path = tmp_path / "approvals.key"
-    path.write_bytes(b"k" * 40)
+    path.write_bytes(KEY)
     return path
 
 
@@ -130,12 +130,13 @@ async def test_people_approve_by_the_command_and_hear_of_it(
     containers: Containers,
     nats_server: NatsServer,
     key: Path,
+    executor: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in {
-        "NATS_URL": nats_server.url, "MONITOR_ENGINE": str(SOCKET), "MONITOR_EXECUTOR": str(SOCKET),
+        "NATS_URL": nats_server.url, "MONITOR_ENGINE": str(executor), "MONITOR_EXECUTOR": str(executor),
         "MONITOR_CONTAINERS": f"{containers.prefix}-*", "MONITOR_DIAGNOSE": "rules", "MONITOR_SETTLE": "0.5",
-        "MONITOR_APPROVAL_KEY": str(key), "MONITOR_LEVELS": json.dumps({"restart": "approve"}),
+        "MONITOR_APPROVAL_URL": "https://ops.example.com", "MONITOR_LEVELS": json.dumps({"restart": "approve"}),
         "MONITOR_CHANNELS": json.dumps([{"kind": "webhook", "name": "ops", "url": "http://127.0.0.1:9/"}]),
     }.items():  # fmt: skip
         monkeypatch.setenv(f"STENOBUS_{name}", value)
@@ -155,7 +156,10 @@ async def test_people_approve_by_the_command_and_hear_of_it(
 
     asked = await eventually(lambda: told("proposed"), within=60)
     assert f"stenobus monitor approve {action_id}" in asked.text and asked.action_id == action_id
-    assert "approved" in await _command("approve", action_id, "--by", "ops")
+    assert f"Approve by link: https://ops.example.com/v1/actions/{action_id}/approve" in asked.text
+    assert "nothing can be approved" not in proposed.reason
+    # The key is the person's: the monitor has none.
+    assert "approved" in await _command("approve", action_id, "--by", "ops", STENOBUS_MONITOR_APPROVAL_KEY=str(key))
     (message,) = await eventually(lambda: stage.stored(MonitorActionDone), within=60)
     done = MonitorActionDone.model_validate_json(message.data)
     assert (done.outcome, done.action) == ("succeeded", proposed.action), done.detail
@@ -171,9 +175,9 @@ async def test_people_approve_by_the_command_and_hear_of_it(
 
 
 async def test_the_link_is_as_documented(world: World, containers: Containers, key: Path) -> None:
-    _, course = await waiting(world, containers)
-    action_id = course.action.action_id
-    token = Approvals(key).token(course.action, course.expires_at)
-    link = await world.proposing.link(action_id)
-    assert link == f"https://ops.example.com/monitor/v1/actions/{action_id}/approve?token={token}"
-    assert await world.proposing.link("nobody") is None
+    container = containers.run("worker", CRASHES, labels=PLUGIN)
+    crash(container)
+    (proposed,) = await world.proposing.propose(await world.happens(container))
+    action_id = proposed.action.action_id
+    assert world.proposing.link(proposed) == f"https://ops.example.com/monitor/v1/actions/{action_id}/approve"
+    assert world.proposing.link(proposed.model_copy(update={"level": "propose"})) is None

@@ -93,7 +93,7 @@ async def test_it_is_proposed_at_most_and_only_where_there_is_something_to_sugge
     proposing = Proposing(
         store,
         {"rollback": Rollback(store)},
-        Approvals(None, None),
+        Approvals(None),
         Trusting(),
         None,
         levels=levels,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 
 import pytest
@@ -69,11 +70,11 @@ async def test_a_container_dies_and_comes_back(
     assert json.loads(await _command("incidents", "--all", "--json"))[0]["status"] == "resolved"
 
 
-async def _command(*arguments: str) -> str:
-    """What ``stenobus monitor`` prints."""
+async def _command(*arguments: str, **environment: str) -> str:
+    """What ``stenobus monitor`` prints, with more in its environment."""
     code = "from stenobus_monitor.monitor_command import monitor; monitor()"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, *arguments, stdout=asyncio.subprocess.PIPE
+        sys.executable, "-c", code, *arguments, stdout=asyncio.subprocess.PIPE, env=os.environ | environment
     )
     out, _ = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0

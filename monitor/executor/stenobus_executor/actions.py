@@ -11,6 +11,7 @@ from typing import Any, Final
 from . import approval
 from .audit import audit
 from .calls import KINDS, Call
+from .checks import Checks
 from .engine import Engine
 from .ledger import Ledger
 from .passing import name_of
@@ -22,14 +23,10 @@ _PATIENCE: Final = 30.0
 
 
 class Actions:
-    """Restarts containers and sets their limits.
+    """Restarts containers and sets their limits."""
 
-    Args:
-        key: of approvals; without one nothing can be approved.
-    """
-
-    def __init__(self, engine: Engine, rules: Rules, ledger: Ledger, key: bytes | None) -> None:
-        self._engine, self._rules, self._ledger, self._key = engine, rules, ledger, key
+    def __init__(self, engine: Engine, rules: Rules, ledger: Ledger, checks: Checks) -> None:
+        self._engine, self._rules, self._ledger, self._checks = engine, rules, ledger, checks
         self._busy: set[str] = set()
 
     async def do(
@@ -72,10 +69,8 @@ class Actions:
         """Why an action is not approved, None when it is. An approval of something else is worth as much as none."""
         if token is None:
             return "Nobody has approved it."
-        if self._key is None:
-            return "Nothing can be approved: there is no key."
         try:
-            approval.check(self._key, token, action, kind, name)
+            self._checks.check(token, action, kind, name)
         except approval.ApprovalRefused as error:
             return str(error)
         return None

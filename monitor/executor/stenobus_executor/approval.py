@@ -18,7 +18,8 @@ NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,254}")
 LONGEST: Final = 24 * 60 * 60
 #: Bytes of a key: the least, and the most that are read.
 _KEY_BYTES: Final = (32, 4096)
-_TOKEN: Final = re.compile(r"v1\.([1-9][0-9]{0,11})\.([0-9a-f]{64})")
+#: What an approval looks like.
+TOKEN: Final = re.compile(r"v1\.([1-9][0-9]{0,11})\.([0-9a-f]{64})")
 
 
 class ApprovalRefused(Exception):
@@ -63,7 +64,7 @@ def check(key: bytes, token: str, action_id: str, kind: str, target: str, *, now
         ApprovalRefused: it is for something else, of somebody else, expired or none at all.
     """
     _possible(key, action_id, kind, target)
-    said = _TOKEN.fullmatch(token)
+    said = TOKEN.fullmatch(token)
     if said is None:
         raise ApprovalRefused("That is no approval.")
     expires = int(said[1])

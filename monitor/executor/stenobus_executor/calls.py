@@ -1,4 +1,6 @@
-"""The calls there are: a subset of the engine's. Whatever is not one of them, letter by letter, does not exist."""
+"""The calls there are: a subset of the engine's, and the look at an approval. Whatever is not one of them, letter by
+letter, does not exist.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from .approval import NAME
+from .approval import KIND, NAME
 from .request import Refused, Request
 
 _PATH: Final = re.compile(
-    r"(?:/v1\.[0-9]{1,3})?/(?:(_ping|version|info|events)"
+    r"(?:/v1\.[0-9]{1,3})?/(?:(_ping|version|info|events|approvals(?:/check)?)"
     rf"|(containers)/json|containers/({NAME.pattern})/(json|logs|stats|restart|update))"
 )
 _NO, _YES, _ANY = (re.compile(word, re.I) for word in ("0|false", "1|true", "0|1|false|true"))
@@ -38,6 +40,8 @@ _PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "_ping": {},
     "version": {},
     "info": {},
+    "approvals": {},
+    "approvals/check": {"kind*": KIND, "target*": NAME},
     "events": {"since": _TIME, "until": _TIME, "filters": _filters},
     "containers": {"all": _ANY, "filters": _filters, "limit": re.compile("-1"), "size": _NO, "trunc_cmd": _NO},
     "json": {},

@@ -16,6 +16,7 @@ from typing import Final
 from .actions import Actions
 from .approval import ApprovalRefused, read_key
 from .audit import audit
+from .checks import Checks
 from .engine import Engine
 from .ledger import Budget, Ledger
 from .request import Refused
@@ -78,7 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         if options.check:
             return asyncio.run(_check(engine, key))
-        server = Server(engine, rules, Actions(engine, rules, ledger, key))
+        checks = Checks(key)
+        server = Server(engine, rules, Actions(engine, rules, ledger, checks), checks)
         asyncio.run(_serve(server, Path(options.listen), _group(options.group)))
     except (ApprovalRefused, OSError, ValueError, LookupError) as error:
         print(f"stenobus-executor: {error}", file=sys.stderr)

@@ -14,7 +14,9 @@ from typing import Any, Final
 
 from . import calls, passing, request
 from .actions import Actions
+from .approval import ApprovalRefused
 from .audit import audit
+from .checks import Checks, Guessing
 from .engine import ANSWER_BYTES, Engine
 from .request import Refused, Request
 from .rules import Rules
@@ -31,8 +33,11 @@ _JSON, _BYTES = "application/json", "application/octet-stream"
 class Server:
     """Answers what may be answered, and says of everything else why not."""
 
-    def __init__(self, engine: Engine, rules: Rules, actions: Actions, arrival: float = ARRIVAL) -> None:
-        self._engine, self._rules, self._actions, self._arrival = engine, rules, actions, arrival
+    def __init__(
+        self, engine: Engine, rules: Rules, actions: Actions, checks: Checks, arrival: float = ARRIVAL
+    ) -> None:
+        self._engine, self._rules, self._actions, self._checks = engine, rules, actions, checks
+        self._arrival = arrival
         self._open = self._following = 0
 
     @asynccontextmanager
@@ -88,6 +93,10 @@ class Server:
             await _stream(writer, self._engine.pieces(path, call.query), ANSWER_BYTES)
         elif call.what in calls.KINDS:
             await self._do(call, asked, writer, said)
+        elif call.what == "approvals":
+            await _send(writer, 200, json.dumps({"possible": self._checks.possible}).encode(), _JSON)
+        elif call.what == "approvals/check":
+            await self._check(call.query, asked, writer, said)
         elif call.what == "_ping":
             await _send(writer, 200, await self._engine.text("/_ping"), "text/plain")
         else:
@@ -111,6 +120,20 @@ class Server:
         status = 200 if answer else 204
         audit(**said, status=status)
         await _send(writer, status, answer, _JSON)
+
+    async def _check(
+        self, query: Mapping[str, str], asked: Request, writer: asyncio.StreamWriter, said: dict[str, Any]
+    ) -> None:
+        action, token = asked.headers.get("x-stenobus-action", ""), asked.headers.get("x-stenobus-approval", "")
+        said |= {"name": query["target"], "kind": query["kind"], "action": action[:64]}
+        try:
+            expires = self._checks.check(token, action, query["kind"], query["target"])
+        except Guessing as error:
+            raise Refused(429, str(error), {"Retry-After": str(error.wait)}) from error
+        except ApprovalRefused as error:
+            raise Refused(403, str(error)) from error
+        audit(**said, allowed=True, status=200)
+        await _send(writer, 200, json.dumps({"expires": expires}).encode(), _JSON)
 
     async def _container(self, name: str) -> Mapping[str, Any]:
         """A container as the engine sees it. Raises Refused, also for one that does not exist for those who ask."""

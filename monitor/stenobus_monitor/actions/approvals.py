@@ -1,11 +1,14 @@
-"""Approvals: what people sign, and where a link lets them do it."""
+"""Approvals: who signs them, and who says whether one holds.
+
+The monitor itself can sign none, so that whoever takes it over approves nothing: the executor has the key and says
+whether an approval holds. The key is with those who approve: an operator's machine, and the HTTP interface.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
-from urllib.parse import quote
+from typing import Final, Protocol
 
 from stenobus_bus.envelope import derived_id
 from stenobus_contracts import Action
@@ -13,37 +16,51 @@ from stenobus_executor.approval import NAME, ApprovalRefused, check, issue, read
 
 from .course import Course
 
-__all__ = ["ApprovalRefused", "Approvals"]
+__all__ = ["ApprovalRefused", "Approvals", "Checker", "name", "target"]
 
 #: For which an approval to take something back holds.
 _SOON: Final = timedelta(minutes=15)
+_NO_KEY: Final = "STENOBUS_MONITOR_APPROVAL_KEY names no key"
+
+
+class Checker(Protocol):
+    """Says whether an approval holds; that it is used once is not its business."""
+
+    async def trouble(self) -> str | None:
+        """Why nothing can be approved, None when it can."""
+        ...
+
+    async def check(self, action: Action, token: str, *, undo: bool = False) -> None:
+        """Look at an approval of an action, or of taking it back.
+
+        Raises:
+            ApprovalRefused: it does not hold.
+            EngineUnavailable: nobody says so now.
+        """
+        ...
 
 
 class Approvals:
     """Signs and checks, with the key in a file, which is read each time: whoever changes it ends all approvals.
 
     Args:
-        key: path of the key; None where nothing can be approved.
-        url: where people find the monitor's HTTP interface, for links.
+        key: path of the key; None where nothing can be signed or checked.
     """
 
-    def __init__(self, key: Path | None, url: str | None = None) -> None:
-        self._key, self._url = key, url
+    def __init__(self, key: Path | None) -> None:
+        self._key = key
 
-    @property
-    def trouble(self) -> str | None:
+    async def trouble(self) -> str | None:
         """Why nothing can be approved, None when it can."""
-        if self._key is None:
-            return "nothing can be approved: STENOBUS_MONITOR_APPROVAL_KEY names no key"
         try:
-            read_key(self._key)
+            self.read()
         except ApprovalRefused as error:
             return f"nothing can be approved: {error}"
         return None
 
     def token(self, action: Action, expires: datetime, *, undo: bool = False) -> str:
         """An approval of an action, or of taking it back. Raises ApprovalRefused."""
-        return issue(self._read(), name(action, undo), action.kind, _target(action), expires.timestamp())
+        return issue(self.read(), name(action, undo), action.kind, target(action), expires.timestamp())
 
     def grant(self, course: Course, *, undo: bool = False) -> str:
         """An approval of what is proposed for as long as the proposal holds; or of taking it back, soon.
@@ -51,31 +68,23 @@ class Approvals:
         Raises:
             ApprovalRefused: there is no key, nothing to approve, or it is too late.
         """
-        if undo:
-            return self.token(course.action, datetime.now(UTC) + _SOON, undo=True)
-        if course.stage != "proposed" or course.level != "approve":
-            raise ApprovalRefused(f"The action is {course.outcome or course.stage}, at the level {course.level}.")
-        return self.token(course.action, course.expires_at)
+        if objection := course.objection(datetime.now(UTC), undo=undo):
+            raise ApprovalRefused(objection)
+        return self.token(course.action, datetime.now(UTC) + _SOON if undo else course.expires_at, undo=undo)
 
-    def check(self, action: Action, token: str, *, undo: bool = False) -> None:
-        """Raises ApprovalRefused where an approval does not hold."""
-        check(self._read(), token, name(action, undo), action.kind, _target(action))
+    async def check(self, action: Action, token: str, *, undo: bool = False) -> None:
+        """As :meth:`Checker.check`, by the key that is here."""
+        check(self.read(), token, name(action, undo), action.kind, target(action))
 
-    def link(self, action: Action, expires: datetime) -> str | None:
-        """Where one click approves; None where there is no such place, or nothing can be approved."""
-        if self._url is None or self.trouble is not None:
-            return None
-        token = quote(self.token(action, expires), safe="")
-        return f"{self._url.rstrip('/')}/v1/actions/{action.action_id}/approve?token={token}"
-
-    def _read(self) -> bytes:
+    def read(self) -> bytes:
+        """The key. Raises ApprovalRefused."""
         if self._key is None:
-            raise ApprovalRefused("Nothing can be approved: STENOBUS_MONITOR_APPROVAL_KEY names no key.")
+            raise ApprovalRefused(f"{_NO_KEY}.")
         return read_key(self._key)
 
 
-def _target(action: Action) -> str:
-    """A container's name, or what stands for another target, which may be no such word."""
+def target(action: Action) -> str:
+    """What an approval says of a target: a container's name, or what stands for another one, which may be no word."""
     return action.target if NAME.fullmatch(action.target) else derived_id("target", action.target)
 
 

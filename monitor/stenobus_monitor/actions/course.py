@@ -46,6 +46,8 @@ class Course(BaseModel):
     dry_run: str
     #: Until when it may be approved.
     expires_at: datetime
+    #: Whether it can be taken back once it is done.
+    undoable: bool = True
     stage: Stage = "proposed"
     outcome: Outcome | None = None
     detail: str = ""
@@ -64,6 +66,18 @@ class Course(BaseModel):
     def since(self, stage: Stage) -> datetime:
         """When it came to a stage for the last time."""
         return max(step.at for step in self.trail if step.stage == stage)
+
+    def objection(self, now: datetime, *, undo: bool = False) -> str | None:
+        """Why it cannot be approved, or taken back; None when it can, by an approval that holds."""
+        if undo:
+            if self.stage != "done" or self.outcome not in {"succeeded", "failed"}:
+                return f"There is nothing to take back: the action is {self.outcome or self.stage}."
+            return None if self.undoable else f"A {self.action.kind} cannot be taken back."
+        if self.stage != "proposed":
+            return f"The action is {self.outcome or self.stage} already."
+        if self.level != "approve":
+            return f"The action's level is {self.level}: nobody can approve it."
+        return "The proposal has expired." if now >= self.expires_at else None
 
     @property
     def done(self) -> MonitorActionDone | None:

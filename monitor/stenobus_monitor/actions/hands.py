@@ -1,4 +1,6 @@
-"""The two things that are done to containers, through the executor's socket: whether they may be done, it says too."""
+"""What the executor does and says: the two things that are done to containers, whether they may be, and whether an
+approval holds.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ from typing import Any, Final
 
 import httpx2
 
+from stenobus_contracts import Action
+from stenobus_executor.approval import TOKEN, ApprovalRefused
+
 from ..errors import ActionFailed, ActionRefused, EngineUnavailable
+from .approvals import name, target
 
 _VERSION: Final = "v1.41"
 #: Seconds beyond the container's own that one call may take.
@@ -16,6 +22,9 @@ _PATIENCE: Final = 45.0
 _LONGEST: Final = 300
 #: What refuses for good, for now, or for its state.
 _REFUSALS: Final = frozenset({400, 403, 404, 409, 429})
+#: Seconds for a question that takes no engine, and what answers it for good.
+_ANSWER: Final = 10.0
+_DISAPPROVALS: Final = frozenset({400, 403})
 #: The engine tried, and could not: trying again at once changes nothing.
 _FAILED: Final = 500
 
@@ -62,6 +71,34 @@ class Hands:
         """
         await self._post(f"/containers/{container_id}/update", action_id, body=dict(limits))
 
+    async def trouble(self) -> str | None:
+        """Why nothing can be approved, None when it can."""
+        try:
+            answer = await self._asked(self._client.build_request("GET", "/approvals", timeout=_ANSWER))
+        except EngineUnavailable as error:
+            return f"nothing can be approved now: {error}"
+        if answer.is_success:
+            return None if answer.json()["possible"] else "nothing can be approved: the executor has no key"
+        return f"nothing can be approved now: the executor answers {answer.status_code}: {_message(answer)}"
+
+    async def check(self, action: Action, token: str, *, undo: bool = False) -> None:
+        """Ask whether an approval of an action, or of taking it back, holds. It is not used up.
+
+        Raises:
+            ApprovalRefused: it does not hold.
+            EngineUnavailable: nobody says so now.
+        """
+        if not TOKEN.fullmatch(token):
+            raise ApprovalRefused("That is no approval.")  # and may be no header either
+        headers = {"X-Stenobus-Action": name(action, undo), "X-Stenobus-Approval": token}
+        query = {"kind": action.kind, "target": target(action)}
+        request = self._client.build_request("GET", "/approvals/check", params=query, headers=headers, timeout=_ANSWER)
+        answer = await self._asked(request)
+        if answer.status_code in _DISAPPROVALS:
+            raise ApprovalRefused(_message(answer))
+        if not answer.is_success:
+            raise EngineUnavailable(f"The executor answers {answer.status_code}: {_message(answer)}")
+
     async def _post(
         self,
         path: str,
@@ -74,15 +111,10 @@ class Hands:
         headers = {"X-Stenobus-Action": action_id}
         if (token := await self._approval(action_id)) is not None:
             headers["X-Stenobus-Approval"] = token
-        try:
-            answer = await self._client.post(
-                path, params=dict(query or {}), json=body, headers=headers, timeout=grace + _PATIENCE
-            )
-        except (httpx2.HTTPError, OSError) as error:
-            raise EngineUnavailable(
-                f"The executor at {self.socket} does not answer ({type(error).__name__}); "
-                "check STENOBUS_MONITOR_EXECUTOR."
-            ) from error
+        request = self._client.build_request(
+            "POST", path, params=dict(query or {}), json=body, headers=headers, timeout=grace + _PATIENCE
+        )
+        answer = await self._asked(request)
         if answer.is_success:
             return
         said = f"The executor answers {answer.status_code}: {_message(answer)}"
@@ -91,6 +123,15 @@ class Hands:
         if answer.status_code == _FAILED:
             raise ActionFailed(said)
         raise EngineUnavailable(said)
+
+    async def _asked(self, request: httpx2.Request) -> httpx2.Response:
+        try:
+            return await self._client.send(request)
+        except (httpx2.HTTPError, OSError) as error:
+            raise EngineUnavailable(
+                f"The executor at {self.socket} does not answer ({type(error).__name__}); "
+                "check STENOBUS_MONITOR_EXECUTOR."
+            ) from error
 
 
 def _message(answer: httpx2.Response) -> str:

@@ -18,7 +18,7 @@ from ..engine import Engine
 from ..errors import ActionFailed, ActionRefused, MonitorError, NoSuchContainer
 from ..store import Store
 from . import Outlook, Remedy
-from .approvals import ApprovalRefused, Approvals
+from .approvals import ApprovalRefused, Checker
 from .budget import Budget, Granted, Occupied, Spent
 from .course import Course, Outcome, Stage, stepped
 from .holds import holding
@@ -48,11 +48,11 @@ class Life:
         self,
         store: Store,
         remedies: Mapping[str, Remedy],
-        approvals: Approvals,
+        checker: Checker,
         progress: Progress,
         engine: Engine | None = None,
     ) -> None:
-        self._store, self._remedies, self._approvals = store, remedies, approvals
+        self._store, self._remedies, self._checker = store, remedies, checker
         self._progress, self._engine = progress, engine
         self._budget = Budget(store.cell("budget"))
 
@@ -99,23 +99,14 @@ class Life:
 
     async def _accept(self, known: Course, event: MonitorActionApproved, event_id: str) -> None:
         """Use an approval up."""
-        now = datetime.now(UTC)
+        now, remedy = datetime.now(UTC), self._remedies.get(known.action.kind)
 
         def accept(course: Course | None) -> Course:
             assert course is not None
-            if event.undo:
-                remedy = self._remedies.get(course.action.kind)
-                if course.stage != "done" or course.outcome not in {"succeeded", "failed"}:
-                    raise ApprovalRefused("There is nothing to take back.")
-                if remedy is None or not remedy.undoable:
-                    raise ApprovalRefused(f"A {course.action.kind} cannot be taken back.")
-            elif course.stage != "proposed":
-                raise ApprovalRefused(f"The action is {course.outcome or course.stage} already.")
-            elif course.level != "approve":
-                raise ApprovalRefused(f"The action's level is {course.level}: nobody can approve it.")
-            elif now >= course.expires_at:
-                raise ApprovalRefused("The proposal has expired.")
-            self._approvals.check(course.action, event.token, undo=event.undo)
+            if objection := course.objection(now, undo=event.undo):
+                raise ApprovalRefused(objection)
+            if event.undo and (remedy is None or not remedy.undoable):
+                raise ApprovalRefused(f"A {course.action.kind} cannot be taken back.")
             stage: Stage = "undoing" if event.undo else "approved"
             return stepped(
                 course,
@@ -127,7 +118,11 @@ class Life:
             )
 
         try:
+            accept(known)  # what is too late anyway asks nobody
+            await self._checker.check(known.action, event.token, undo=event.undo)
             await self._store.change_course(known.action.action_id, accept)
+        except MonitorError as error:
+            raise RetryableError(str(error)) from error
         except ApprovalRefused as error:
             said = f"an approval by {event.approved_by} was refused: {error}"
             await self._store.change_course(

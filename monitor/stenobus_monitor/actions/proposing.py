@@ -13,7 +13,7 @@ from ..errors import NoSuchContainer
 from ..proposals import actions
 from ..store import Store
 from . import Remedy
-from .approvals import Approvals
+from .approvals import Checker
 from .course import Course, stepped
 from .holds import stopped
 from .levels import allowed, wanted
@@ -35,23 +35,25 @@ class Proposing:
         levels: kind of action to level, by the settings.
         holds_for: how long a proposal holds.
         able: whether there is an executor.
+        url: where people find the monitor's HTTP interface, for links.
     """
 
     def __init__(
         self,
         store: Store,
         remedies: Mapping[str, Remedy],
-        approvals: Approvals,
+        checker: Checker,
         trust: Trust,
         engine: Engine | None,
         *,
         levels: Mapping[str, Level],
         holds_for: timedelta,
         able: bool,
+        url: str | None = None,
     ) -> None:
-        self._store, self._remedies, self._approvals = store, remedies, approvals
+        self._store, self._remedies, self._checker = store, remedies, checker
         self._trust, self._engine = trust, engine
-        self._levels, self._holds_for, self._able = levels, holds_for, able
+        self._levels, self._holds_for, self._able, self._url = levels, holds_for, able, url
 
     async def propose(self, incident: MonitorIncident) -> list[MonitorActionProposed]:
         """What an incident calls for; again the same where that was proposed before.
@@ -64,12 +66,11 @@ class Proposing:
         found = [await self._propose(action, incident) for action in known]
         return [proposal for proposal in found if proposal is not None]
 
-    async def link(self, action_id: str) -> str | None:
-        """Where one click approves a proposal; None where it takes no approval, or there is no such place."""
-        course = await self._store.course(action_id)
-        if course is None or course.level != "approve" or datetime.now(UTC) >= course.expires_at:
+    def link(self, event: MonitorActionProposed) -> str | None:
+        """Where people approve a proposal once they have shown their key; None where there is no such place."""
+        if self._url is None or event.level != "approve":
             return None
-        return self._approvals.link(course.action, course.expires_at)
+        return f"{self._url.rstrip('/')}/v1/actions/{event.action.action_id}/approve"
 
     async def _propose(self, action: Action, incident: MonitorIncident) -> MonitorActionProposed | None:
         course = await self._store.course(action.action_id)
@@ -101,6 +102,7 @@ class Proposing:
             reason=f"{incident.title}; {proof}{why}",
             dry_run=f"{outlook.dry_run}{against}",
             expires_at=datetime.now(UTC) + self._holds_for,
+            undoable=self._remedies[action.kind].undoable,
         )
         return stepped(course, "proposed", f"{level}: {course.dry_run}")
 
@@ -111,7 +113,7 @@ class Proposing:
         trusted = level != "automatic" or await self._trust.allows(action.kind, incident.kind)
         able = action.kind not in _SUGGESTED and (self._able or action.kind not in _BY_HAND)
         level = allowed(level, container, trusted=trusted, able=able)
-        trouble = self._approvals.trouble if level == "approve" else None
+        trouble = await self._checker.trouble() if level == "approve" else None
         return level, f"; {trouble}" if trouble else ""
 
     async def _container(self, component: str) -> Container | None:

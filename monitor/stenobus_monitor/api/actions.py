@@ -1,13 +1,13 @@
-"""Actions and their approval: by a key, or by the link of an alert.
+"""Actions and their approval, by those whose API key has the right to it: by a program, or on the page of a link.
 
-The link's token is the right to approve that one action, once. Opening the link only shows what would be done, so that
-a scanner of links approves nothing; the button of that page sends the token. Whoever handles
-``monitor.action.approved`` checks it; here it is published and nothing else.
+Here approvals are signed and published, and nothing else: whoever handles ``monitor.action.approved`` has them checked.
+Opening a link approves nothing and tells nothing. Its page asks for a key, then shows what would be done, with a
+button; key and button's confirmation come in bodies alone, so that no address, log or browser's memory has them.
 """
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Final, Literal
 from urllib.parse import parse_qs
@@ -27,15 +27,17 @@ from ..actions.course import Course
 from ..labels import SOURCE
 from ..store import Store
 from .callers import Approver, InStore, OnBus, Reader
+from .confirmations import Confirmations
 from .incidents import Id
-from .page import approved_page, asking_page, trouble_page
+from .keys import Key, Keys
+from .page import approved_page, asking_page, key_page, trouble_page
 
 router: Final = APIRouter(prefix="/v1", responses=REFUSALS)
 _SIGNED: Final = r"^[A-Za-z0-9._~-]{1,200}$"
 #: Requests a minute with links: of all addresses, and of each.
 _LINKS: Final = 120
 _LINKS_EACH: Final = 20
-Token = Annotated[str, Field(pattern=_SIGNED, description="of the alert's link")]
+Token = Annotated[str, Field(pattern=_SIGNED, description="an approval that was signed elsewhere")]
 
 
 class Actions(BaseModel):
@@ -46,7 +48,7 @@ class Actions(BaseModel):
 
 
 class Approval(BaseModel):
-    """Allow an action. Without a token, the monitor's own key signs, where it is there."""
+    """Allow an action. Without a token it is signed here, where the key of approvals is."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -92,14 +94,10 @@ async def shown(store: InStore, _: Reader, action_id: Id) -> Deed:
 
 
 @router.get("/actions/{action_id}/approve", response_class=HTMLResponse)
-async def ask(
-    request: Request, store: InStore, action_id: Id, token: Annotated[str, Query(pattern=_SIGNED)]
-) -> HTMLResponse:
-    """The page of an alert's link. It approves nothing."""
+async def ask(request: Request, action_id: Id) -> HTMLResponse:
+    """The page of an alert's link, for every action there may be. It approves nothing."""
     _slow_down(request)
-    course = await _course(store, action_id)
-    deed, trouble = Deed.of(course), _trouble(course)
-    return trouble_page(deed, trouble) if trouble else asking_page(deed, token)
+    return key_page("approve/page")
 
 
 @router.post("/actions/{action_id}/approve", status_code=202)
@@ -108,32 +106,65 @@ async def approve(
 ) -> Accepted:
     """Approve an action, or that what it did is taken back."""
     course = await _course(store, action_id)
-    if trouble := _trouble(course, undo=wanted.undo):
+    if trouble := course.objection(datetime.now(UTC), undo=wanted.undo):
         raise HTTPException(409, trouble)
     approvals: Approvals = request.app.state.approvals
     try:
         token = wanted.token or approvals.grant(course, undo=wanted.undo)
     except ApprovalRefused as error:
-        raise HTTPException(409, f"{error} Send the token of the alert's link.") from None
+        raise HTTPException(
+            409, f"Nothing can be signed here: {error} Send a token that was signed elsewhere."
+        ) from None
     await _publish(bus, course, key.name, token, undo=wanted.undo)
     return Accepted(action_id=action_id, approved_by=key.name)
 
 
-@router.post("/actions/{action_id}/approve/link", include_in_schema=False)
-async def approve_by_link(request: Request, store: InStore, bus: OnBus, action_id: Id) -> HTMLResponse:
-    """The button of the link's page."""
+@router.post("/actions/{action_id}/approve/page", include_in_schema=False)
+async def approve_by_page(request: Request, store: InStore, bus: OnBus, action_id: Id) -> HTMLResponse:
+    """The two forms of the link's page: a key shows the action, the button below it approves."""
     _slow_down(request)
-    try:
-        token = parse_qs((await request.body()).decode("ascii"), max_num_fields=5)["token"][0]
-    except (ValueError, KeyError):
-        token = ""
-    if not re.fullmatch(_SIGNED, token):
-        raise HTTPException(422, "token: take it from the link of the alert.")
+    key, pressed = _shown(request, await _form(request), action_id)
+    if key is None:
+        again = "That took too long, or the key is gone: once more." if pressed else "That was no valid key."
+        return key_page("page", again, 401)
+    request.state.caller = key.name
+    slow_down(request.app.state.pace, key.name, key.per_minute)
+    if "approve" not in key.scopes:
+        return key_page("page", f"The key {key.name} has no right to approve.", 403)
     course = await _course(store, action_id)
-    if trouble := _trouble(course):
-        return trouble_page(Deed.of(course), trouble)
-    await _publish(bus, course, "link", token)
-    return approved_page(Deed.of(course))
+    deed, approvals = Deed.of(course), request.app.state.approvals
+    if trouble := course.objection(datetime.now(UTC)):
+        return trouble_page(deed, trouble)
+    try:
+        if not pressed:
+            return asking_page(deed, key.name, Confirmations(approvals.read()).give(key.id, action_id))
+        token = approvals.grant(course)
+    except ApprovalRefused as error:
+        return trouble_page(deed, f"Nothing can be signed here: {error}")
+    await _publish(bus, course, key.name, token)
+    return approved_page(deed)
+
+
+def _shown(request: Request, form: Mapping[str, str], action_id: str) -> tuple[Key | None, bool]:
+    """The key that was shown, None for none; and whether the button was pressed."""
+    keys: Keys = request.app.state.keys
+    approvals: Approvals = request.app.state.approvals
+    if "confirmation" not in form:
+        return keys.find(form.get("key", "").strip()), False
+    try:
+        known = Confirmations(approvals.read()).taken(form["confirmation"], action_id)
+    except ApprovalRefused:
+        known = None
+    return next((key for key in keys.all() if key.id == known and not key.expired), None), True
+
+
+async def _form(request: Request) -> dict[str, str]:
+    """The fields of a form, each once; none of what is no form."""
+    try:
+        found = parse_qs((await request.body()).decode("ascii"), max_num_fields=5)
+    except ValueError:
+        return {}
+    return {name: values[0] for name, values in found.items()}
 
 
 async def _publish(bus: Bus, course: Course, by: str, token: str, *, undo: bool = False) -> None:
@@ -149,19 +180,6 @@ async def _course(store: Store, action_id: str) -> Course:
     if course is None:
         raise HTTPException(404, f"There is no action {action_id}.")
     return course
-
-
-def _trouble(course: Course, *, undo: bool = False) -> str | None:
-    """Why it cannot be approved now; whether a token holds is not looked at here."""
-    if undo:
-        return None if course.outcome in {"succeeded", "failed"} else "There is nothing to take back."
-    if course.stage != "proposed":
-        return f"The action is {course.outcome or course.stage} already."
-    if course.level != "approve":
-        return f"The action's level is {course.level}: nobody can approve it."
-    if datetime.now(UTC) >= course.expires_at:
-        return "The proposal has expired."
-    return None
 
 
 def _slow_down(request: Request) -> None:

@@ -1,4 +1,8 @@
-"""The pages of an alert's link: plain HTML without scripts, styles or anything from elsewhere."""
+"""The pages of an alert's link: plain HTML without scripts, styles or anything from elsewhere.
+
+Who asks is told nothing until they have shown a key. The forms' addresses are relative, so that they work behind a
+proxy that serves them below another path.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +13,39 @@ from fastapi.responses import HTMLResponse
 from ..account import Deed
 
 
-def asking_page(deed: Deed, token: str) -> HTMLResponse:
+def key_page(address: str, trouble: str = "", status: int = 200) -> HTMLResponse:
+    """Asks for a key.
+
+    Args:
+        address: where it goes.
+        trouble: what was wrong with the one before.
+    """
+    said = f"<p><strong>{escape(trouble)}</strong></p>" if trouble else ""
+    return _page(
+        f"<h1>Approve an action</h1>{said}"
+        f'<form method="post" action="{escape(address)}">'
+        '<p><label>Your API key <input type="password" name="key" autocomplete="current-password" required autofocus>'
+        "</label></p><p>It needs the right to approve. You then see what would be done; nothing is approved yet.</p>"
+        "<button>Show the action</button></form>",
+        status,
+    )
+
+
+def asking_page(deed: Deed, who: str, confirmation: str) -> HTMLResponse:
     """What would be done, and a button."""
     return _page(
-        f"{_about(deed)}<p>Until {deed.expires_at:%Y-%m-%d %H:%M:%S} UTC, once.</p>"
-        # Relative, so that it works behind a proxy that serves it below another path.
-        f'<form method="post" action="approve/link"><input type="hidden" name="token" value="{escape(token)}">'
-        "<button>Approve</button></form>"
+        f"{_about(deed)}<p>Holds until {deed.expires_at:%Y-%m-%d %H:%M:%S} UTC, and is done once.</p>"
+        '<form method="post" action="page">'
+        f'<input type="hidden" name="confirmation" value="{escape(confirmation)}">'
+        f"<button>Approve as {escape(who)}</button></form>"
     )
 
 
 def approved_page(deed: Deed) -> HTMLResponse:
     """The approval is on its way."""
     return _page(
-        f"{_about(deed)}<p>Your approval is on its way to the monitor, which checks it. What comes of it: "
-        f"<code>stenobus monitor show {escape(deed.action.incident_id)}</code></p>",
+        f"{_about(deed)}<p>Your approval is on its way to the monitor, which has it checked. What comes of it: "
+        f"<code>stenobus monitor actions {escape(deed.action.action_id)}</code></p>",
         202,
     )
 

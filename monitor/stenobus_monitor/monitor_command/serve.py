@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def serve(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> None:
     """Serve incidents, labels, silences, holds and approvals over HTTP, until Ctrl-C.
 
-    What it can be asked is described at /openapi.json. Callers need an API key (`stenobus monitor keys add`); the links
-    of alerts need none, and allow the one action that they are for.
+    What it can be asked is described at /openapi.json. Callers need an API key (`stenobus monitor keys add`), those
+    who follow an alert's link as well. To sign approvals it needs STENOBUS_MONITOR_APPROVAL_KEY.
     """
     from stenobus_core.errors import StenobusError
     from stenobus_core.http import serving as http
@@ -43,7 +43,7 @@ def serve(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> 
     except StenobusError as error:
         raise click.ClickException(str(error)) from error
     configure(core)
-    approvals = Approvals(settings.approval_key, settings.approval_url)
+    approvals = Approvals(settings.approval_key)
     with http.listening(host, port) as listener:
         http.serve(create(core, Keys(settings.api_keys_path), approvals), listener, "monitor.api", tls_cert, tls_key)
 
