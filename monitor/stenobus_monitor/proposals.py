@@ -21,6 +21,8 @@ class Call:
     #: Of component; its name is the target.
     component: str = "container"
     parameters: Mapping[str, JsonValue] = field(default_factory=dict)
+    #: Parameters besides, once the incident is critical: another action, so that who approved the one gets no other.
+    critical: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 _RESTART: Final = (Call("restart"),)
@@ -39,7 +41,7 @@ CALLS: Final[Mapping[str, tuple[Call, ...]]] = {
     "handler.letters_left": (Call("replay", "handler", {"letters": True}),),
     "handler.held": (Call("resume", "handler"),),
     "run.orphaned": (Call("replay", "run"),),
-    "disk.full": (Call("clean", "disk"),),
+    "disk.full": (Call("clean", "disk", critical={"at_once": True}),),
 }
 
 
@@ -57,11 +59,12 @@ def actions(incident: MonitorIncident) -> list[Action]:
 
 def _action(incident: MonitorIncident, call: Call, target: str) -> Action:
     """Each time that the trouble comes again is another action; whoever hears of one time twice has the same."""
-    identity = "action", incident.incident_id, call.kind, incident.component, incident.occurrences
+    graver = call.critical if incident.severity == "critical" else {}
+    identity = "action", incident.incident_id, call.kind, incident.component, incident.occurrences, *graver
     return Action(
         action_id=derived_id(*identity)[:16],
         incident_id=incident.incident_id,
         kind=call.kind,
         target=target,
-        parameters={**call.parameters, "because": incident.kind},
+        parameters={**call.parameters, **graver, "because": incident.kind},
     )

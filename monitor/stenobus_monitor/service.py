@@ -30,7 +30,7 @@ from stenobus_core.settings import CoreSettings
 
 from .actions.approvals import ApprovalRefused, Approvals, Checker
 from .actions.hands import Hands
-from .actions.levels import CRASHED_PLUGIN
+from .actions.levels import CRASHED_PLUGIN, FULL_DISK
 from .actions.life import Life
 from .actions.progress import Progress
 from .actions.proposing import Proposing
@@ -51,7 +51,7 @@ from .watch import Watch, speaks
 from .watching import graph, lookouts, policy, rules
 
 #: Kinds of actions that can have a level.
-KINDS = {CRASHED_PLUGIN, *(call.kind for calls in CALLS.values() for call in calls)}
+KINDS = {CRASHED_PLUGIN, FULL_DISK, *(call.kind for calls in CALLS.values() for call in calls)}
 
 plugin = Plugin(
     "monitor",

@@ -34,7 +34,7 @@ class CleanPolicy(BaseModel):
     older: float = Field(ge=3600, description="seconds since their last change")
     keep: int = Field(default=0, ge=0, description="bytes of the newest of them that stay")
     trash: float = Field(
-        default=86_400.0, ge=600, description="seconds in which they can be brought back; none on a full disk"
+        default=86_400.0, ge=600, description="seconds after which they are removed for good, and give their room"
     )
 
     @field_validator("folder")
@@ -119,7 +119,8 @@ class Settings(PluginSettings):
     )
     levels: dict[str, Level] = Field(
         default={},
-        description="kind of action (restart.plugin: of a crashed plugin) to observe, propose, approve or automatic",
+        description="kind of action (restart.plugin: of a crashed plugin; clean.full: on a full disk, for good) to "
+        "observe, propose, approve or automatic",
     )
     approval_key: Path | None = Field(
         default=None,

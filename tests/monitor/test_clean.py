@@ -212,31 +212,81 @@ async def test_what_has_its_name_taken_stays_in_the_trash(bus: Bus, folder: Path
     assert (folder / "a.docx").read_text() == "another" and (folder / "b.docx").exists()
 
 
-async def test_on_a_full_disk_files_go_for_good(bus: Bus, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    free = [10 * 2**20]
-    monkeypatch.setattr(clean_module, "room", lambda _: (free[0], 2**40))
-    put(folder / "thrown.docx")
+class Room:
+    """A disk whose room a test decides."""
+
+    def __init__(self) -> None:
+        self.free, self.total = 2**39, 2**40
+
+    def __call__(self, _: Path) -> tuple[int, int]:
+        return self.free, self.total
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Room:
+    room = Room()
+    monkeypatch.setattr(clean_module, "room", room)
+    return room
+
+
+async def test_on_a_full_disk_files_go_for_good_where_the_action_says_so(bus: Bus, folder: Path, disk: Room) -> None:
+    put(folder / "thrown.docx", content="x" * 2**20)
     earlier = action("clean", "exports").model_copy(update={"action_id": "a0"})
-    clean, wanted = await remedy(bus, policy(folder), within=0.3), action("clean", str(folder))
-    monkeypatch.setattr(clean_module, "_LEAST", 0)
-    monkeypatch.setattr(clean_module, "_FULL", 0.0)
+    clean, wanted = await remedy(bus, policy(folder), within=0.3), action("clean", str(folder), at_once=True)
     await clean.act(earlier, (await clean.look(earlier)).before)
-    monkeypatch.undo()
-    monkeypatch.setattr(clean_module, "room", lambda _: (free[0], 2**40))
-    put(folder / "a.docx")
+    put(folder / "a.docx", content="x" * 3 * 2**20)
+
     outlook = await clean.look(wanted)
-    assert "remove for good" in outlook.dry_run
-    for _ in range(2):
-        await clean.act(wanted, outlook.before)
-        assert not (folder / "a.docx").exists()
-        assert list((folder / TRASH).iterdir()) == [], "what earlier actions threw away gives its room first"
+    assert "would move to the trash 1 files and 3.0 MiB" in outlook.dry_run, "there is room: nothing has to go for good"
+    assert "if the disk is full by then, all of it is removed for good" in outlook.dry_run
+    disk.free = 10 * 2**20
+    outlook = await clean.look(action("clean", str(folder)))
+    assert "no room in time" in outlook.dry_run and "1 files and 1.0 MiB lie there already" in outlook.dry_run
+    await clean.act(action("clean", str(folder)), outlook.before)
+    assert (folder / TRASH / "a0" / "0").exists() and (folder / TRASH / "a1" / "0").exists()
+    await clean.undo(action("clean", str(folder)), outlook.before)
+
+    outlook = await clean.look(wanted)
+    assert "would free 4.0 MiB now" in outlook.dry_run and "none of it can be brought back" in outlook.dry_run
+    assert "remove for good 1 files and 3.0 MiB" in outlook.dry_run
+    assert "1 files and 1.0 MiB that lie in the trash" in outlook.dry_run
+    assert "2 files and 4.0 MiB are removed for good" in await clean.act(wanted, outlook.before)
+    await clean.act(wanted, outlook.before)  # as after a crash
+    assert not (folder / "a.docx").exists()
+    assert list((folder / TRASH).iterdir()) == [], "what earlier actions threw away gives its room, too"
     with pytest.raises(ActionFailed, match="removed for good"):
         await clean.undo(wanted, outlook.before)
-    free[0] -= 1
+    disk.free += 2**20
     with pytest.raises(ActionFailed, match="No room was gained"):
         await clean.verify(wanted, outlook.before)
-    free[0] += 2**20
+    disk.free += 2**20
     assert "are free" in await clean.verify(wanted, outlook.before)
+
+
+async def test_a_full_disk_gets_the_room_of_the_trash_though_no_file_is_old(bus: Bus, folder: Path, disk: Room) -> None:
+    put(folder / "thrown.docx", content="x" * 2**20)
+    earlier = action("clean", "exports").model_copy(update={"action_id": "a0"})
+    clean, wanted = await remedy(bus, policy(folder)), action("clean", str(folder), at_once=True)
+    await clean.act(earlier, (await clean.look(earlier)).before)
+    assert (await clean.look(wanted)).obstacles, "there is room, and nothing to throw away"
+    disk.free = 10 * 2**20
+    outlook = await clean.look(wanted)
+    assert outlook.obstacles == () and "would free 1.0 MiB now" in outlook.dry_run
+    assert "1 files and 1.0 MiB are removed for good" in await clean.act(wanted, outlook.before)
+    assert list((folder / TRASH).iterdir()) == []
+    assert (await clean.look(wanted)).obstacles
+
+
+async def test_people_hear_how_much_room_comes_now_and_how_much_later(bus: Bus, folder: Path) -> None:
+    put(folder / "a.docx", content="x" * 2**20)
+    at = now()
+    clean = await remedy(bus, policy(folder, trash=7200), clock=lambda: at)
+    wanted = action("clean", "exports")
+    outlook = await clean.look(wanted)
+    later = f"{at + timedelta(hours=2):%Y-%m-%d %H:%M} UTC"
+    assert f"frees no room now, and 1.0 MiB when it is emptied, by {later}" in outlook.dry_run
+    assert "in the trash: no room yet" in await clean.act(wanted, outlook.before)
+    assert later in await clean.verify(wanted, outlook.before)
 
 
 async def test_the_trash_is_emptied_when_its_time_has_come(bus: Bus, folder: Path) -> None:

@@ -37,6 +37,13 @@ def test_want_of_memory_calls_for_more_of_it() -> None:
     assert (action.kind, action.target, action.parameters["memory"]) == ("limits", "worker", 1.5)
 
 
+def test_a_disk_that_fills_up_calls_for_another_action_once_it_is_full() -> None:
+    filling = incident(kind="disk.full", component="disk:/srv", severity="warning")
+    (later,), (at_once,) = actions(filling), actions(filling.model_copy(update={"severity": "critical"}))
+    assert "at_once" not in later.parameters and at_once.parameters["at_once"] is True
+    assert later.action_id != at_once.action_id, "who approved the trash approved no removal"
+
+
 @pytest.mark.parametrize(
     ("kind", "component", "wanted", "target"),
     [
@@ -105,6 +112,10 @@ def test_a_level_is_lowered_and_never_raised(level: Level, name: str, trusted: b
         ({}, "limits", "container.oom", {"stenobus.plugin": "kb"}, "observe"),
         ({"restart": "propose"}, "restart", "container.crashed", {"stenobus.plugin": "kb"}, "propose"),
         ({"limits": "approve"}, "restart", "container.crashed", {"stenobus.plugin": "kb"}, "automatic"),
+        ({"clean": "automatic"}, "clean.full", "disk.full", {}, "approve"),
+        ({"clean": "propose"}, "clean.full", "disk.full", {}, "propose"),
+        ({"clean": "propose", "clean.full": "automatic"}, "clean.full", "disk.full", {}, "automatic"),
+        ({}, "clean.full", "disk.full", {}, "observe"),
         ({"restart.plugin": "observe", "restart": "approve"}, "restart", "container.hung", {}, "approve"),
     ],
 )

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, Final
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from stenobus_bus import Bus
 from stenobus_contracts import Action
@@ -25,15 +25,17 @@ from .parameters import Shape, kept, parameters
 from .patience import comes_true
 from .trash import Trash
 
-#: A disk with less room than this is full: what would go to the trash is removed at once. Part of it, and bytes.
+#: A disk with less room than this is full: nobody can wait until the trash is emptied. Part of it, and bytes.
 _FULL: Final = 0.03
 _LEAST: Final = 64 * 2**20
 #: Part of what was removed that must show as room, though others write meanwhile.
 _SHOWS: Final = 0.5
 
 
-class Nothing(Shape):
-    """There is nothing to say beside the target."""
+class What(Shape):
+    """What of it."""
+
+    at_once: bool = Field(default=False, description="on a full disk empty the trash, and remove files for good")
 
 
 class Chosen(Shape):
@@ -44,6 +46,9 @@ class Chosen(Shape):
     until: float
     files: int
     bytes: int
+    #: What lay in its trash.
+    thrown: int = 0
+    thrown_bytes: int = 0
 
 
 class Disk(Shape):
@@ -51,13 +56,16 @@ class Disk(Shape):
 
     free: int
     total: int
-    #: The disk is full: what goes is gone.
+    #: The disk is full, and somebody said that it has to be at once: what goes is gone, the trash as well.
     full: bool
     chosen: tuple[Chosen, ...]
 
 
 class Clean:
     """The target is a policy's name, or a folder: then the policies count whose folders lie on its disk.
+
+    Files go to the trash, which gives their room when it is emptied. Only on a full disk, and only where the action
+    says so, the trash is emptied at once and files are removed for good.
 
     Args:
         data: the data folder, which no policy reaches: blobs and streams have limits of their own.
@@ -82,30 +90,27 @@ class Clean:
     async def look(self, action: Action) -> Outlook:
         """How many files and bytes, by policy."""
         try:
-            parameters(action, Nothing)
+            at_once = parameters(action, What).at_once
             policies = await asyncio.to_thread(self._of, action.target)
             keep = await needed(self._bus)
-            found = [(policy, await self._old(policy, self._until(policy), keep)) for policy in policies]
+            chosen = [await self._choose(policy, keep) for policy in policies]
             free, total = await asyncio.to_thread(room, policies[0].folder)
         except (ActionFailed, OSError) as refused:
             return Outlook("would clean nothing", (str(refused),))
-        chosen = [
-            Chosen(
-                policy=policy.name,
-                until=self._until(policy),
-                files=len(files),
-                bytes=sum(file.size for file in files),
-            )
-            for policy, files in found
-        ]
         full = free < max(_LEAST, _FULL * total)
-        count, size = sum(each.files for each in chosen), sum(each.bytes for each in chosen)
-        parts = ", ".join(f"{each.files} files and {_mib(each.bytes)} by {each.policy}" for each in chosen)
-        how = "remove for good, since the disk is full," if full else "move to the trash"
-        text = f"would {how} {count} files and {_mib(size)} ({parts}); {_mib(free)} of {_mib(total)} are free"
-        obstacles = () if count else ("no file is old enough, or those that are are needed",)
-        disk = Disk(free=free, total=total, full=full, chosen=tuple(chosen))
-        return Outlook(text, obstacles, disk.model_dump(mode="json"))
+        disk = Disk(free=free, total=total, full=full and at_once, chosen=tuple(chosen))
+        until = self._clock() + timedelta(seconds=max(policy.trash for policy in policies))
+        text = _for_good(chosen) if disk.full else _later(chosen, until)
+        if full and not at_once:
+            text += "; the disk is full, and this gives it no room in time"
+        elif at_once and not full:
+            text += "; if the disk is full by then, all of it is removed for good"
+        obstacles = []
+        if not any(each.files or (disk.full and each.thrown) for each in chosen):
+            obstacles.append("no file is old enough, or those that are are needed")
+        return Outlook(
+            f"{text}; {_mib(free)} of {_mib(total)} are free", tuple(obstacles), disk.model_dump(mode="json")
+        )
 
     async def act(self, action: Action, before: JsonValue) -> str:
         """Move files to the trash; on a full disk empty the trash and remove them."""
@@ -113,15 +118,17 @@ class Clean:
         keep = await needed(self._bus)
         count = size = 0
         for chosen in disk.chosen:
-            if not chosen.files:
+            if not chosen.files and not disk.full:
                 continue
             policy = self._named(chosen.policy)
             files = (await self._old(policy, chosen.until, keep))[: chosen.files]
             try:
                 if disk.full:
+                    waiting = await asyncio.to_thread(Trash(policy).waiting)
                     await asyncio.to_thread(Trash(policy).empty, None)
                     removed = await asyncio.to_thread(_remove, policy, files)
-                    count, size = count + len(removed), size + sum(file.size for file in removed)
+                    count += len(removed) + waiting.files
+                    size += sum(file.size for file in removed) + waiting.bytes
                 else:
                     now = self._clock()
                     until = now + timedelta(seconds=policy.trash)
@@ -130,7 +137,7 @@ class Clean:
                     count, size = count + held[0], size + held[1]
             except (OSError, ValueError) as error:
                 raise ActionFailed(f"{policy.folder} cannot be cleaned: {error}") from error
-        return f"{count} files and {_mib(size)} are {'removed' if disk.full else 'in the trash'}"
+        return f"{count} files and {_mib(size)} are {'removed for good' if disk.full else 'in the trash: no room yet'}"
 
     async def verify(self, action: Action, before: JsonValue) -> str:
         """Room was gained; or what is in the trash is out of the way, and gives its room when its time is over."""
@@ -138,7 +145,7 @@ class Clean:
         policies = [self._named(each.policy) for each in disk.chosen]
         if not disk.full:
             return await self._thrown(action, policies)
-        wanted = disk.free + int(_SHOWS * sum(each.bytes for each in disk.chosen))
+        wanted = disk.free + int(_SHOWS * sum(each.bytes + each.thrown_bytes for each in disk.chosen))
         free = 0
 
         async def gained() -> bool:
@@ -208,6 +215,19 @@ class Clean:
             raise ActionFailed(f"There is no policy {name} any more.")
         return self._policies[name]
 
+    async def _choose(self, policy: CleanPolicy, keep: set[Path]) -> Chosen:
+        until = self._until(policy)
+        files = await self._old(policy, until, keep)
+        waiting = await asyncio.to_thread(Trash(policy).waiting)
+        return Chosen(
+            policy=policy.name,
+            until=until,
+            files=len(files),
+            bytes=sum(file.size for file in files),
+            thrown=waiting.files,
+            thrown_bytes=waiting.bytes,
+        )
+
     def _until(self, policy: CleanPolicy) -> float:
         return self._clock().timestamp() - policy.older
 
@@ -226,6 +246,31 @@ def _remove(policy: CleanPolicy, files: Sequence[OldFile]) -> list[OldFile]:
                 os.unlink(path.name, dir_fd=folder)
                 removed.append(file)
     return removed
+
+
+def _later(chosen: Sequence[Chosen], until: datetime) -> str:
+    """What the way into the trash gives, and when."""
+    size = sum(each.bytes for each in chosen)
+    text = f"would move to the trash {_files(chosen)}, which frees no room now, and {_mib(size)} when it is emptied, "
+    text += f"by {until:%Y-%m-%d %H:%M} UTC; until then they can be brought back"
+    if thrown := sum(each.thrown for each in chosen):
+        text += f"; {thrown} files and {_mib(sum(each.thrown_bytes for each in chosen))} lie there already"
+    return text
+
+
+def _for_good(chosen: Sequence[Chosen]) -> str:
+    """What is gone, and what that gives."""
+    size, thrown = sum(each.bytes for each in chosen), sum(each.thrown_bytes for each in chosen)
+    text = f"would free {_mib(size + thrown)} now, since the disk is full: remove for good {_files(chosen)}"
+    if count := sum(each.thrown for each in chosen):
+        text += f", and {count} files and {_mib(thrown)} that lie in the trash"
+    return f"{text}; none of it can be brought back"
+
+
+def _files(chosen: Sequence[Chosen]) -> str:
+    count, size = sum(each.files for each in chosen), sum(each.bytes for each in chosen)
+    parts = ", ".join(f"{each.files} files and {_mib(each.bytes)} by {each.policy}" for each in chosen)
+    return f"{count} files and {_mib(size)} ({parts})"
 
 
 def _mib(size: int) -> str:

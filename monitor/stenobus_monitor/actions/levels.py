@@ -14,6 +14,8 @@ from .protected import protected
 LEVELS: Final[tuple[Level, ...]] = ("observe", "propose", "approve", "automatic")
 #: In the settings: the restart of a container of plugins that has ended.
 CRASHED_PLUGIN: Final = "restart.plugin"
+#: In the settings: cleaning a full disk, which removes for good.
+FULL_DISK: Final = "clean.full"
 _CRASHED: Final = frozenset({"container.crashed", "container.exited"})
 
 
@@ -21,11 +23,15 @@ def wanted(levels: Mapping[str, Level], kind: str, incident_kind: str, container
     """The level by the settings: observe, but for the restart of a crashed plugin, which is automatic.
 
     Args:
-        levels: kind of action to level; ``restart.plugin`` is the restart of a crashed plugin.
+        levels: kind of action to level; ``restart.plugin`` is the restart of a crashed plugin, ``clean.full`` a
+            ``clean`` that cannot be taken back, which asks people unless it is named itself.
+        kind: of action, as in ``levels``.
         container: what the action is about, if that is a container.
     """
     if kind == "restart" and incident_kind in _CRASHED and container is not None and container.plugins:
         return levels.get(CRASHED_PLUGIN, levels.get(kind, "automatic"))
+    if kind == FULL_DISK:
+        return levels.get(kind, lower(levels.get("clean", "observe"), "approve"))
     return levels.get(kind, "observe")
 
 

@@ -16,7 +16,7 @@ from . import Remedy
 from .approvals import Checker
 from .course import Course, stepped
 from .holds import stopped
-from .levels import allowed, wanted
+from .levels import FULL_DISK, allowed, wanted
 from .trust import Trust
 
 #: Kinds that take somebody who may do something to containers.
@@ -109,7 +109,8 @@ class Proposing:
     async def _level(self, action: Action, incident: MonitorIncident) -> tuple[Level, str]:
         """The level, and what people have to know of it."""
         container = await self._container(incident.component)
-        level = wanted(self._levels, action.kind, incident.kind, container)
+        kind = FULL_DISK if action.parameters.get("at_once") else action.kind
+        level = wanted(self._levels, kind, incident.kind, container)
         trusted = level != "automatic" or await self._trust.allows(action.kind, incident.kind)
         able = action.kind not in _SUGGESTED and (self._able or action.kind not in _BY_HAND)
         level = allowed(level, container, trusted=trusted, able=able)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 import structlog
 from pydantic import ValidationError
@@ -54,6 +54,14 @@ class Manifest(Shape):
     files: tuple[Thrown, ...]
 
 
+class Waiting(NamedTuple):
+    """Files in the trash, their bytes, and when the last of them is removed for good."""
+
+    files: int
+    bytes: int
+    until: datetime | None
+
+
 class Trash:
     """The trash of one policy.
 
@@ -93,6 +101,13 @@ class Trash:
         with open_folder(self._folder / TRASH / _plain(manifest.action_id)) as here:
             sizes = [file.size for number, file in enumerate(manifest.files) if is_file(here, str(number))]
         return len(sizes), sum(sizes)
+
+    def waiting(self) -> Waiting:
+        """What lies in it, whichever actions threw it away."""
+        manifests = [manifest for label in self._labels() if (manifest := self.manifest(label)) is not None]
+        held = [self.held(manifest) for manifest in manifests]
+        until = max((manifest.until for manifest in manifests), default=None)
+        return Waiting(sum(count for count, _ in held), sum(size for _, size in held), until)
 
     def restore(self, label: str) -> tuple[int, int]:
         """Put everything back where it was, and over nothing. Returns how many files are back, and how many cannot be.
@@ -138,15 +153,20 @@ class Trash:
     def empty(self, now: datetime | None) -> int:
         """Remove what is over by some time, or all of it. Returns how many actions' files went."""
         count = 0
-        with suppress(FileNotFoundError):
-            with open_folder(self._folder / TRASH) as trash, os.scandir(trash) as entries:
-                labels = [entry.name for entry in entries if _LABEL.fullmatch(entry.name)]
-            for label in labels:
-                manifest = self.manifest(label)
-                if now is None or (manifest is not None and manifest.until <= now):
-                    self.remove(label)
-                    count += 1
+        for label in self._labels():
+            manifest = self.manifest(label)
+            if now is None or (manifest is not None and manifest.until <= now):
+                self.remove(label)
+                count += 1
         return count
+
+    def _labels(self) -> list[str]:
+        """Actions whose files it holds."""
+        try:
+            with open_folder(self._folder / TRASH) as trash, os.scandir(trash) as entries:
+                return sorted(entry.name for entry in entries if _LABEL.fullmatch(entry.name))
+        except FileNotFoundError:
+            return []
 
 
 class Emptying:
