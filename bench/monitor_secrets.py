@@ -26,7 +26,7 @@ from itertools import islice
 from pathlib import Path
 
 import docker
-from token_formats import instances
+from token_formats import Planted, instances
 
 from stenobus_monitor.evaluation.case import Case
 from stenobus_monitor.evaluation.faults import carry_out
@@ -110,26 +110,27 @@ _PART = 12
 _LONGEST = 500
 
 
-def planted(seed: int) -> Iterator[tuple[str, str, str]]:
-    """Name, secret and line of each kind."""
+def planted(seed: int) -> Iterator[Planted]:
+    """One of each kind."""
     dice = random.Random(seed)
     for name, template in KINDS:
         filled = _PIECE.sub(lambda found: "".join(dice.choices(_ALPHABETS[found[1]], k=int(found[2]))), template)
         filled = filled.replace("{{", "{").replace("}}", "}")
         begin, end = filled.index("«"), filled.index("»")
-        yield name, filled[begin + 1 : end], filled.replace("«", "").replace("»", "")
+        yield Planted(name, filled[begin + 1 : end], filled.replace("«", "").replace("»", ""))
 
 
-def unseen(rules: Path, seed: int) -> Iterator[tuple[str, str, str]]:
+def unseen(rules: Path, seed: int) -> Iterator[Planted]:
     """The same of formats that nobody tuned on."""
-    for name, secret, line in instances(rules, seed):
-        if int(hashlib.sha1(name.encode()).hexdigest(), 16) % 2 and len(line) < _LONGEST:
-            yield name, secret, line
+    for each in instances(rules, seed):
+        if int(hashlib.sha1(each.name.encode()).hexdigest(), 16) % 2 and len(each.line) < _LONGEST:
+            yield each
 
 
-def left(secret: str, text: str) -> bool:
-    """Whether a secret, or enough of it, is in a text."""
-    return any(secret[at : at + _PART] in text for at in range(max(1, len(secret) - _PART + 1)))
+def left(planted: Planted, text: str) -> bool:
+    """Whether a secret, or enough of it, is in a text; what every secret of its format has does not count."""
+    parts = (planted.secret[at : at + _PART] for at in range(max(1, len(planted.secret) - _PART + 1)))
+    return any(part in text for part in parts if part not in planted.others)
 
 
 async def main(seed: int, base: str, rules: Path | None) -> int:
@@ -138,7 +139,7 @@ async def main(seed: int, base: str, rules: Path | None) -> int:
     groups = [secrets[at : at + _LINES] for at in range(0, len(secrets), _LINES)]
     services = [{"name": f"s{number}", "command": "while true; do sleep 1; done"} for number in range(len(groups))]
     steps = [
-        {"do": "say", "service": f"s{number}", "lines": [line for _, _, line in group]}
+        {"do": "say", "service": f"s{number}", "lines": [each.line for each in group]}
         for number, group in enumerate(groups)
     ] + [{"do": "signal", "service": f"s{number}", "signal": "KILL"} for number in range(len(groups))]
     case = Case.model_validate(
@@ -165,8 +166,8 @@ async def main(seed: int, base: str, rules: Path | None) -> int:
         await models.stop()
         client.close()
     heard = "\n".join(script.heard)
-    gone = [name for name, secret, _ in secrets if left(secret, heard)]
-    shown = sum(any(word in heard for word in _words(line, secret)) for _, secret, line in secrets)
+    gone = [each.name for each in secrets if left(each, heard)]
+    shown = sum(any(word in heard for word in _words(each)) for each in secrets)
     print(
         f"{len(script.heard)} requests of {len(heard)} characters; the lines of {shown} of {len(secrets)} are in them"
     )
@@ -174,9 +175,9 @@ async def main(seed: int, base: str, rules: Path | None) -> int:
     return len(gone)
 
 
-def _words(line: str, secret: str) -> list[str]:
+def _words(planted: Planted) -> list[str]:
     """What else a line says, to know that it was in the evidence at all."""
-    return [word for word in re.split(re.escape(secret), line) if len(word) > 8]
+    return [word for word in re.split(re.escape(planted.secret), planted.line) if len(word) > 8]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Instances of token formats from a list of rules as gitleaks writes it: ``[[rules]]`` with ``id`` and ``regex``."""
+"""Instances of token formats that others wrote down: gitleaks in a file of ``[[rules]]`` with ``id`` and ``regex``, and
+trufflehog in a folder of detectors, each a Go file with expressions of what comes behind a word."""
 
 from __future__ import annotations
 
@@ -7,23 +8,38 @@ import re
 import string
 import tomllib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+#: An expression of a detector, with the words that stand before its secret.
+_DETECTOR = re.compile(r'MustCompile\((?:detectors\.PrefixRegex\(\[\]string\{"([^"]*)"[^)]*\)\s*\+\s*)?`([^`]+)`\s*\)')
 _PRINTED = string.ascii_letters + string.digits + "-_"
 _CATEGORIES = {"CATEGORY_DIGIT": string.digits, "CATEGORY_WORD": _PRINTED.replace("-", ""), "CATEGORY_SPACE": " "}
 #: Most repetitions of what surrounds a secret; the secret itself has the length that its format asks for.
 _AROUND, _LONGEST = 2, 120
+#: Characters that a format leaves open, at least: fewer are a name, a number or a place.
+_LEAST = 10
+#: Secrets of a format that are drawn, to know what all of them have.
+_DRAWN = 10
 
 
-def instances(rules: Path, seed: int) -> Iterator[tuple[str, str, str]]:
-    """Name, secret and line of each rule, in an order that the seed decides; rules that need no secret are left out."""
+class Planted(NamedTuple):
+    """A secret in a line of a log."""
+
+    name: str
+    secret: str
+    line: str
+    #: Other secrets of the same format: what they have as well is none, such as a prefix or the name of a host.
+    others: str = ""
+
+
+def instances(rules: Path, seed: int) -> Iterator[Planted]:
+    """One of each rule, in an order that the seed decides; rules that need no secret are left out."""
     dice = random.Random(seed)
-    known: list[dict[str, Any]] = tomllib.loads(rules.read_text())["rules"]
+    known = list(_detectors(rules) if rules.is_dir() else _rules(rules))
     dice.shuffle(known)
-    for rule in known:
-        if not (expression := rule.get("regex")):
-            continue
+    for name, word, expression in known:
         # Go's syntax, as far as Python's differs.
         expression = re.sub(r"\(\?[a-z]*-i:", "(?:", expression).replace(r"\z", r"\Z")
         expression = expression.replace("[[:alnum:]]", "[A-Za-z0-9]")
@@ -33,16 +49,50 @@ def instances(rules: Path, seed: int) -> Iterator[tuple[str, str, str]]:
             tree = re._parser.parse(expression)  # type: ignore[attr-defined]
         except re.error:
             continue
-        for _ in range(50):
-            text = _write(tree, dice, around=compiled.groups > 0)
-            found = compiled.search(text)
-            if found is not None:
-                secret = next((group for group in found.groups() if group), found[0])
-                break
-        else:
-            continue
-        if len(secret) >= 8 and "\n" not in secret:
-            yield rule["id"], secret, " ".join(f"upstream says no: {text} (attempt 3)".split())
+        drawn = list(islice(_drawn(compiled, tree, dice), _DRAWN))
+        if len(drawn) > 1 and _open(tree) >= _LEAST and len(secret := drawn[0][0]) >= 8 and "\n" not in secret:
+            line = " ".join(f"upstream says no: {word} {drawn[0][1]} (attempt 3)".split())
+            yield Planted(name, secret, line, "\n".join(other for other, _ in drawn[1:]))
+
+
+def _drawn(expression: re.Pattern[str], tree: Any, dice: random.Random) -> Iterator[tuple[str, str]]:
+    """Secrets and the texts that hold them, as far as they match."""
+    for _ in range(100):
+        text = _write(tree, dice, around=expression.groups > 0)
+        if found := expression.search(text):
+            yield next((group for group in found.groups() if group), found[0]), text
+
+
+def _open(tree: Any) -> int:
+    """Characters that a format leaves open, at least."""
+    found = 0
+    for code, value in tree:
+        match str(code):
+            case "IN":
+                found += len(_members(value)) >= 10
+            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
+                found += int(value[0]) * _open(value[2])
+            case "SUBPATTERN":
+                found += _open(value[3])
+            case "BRANCH":
+                found += min(map(_open, value[1]))
+            case "ATOMIC_GROUP":
+                found += _open(value)
+    return found
+
+
+def _rules(file: Path) -> Iterator[tuple[str, str, str]]:
+    """Name, word before the secret, and expression."""
+    for rule in tomllib.loads(file.read_text())["rules"]:
+        if expression := rule.get("regex"):
+            yield rule["id"], "", expression
+
+
+def _detectors(folder: Path) -> Iterator[tuple[str, str, str]]:
+    for file in sorted(folder.rglob("*.go")):
+        if not file.name.endswith("_test.go"):
+            for number, found in enumerate(_DETECTOR.finditer(file.read_text(errors="replace"))):
+                yield f"{file.stem}-{number}", found[1] or "", found[2]
 
 
 def _write(tree: Any, dice: random.Random, *, around: bool) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import structlog
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from stenobus_contracts import LlmDone, LlmRequest, Message, MonitorDiagnosed, MonitorIncident
 from stenobus_core.foreign import DATA_RULE, delimited
 
+from .abroad import Abroad
 from .dossier import Fact
 from .hypotheses import HYPOTHESES, Hypothesis, possible
 
@@ -83,8 +84,9 @@ class Means:
 async def diagnose(incident: MonitorIncident, facts: Sequence[Fact], means: Means) -> tuple[MonitorDiagnosed, int]:
     """The probable cause, and how many calls it took.
 
-    A local model is asked first, another one only where the evidence may leave. What a model cannot prove by true
-    quotes counts as not said; then the rule's own conclusion stands.
+    A local model is asked first, another one only where the evidence may leave: it sees no more of it than
+    :class:`Abroad` lets pass, and quotes that. What a model cannot prove by true quotes counts as not said; then the
+    rule's own conclusion stands.
     """
     hypotheses = possible(incident.kind)
     calls = 0
@@ -93,11 +95,12 @@ async def diagnose(incident: MonitorIncident, facts: Sequence[Fact], means: Mean
         for local_only in (True, False) if means.escalate else (True,):
             if calls >= means.calls:
                 break
-            done = await means.ask(request(incident, facts, hypotheses, local_only=local_only))
+            title, shown = (incident.title, facts) if local_only else abroad(incident, facts)
+            done = await means.ask(request(f"{incident.kind}: {title}", shown, hypotheses, local_only=local_only))
             if done is None:
                 continue
             calls += done.calls > 0 or done.cached
-            found = read(incident, facts, hypotheses, done)
+            found = read(incident, shown, hypotheses, done)
             if found is not None and (best is None or found.confidence > best.confidence):
                 best = found
             if best is not None and best.confidence >= _SURE:
@@ -121,14 +124,20 @@ def by_rule(incident: MonitorIncident) -> MonitorDiagnosed:
     )
 
 
-def request(
-    incident: MonitorIncident, facts: Sequence[Fact], hypotheses: Sequence[Hypothesis], *, local_only: bool
-) -> LlmRequest:
+def abroad(incident: MonitorIncident, facts: Sequence[Fact]) -> tuple[str, list[Fact]]:
+    """An incident's title and its facts as a model elsewhere may see them."""
+    rewritten = Abroad((incident.component, *(name for fact in facts for name in (fact.source, *fact.names))))
+    return rewritten(incident.title), [
+        replace(fact, source=rewritten(fact.source), text=rewritten(fact.text)) for fact in facts
+    ]
+
+
+def request(title: str, facts: Sequence[Fact], hypotheses: Sequence[Hypothesis], *, local_only: bool) -> LlmRequest:
     """What a model is asked. Everything that others wrote is delimited data."""
     schema: dict[str, Any] = _Verdict.model_json_schema()
     schema["properties"]["hypothesis"]["enum"] = [each.name for each in hypotheses]
     schema["$defs"]["_Proof"]["properties"]["id"]["enum"] = [fact.id for fact in facts]
-    shown = delimited({"incident": f"{incident.kind}: {incident.title}", "evidence": "\n".join(map(str, facts))})
+    shown = delimited({"incident": title, "evidence": "\n".join(map(str, facts))})
     choices = "\n".join(f"- {each.name}: {each.says}" for each in hypotheses)
     return LlmRequest(
         task=f"monitor.diagnose.{VERSION}",

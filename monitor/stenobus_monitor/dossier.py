@@ -27,6 +27,8 @@ class Fact:
     text: str
     #: The incident's own line of evidence, if it is one.
     line: str | None = None
+    #: Components that it names.
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.id} [{self.kind}] {self.source}: {self.text}"
@@ -46,10 +48,12 @@ def gather(
     """
     found: list[tuple[EvidenceKind, str, str, str | None]] = []
     found += [(line.kind, line.source, line.text, line.id) for line in _own(incident)]
-    if needed := sorted(needs):
-        found.append(("state", incident.component, f"needs {', '.join(needed)}", None))
-    if incident.affected:
-        found.append(("state", incident.component, f"in trouble since: {', '.join(incident.affected)}", None))
+    named: dict[str, tuple[str, ...]] = {}
+    for says, components in (("needs", sorted(needs)), ("in trouble since:", incident.affected)):
+        if components:
+            text = f"{says} {', '.join(components)}"
+            named[text] = tuple(components)
+            found.append(("state", incident.component, text, None))
     entries = list(others)
     for other in _meanwhile(incident, entries):
         found.append(("incident", other.component, f"{other.kind} at the same time: {other.title}", None))
@@ -61,7 +65,7 @@ def gather(
     facts: list[Fact] = []
     left = limit
     for kind, source, text, line in found:
-        fact = Fact(f"E{len(facts) + 1}", kind, source, text, line)
+        fact = Fact(f"E{len(facts) + 1}", kind, source, text, line, named.get(text, ()))
         left -= tokens_of(str(fact)) + 1
         if left < 0:
             break
