@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from stenobus_executor.passing import known_labels
+from stenobus_executor.rules import grace
 
 #: Characters of what a health check says that are kept.
 _LONGEST: Final = 500
@@ -53,6 +54,8 @@ class Container:
     #: It is on no network any more, though it should be on one.
     cut_off: bool = False
     tty: bool = False
+    #: Seconds in which it may end before the engine kills it.
+    grace: int = 10
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
@@ -126,6 +129,7 @@ def container(inspected: Mapping[str, Any]) -> Container:
         # Without a network by its own settings it is still on one, which is called "none".
         cut_off=status_of == "running" and not mode.startswith("container:") and networks == {},
         tty=bool(config.get("Tty")),
+        grace=grace(inspected),
         labels=known_labels(config.get("Labels") or {}),
     )
 

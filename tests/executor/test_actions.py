@@ -11,10 +11,11 @@ from typing import Any
 import docker
 import pytest
 
+from stenobus_executor import actions
 from stenobus_executor.approval import issue
 from stenobus_executor.command import own_ids
 from stenobus_executor.ledger import Budget
-from stenobus_executor.rules import Rules, ended_by_itself
+from stenobus_executor.rules import Rules, ended_by_itself, grace
 from stenobus_testing import eventually
 
 from ..support.containers import Containers
@@ -56,6 +57,37 @@ async def test_a_crashed_plugin_is_started_again(
     assert (await executor.restart(app.id[:12])).status == 204
     app.reload()
     assert app.status == "running"
+
+
+@pytest.mark.parametrize(("seconds", "ended"), [(60, True), (1, False)])
+async def test_a_container_gets_the_time_that_it_asks_for(
+    executor: Executor, containers: Containers, monkeypatch: pytest.MonkeyPatch, seconds: int, ended: bool
+) -> None:
+    takes = "sleep 3; touch /ended; exit 0" if ended else "sleep 1000"
+    script = f"trap '{takes}' TERM; echo ready; while true; do sleep 0.05; done"
+    app = containers.asking("asr", script, seconds, PLUGIN)
+    await eventually(app.logs, within=60)
+    before = started(app)
+    if ended:
+        monkeypatch.setattr(actions, "_PATIENCE", 1.0)  # by itself too short: the deadline begins after that time
+    assert (await executor.ask("POST", f"/containers/{app.name}/restart", X_Stenobus_Action="act-1")).status == 204
+    assert started(app) != before
+    assert (app.exec_run(["/bin/test", "-f", "/ended"]).exit_code == 0) == ended
+
+
+async def test_for_what_has_crashed_nothing_is_waited(executor: Executor, containers: Containers) -> None:
+    app = containers.asking("asr", "[ -f /ran ] && exec sleep 1000; touch /ran; exit 3", 100, PLUGIN)
+    app.wait(timeout=60)
+    assert (await executor.ask("POST", f"/containers/{app.name}/restart", X_Stenobus_Action="act-1")).status == 204
+    app.reload()
+    assert app.status == "running" and containers.happened(app, "kill", "stop") == 0  # there was nobody to wait for
+
+
+def test_what_a_container_asks_for_is_bounded() -> None:
+    for said, seconds in (({}, 10), ({"StopTimeout": None}, 10), ({"StopTimeout": 0}, 0), ({"StopTimeout": 45}, 45)):
+        assert grace({"Config": said}) == seconds
+    assert grace({}) == 10
+    assert grace({"Config": {"StopTimeout": 3600}}) == grace({"Config": {"StopTimeout": -1}}) == 120
 
 
 async def test_docker_py_restarts_through_it(executor: Executor, containers: Containers) -> None:

@@ -66,6 +66,12 @@ async def test_a_plugin_is_restarted_and_gets_more_memory(hands: Hands, engine: 
     assert found[0]["Action"] == "kill"
 
 
+async def test_it_knows_the_time_that_a_container_asks_for(engine: Engine, containers: Containers) -> None:
+    asks = containers.asking("asr", FOREVER, 45, {"stenobus.plugin": "asr"})
+    assert (await engine.inspect(asks.id)).grace == 45
+    assert (await engine.inspect(run(containers, "other").id)).grace == 10
+
+
 async def test_the_server_is_restarted_once_somebody_has_approved(
     hands: Hands, tokens: Tokens, engine: Engine, containers: Containers
 ) -> None:

@@ -120,6 +120,15 @@ class Containers:
             self._image, ["/bin/sh", "-c", script], name=self.name(name), detach=True, **options
         )
 
+    def asking(self, name: str, script: str, seconds: int, labels: dict[str, str]) -> Any:
+        """A container that asks for so many seconds to end."""
+        made = self._client.api.create_container(
+            self._image, ["/bin/sh", "-c", script], name=self.name(name), labels=labels, stop_timeout=seconds
+        )
+        container = self._client.containers.get(made["Id"])
+        container.start()
+        return container
+
     def happened(self, container: Any, *events: str) -> int:
         """How often the engine said one of these events of a container."""
         return self._chronicle.count(container, *events)

@@ -16,9 +16,9 @@ from .engine import Engine
 from .ledger import Ledger
 from .passing import name_of
 from .request import Refused
-from .rules import Rules, ended_by_itself
+from .rules import Rules, ended_by_itself, grace
 
-#: Seconds beyond a container's own that the engine may take.
+#: Seconds that the engine may take beyond those in which a container may end.
 _PATIENCE: Final = 30.0
 
 
@@ -60,8 +60,10 @@ class Actions:
             said["allowed"] = True
             audit(**said)
             # To the very container that was looked at: its name may be another's by now.
-            path, patience = f"/containers/{id}/{call.what}", _PATIENCE + int(call.query.get("t", 0))
-            return await self._engine.post(path, call.query, call.body, patience)
+            path, query, patience = f"/containers/{id}/{call.what}", dict(call.query), _PATIENCE
+            if kind == "restart":
+                patience += int(query.setdefault("t", str(grace(container))))
+            return await self._engine.post(path, query, call.body, patience)
         finally:
             self._busy.discard(id)
 

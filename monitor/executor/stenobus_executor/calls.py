@@ -53,7 +53,7 @@ _PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
         "follow": _NO,
     },
     "stats": {"stream*": _NO, "one-shot": _YES},
-    "restart": {"t*": re.compile("[0-9]{1,2}|1[01][0-9]|120")},
+    "restart": {"t": re.compile("[0-9]{1,2}|1[01][0-9]|120")},
     "update": {},
 }
 #: Those that change something, as approvals call them.

@@ -29,7 +29,7 @@ _PASSING: Final[Mapping[str, Any]] = {
             ("Status", "Running", "Paused", "Restarting", "OOMKilled", "Dead", "ExitCode", "StartedAt", "FinishedAt")
         )
         | {"Health": _ALL},
-        "Config": {"Image": _ALL, "Tty": _ALL},
+        "Config": dict.fromkeys(("Image", "Tty", "StopTimeout")),
         "HostConfig": dict.fromkeys(("NetworkMode", "RestartPolicy", "Memory", "MemorySwap", "NanoCpus")),
     },
     "stats": dict.fromkeys(

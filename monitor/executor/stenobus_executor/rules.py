@@ -13,6 +13,8 @@ _PLUGIN: Final = "stenobus.plugin"
 _SERVICE: Final = "com.docker.compose.service"
 #: Exit codes of what a signal ended that ``docker stop`` and ``docker kill`` send.
 _TOLD: Final = (137, 143)
+#: Seconds that a container may take to end when it says nothing else, and at most.
+_GRACE: Final = (10, 120)
 #: The lowest limits that may be set: bytes, and billionths of a processor.
 _LEAST_MEMORY: Final = 16 * 1024**2
 _LEAST_PROCESSORS: Final = 50_000_000
@@ -77,6 +79,13 @@ class Rules:
         if processors and not _LEAST_PROCESSORS <= processors <= self.most_processors:
             return f"NanoCpus is not between {_LEAST_PROCESSORS} and {self.most_processors}"
         return None
+
+
+def grace(container: Mapping[str, Any]) -> int:
+    """Seconds that a container may take to end before the engine kills it, by its own word, bounded."""
+    said = (container.get("Config") or {}).get("StopTimeout")
+    usual, most = _GRACE
+    return usual if said is None else most if said < 0 else min(int(said), most)
 
 
 def ended_by_itself(container: Mapping[str, Any]) -> bool:

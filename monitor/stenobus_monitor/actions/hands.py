@@ -49,17 +49,17 @@ class Hands:
         await self._client.aclose()
 
     async def restart(self, container_id: str, action_id: str, grace: int) -> None:
-        """Restart a container, or start one that has ended.
+        """Restart a container, or start one that has ended: for that nothing is waited.
 
         Args:
-            grace: seconds it gets to end by itself.
+            grace: seconds in which it may end by its own word, by which the executor goes as well.
 
         Raises:
             ActionRefused: it must not be.
             ActionFailed: the engine could not.
             EngineUnavailable: nobody answers; it may have been restarted.
         """
-        await self._post(f"/containers/{container_id}/restart", action_id, query={"t": str(grace)}, grace=grace)
+        await self._post(f"/containers/{container_id}/restart", action_id, grace=grace)
 
     async def limit(self, container_id: str, action_id: str, limits: Mapping[str, int]) -> None:
         """Set ``Memory``, ``MemorySwap`` (bytes) and ``NanoCpus``, of which 0 leaves one as it is.
@@ -104,16 +104,14 @@ class Hands:
         path: str,
         action_id: str,
         *,
-        query: Mapping[str, str] | None = None,
         body: dict[str, int] | None = None,
         grace: float = 0.0,
     ) -> None:
         headers = {"X-Stenobus-Action": action_id}
         if (token := await self._approval(action_id)) is not None:
             headers["X-Stenobus-Approval"] = token
-        request = self._client.build_request(
-            "POST", path, params=dict(query or {}), json=body, headers=headers, timeout=grace + _PATIENCE
-        )
+        timeout = grace + _PATIENCE
+        request = self._client.build_request("POST", path, json=body, headers=headers, timeout=timeout)
         answer = await self._asked(request)
         if answer.is_success:
             return

@@ -24,14 +24,12 @@ from . import Outlook
 from .hands import Hands
 from .protected import protected
 
-#: Seconds a container gets to end by itself: as in the Compose file, above what a plugin takes to finish its work.
-GRACE: Final = 30
 #: Seconds a container may take to become well, and for which one without a health check has to run.
 _WELL, _STEADY = 120.0, 2.0
 #: Seconds between two looks, and for which services may answer.
 _LOOK, _ALIVE = 0.1, 1.0
-#: Seconds after which a restart that began has ended the container.
-_UNDER_WAY: Final = GRACE + 15.0
+#: Seconds after which a restart that began has ended the container, beyond those in which it may end by itself.
+_UNDER_WAY: Final = 15.0
 _SIGKILLED: Final = 137
 #: Kinds of incidents in which the container has ended.
 _ENDED: Final = frozenset({"container.crashed", "container.exited", "container.crash_loop"})
@@ -125,12 +123,12 @@ class Restart:
             return
         if await self._told_to_end(container, since):
             # Ours, from before a crash, or somebody else's stop: only the one comes back.
-            if not await self._comes_back(link):
+            if not await self._comes_back(link, container.grace):
                 raise ActionRefused(f"Somebody ended {link.name} in the meantime.")
             return
         if self._hands is None:
             raise ActionRefused("There is no executor; STENOBUS_MONITOR_EXECUTOR names its socket.")
-        await self._hands.restart(container.id, action_id, GRACE)
+        await self._hands.restart(container.id, action_id, container.grace)
 
     async def well(self, link: Link) -> str:
         """Wait until a container is well in its new life. Returns what proves it. Raises ActionFailed."""
@@ -213,9 +211,9 @@ class Restart:
         events = await self._engine.history(container.id, ["kill"], since.timestamp(), datetime.now(UTC).timestamp())
         return any(str(event["Actor"]["Attributes"].get("signal", "")) in ENDING | {""} for event in events)
 
-    async def _comes_back(self, link: Link) -> bool:
+    async def _comes_back(self, link: Link, grace: int) -> bool:
         try:
-            async with asyncio.timeout(_UNDER_WAY):
+            async with asyncio.timeout(grace + _UNDER_WAY):
                 while (await self._same(link)).started == link.started:
                     await asyncio.sleep(_LOOK)
         except TimeoutError:
