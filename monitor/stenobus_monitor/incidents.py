@@ -106,6 +106,11 @@ class Incidents:
             if entry.status == "open" and entry.well_since and now - entry.well_since >= self._policy.settle:
                 entry.status = "resolved"
                 self._revise(entry, status="resolved", resolved_at=entry.well_since)
+        return self.due
+
+    @property
+    def due(self) -> list[Entry]:
+        """Entries with something to publish."""
         return [entry for entry in self.entries.values() if entry.due]
 
     def settle(self, entry: Entry, revision: int) -> None:

@@ -87,7 +87,7 @@ class Watch:
         self.incidents = Incidents(self.graph, policy, lambda: self._silences)
         self._queue: asyncio.Queue[Observation] = asyncio.Queue(_QUEUE)
         self._tasks: list[asyncio.Task[None]] = []
-        self._keeping: asyncio.Task[None] | None = None
+        self._bringing: asyncio.Task[None] | None = None
         self._kept: dict[str, JsonValue] = {}
         self._ticked = self._asked = self._stated = datetime.min.replace(tzinfo=UTC)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -110,7 +110,7 @@ class Watch:
 
     async def stop(self) -> None:
         """Look no more; what is known is written down."""
-        tasks = [*self._tasks, *filter(None, [self._keeping])]
+        tasks = [*self._tasks, *filter(None, [self._bringing])]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -187,9 +187,9 @@ class Watch:
                     self.observe(self._queue.get_nowait())
             except TimeoutError:
                 pass  # nothing was seen, and time passed
-            await self._pass(self._clock())
+            self._pass(self._clock())
 
-    async def _pass(self, now: datetime) -> None:
+    def _pass(self, now: datetime) -> None:
         """One round: the rules hear of the time once a second, incidents go out, what changed is kept."""
         if (now - self._ticked).total_seconds() >= _TICK:
             self._ticked = now
@@ -197,19 +197,13 @@ class Watch:
         else:
             due = self.incidents.tick(now)
         self._tell_without_bus(entry for entry in due if entry.incident.kind == UNREACHABLE)
-        try:
-            for entry in due:
-                await self._publish(entry)
-        except BusError as error:
-            log.warning("monitor.bus_trouble", error=str(error))
-            self._tell_without_bus(due)
-            return
-        if self._keeping is None or self._keeping.done():
-            self._keeping = asyncio.create_task(self._keep(now))
+        if self._bringing is None or self._bringing.done():
+            self._bringing = asyncio.create_task(self._bring(now))
 
-    async def _keep(self, now: datetime) -> None:
-        """What a round leaves behind: nobody waits for it, so that a bus that is silent does not hold up the next."""
+    async def _bring(self, now: datetime) -> None:
+        """What a round has for the bus. No round waits for it: a bus that is silent must not make the monitor deaf."""
         try:
+            await self._publish_due()
             if now - self._asked >= _SILENCES:
                 self._silences, self._asked = await self.store.silences(), now
             if now - self._stated >= _STATES:
@@ -217,8 +211,17 @@ class Watch:
                 await self._keep_states()
             if self._pulse:
                 await self._pulse.beat(now)
+            await self._publish_due()  # what came meanwhile
         except BusError as error:
             log.warning("monitor.bus_trouble", error=str(error))
+            self._tell_without_bus(self.incidents.due)
+        except Exception:  # the next round tries again, and until one goes well there is no heartbeat
+            log.exception("monitor.bringing_failed")
+
+    async def _publish_due(self) -> None:
+        while due := self.incidents.due:
+            for entry in due:
+                await self._publish(entry)
 
     async def _publish(self, entry: Entry) -> None:
         """Keep, publish, remember that it is published: a death in between repeats it under the same id."""

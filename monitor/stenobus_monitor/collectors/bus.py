@@ -178,7 +178,7 @@ class BusCollector:
 
         found = await alive(self._bus, _ALIVE, enough)
         here = {service.id: 0 for service in found if service.handlers}
-        away = {id: missed + 1 for id, missed in self._missed.items() if id not in here and missed < _MISSED}
+        away = {id: missed + 1 for id, missed in self._missed.items() if id not in here and missed + 1 < _MISSED}
         self._missed = here | away
         return found
 
