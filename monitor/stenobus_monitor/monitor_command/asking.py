@@ -1,8 +1,12 @@
-"""How a command asks the store."""
+"""How a command asks the store, and what people ask for until some time has in common."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import getpass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -12,6 +16,7 @@ if TYPE_CHECKING:
     from ..store import Store
 
 T = TypeVar("T")
+F = TypeVar("F", bound="Callable[..., Any]")
 
 
 def asked(ask: Callable[[Store], Awaitable[T]]) -> T:
@@ -31,3 +36,40 @@ def on_bus(work: Callable[[Bus, Store], Awaitable[T]]) -> T:
             return await work(session.bus, await Store.open(session.bus))
 
     return run(main())
+
+
+def asks(function: F) -> F:
+    """The options ``--by`` and ``--reason`` of what somebody asks for."""
+    by = click.option("--by", default=getpass.getuser, show_default="you", help="Who asks for it.")
+    return by(click.option("--reason", default="", help="Why.")(function))
+
+
+def to_come(context: click.Context, parameter: click.Parameter, value: str) -> datetime:
+    """The time that a duration, or a time, is meant by. Raises BadParameter for one that is over."""
+    from stenobus_core.cli.times import ahead
+
+    until = ahead(value)
+    if until <= datetime.now(UTC):
+        raise click.BadParameter(
+            f"{value!r} is over already; name a time to come.", param_hint=parameter.make_metavar(context)
+        )
+    return until
+
+
+def tell(what: str, until: datetime, end: str) -> None:
+    """What is asked for now, until when, and how it ends before."""
+    click.echo(f"{what} until {until.astimezone():%Y-%m-%d %H:%M:%S %Z}; `stenobus monitor {end}` ends it.")
+
+
+def ending(name: str, remove: Callable[[Store, str], Awaitable[bool]], help: str) -> click.Command:
+    """A command that ends what is asked for, by its id."""
+    noun = name.removeprefix("un")
+
+    @click.command(name, help=help)
+    @click.argument("found", metavar=noun.upper())
+    def end(found: str) -> None:
+        if not asked(lambda store: remove(store, found)):
+            raise click.ClickException(f"There is no {noun} {found}; see `stenobus monitor {noun}s`.")
+        click.echo(f"{noun.capitalize()} {found} is over.")
+
+    return end

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from .asking import asked
+from .asking import asked, asks, ending, tell, to_come
 
 if TYPE_CHECKING:
     from ..actions.budget import Book
@@ -18,39 +17,29 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("component")
-@click.argument("duration")
-@click.option("--by", default=getpass.getuser, show_default="you", help="Who asks for it.")
-@click.option("--reason", default="", help="Why.")
-def hold(component: str, duration: str, by: str, reason: str) -> None:
+@click.argument("until", metavar="DURATION", callback=to_come)
+@asks
+def hold(component: str, until: datetime, by: str, reason: str) -> None:
     """Let nothing be done to COMPONENT for DURATION (90s, 15m, 2h, 7d) or until an ISO 8601 time.
 
     A COMPONENT is as incidents name it, such as container:kb, or the name of a container; wildcards are allowed. What
     is being done already goes on.
     """
     from stenobus_bus.envelope import derived_id
-    from stenobus_core.cli.times import ahead
 
     from ..actions.holds import Hold
 
-    until = ahead(duration)
-    if until <= datetime.now(UTC):
-        raise click.BadParameter(f"{duration!r} is over already; name a time to come.", param_hint="DURATION")
     component = component if ":" in component else f"container:{component}"
     wanted = Hold(id=derived_id("hold", component)[:12], component=component, until=until, by=by, reason=reason)
     asked(lambda store: store.put_hold(wanted))
-    click.echo(
-        f"Hold {wanted.id} on {component} until {until.astimezone():%Y-%m-%d %H:%M:%S %Z}; "
-        f"`stenobus monitor unhold {wanted.id}` ends it."
-    )
+    tell(f"Hold {wanted.id} on {component}", until, f"unhold {wanted.id}")
 
 
-@click.command()
-@click.argument("hold_id", metavar="HOLD")
-def unhold(hold_id: str) -> None:
-    """End a hold at once, also one that a stop by hand has set."""
-    if not asked(lambda store: store.remove_hold(hold_id)):
-        raise click.ClickException(f"There is no hold {hold_id}; see `stenobus monitor holds`.")
-    click.echo(f"Hold {hold_id} is over.")
+unhold = ending(
+    "unhold",
+    lambda store, found: store.remove_hold(found),
+    "End a hold at once, also one that a stop by hand has set.",
+)
 
 
 @click.command()

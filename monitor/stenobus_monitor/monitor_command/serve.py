@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+
+from stenobus_core.http.key_commands import keys_group, limits, tell
 
 from .asking import asked
 
@@ -48,12 +51,7 @@ def serve(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> 
         http.serve(create(core, Keys(settings.api_keys_path), approvals), listener, "monitor.api", tls_cert, tls_key)
 
 
-@click.group()
-def keys() -> None:
-    """Keys of the HTTP API."""
-
-
-@keys.command("add")
+@click.command("add")
 @click.argument("name")
 @click.option(
     "--scope",
@@ -63,52 +61,14 @@ def keys() -> None:
     required=True,
     help="What it may do; may be repeated.",
 )
-@click.option(
-    "--per-minute", type=click.IntRange(1, 1_000_000), default=120, show_default=True, help="Requests a minute."
-)
-@click.option("--expires", metavar="TIME", help="Such as 12h, 90d or 52w; never when absent.")
-def add(name: str, scopes: tuple[Scope, ...], per_minute: int, expires: str | None) -> None:
+@limits(per_minute=120)
+def add(name: str, scopes: tuple[Scope, ...], per_minute: int, expires: datetime | None) -> None:
     """Make a key and print it, this once.
 
     read sees everything; label says what was right; silence asks for silences and holds; approve allows actions and
     ends holds.
     """
-    from stenobus_core.http.serving import expiry
-
-    click.echo(_keys().add(name, tuple(dict.fromkeys(scopes)), per_minute, expiry(expires)))
-    click.echo("Keep it well: only its digest is stored. Send it as `Authorization: Bearer KEY`.", err=True)
-
-
-@keys.command("list")
-def show() -> None:
-    """List the keys: what they may do, and until when."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from stenobus_core.http.serving import until
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("Id", "Name", "May", "A minute", "Made", "Expires"):
-        table.add_column(column)
-    for key in _keys().all():
-        table.add_row(
-            key.id,
-            key.name,
-            ", ".join(key.scopes),
-            str(key.per_minute),
-            f"{key.created:%Y-%m-%d}",
-            until(key.expires, key.expired),
-        )
-    Console(highlight=False, markup=False).print(table)
-
-
-@keys.command("revoke")
-@click.argument("key_id", metavar="ID")
-def revoke(key_id: str) -> None:
-    """Take a key away, at once."""
-    from stenobus_core.http.serving import revoked
-
-    click.echo(revoked(_keys(), key_id, "stenobus monitor keys"))
+    tell(_keys().add(name, tuple(dict.fromkeys(scopes)), per_minute, expires))
 
 
 def _keys() -> Keys:
@@ -116,3 +76,6 @@ def _keys() -> Keys:
     from ..settings import Settings
 
     return Keys(Settings.load("monitor").api_keys_path)
+
+
+keys = keys_group("stenobus monitor keys", _keys, add, {"May": lambda key: ", ".join(key.scopes)})

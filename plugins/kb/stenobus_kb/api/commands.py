@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
+
+from stenobus_core.http.key_commands import keys_group, limits, tell
 
 if TYPE_CHECKING:
     import socket
@@ -13,7 +16,7 @@ if TYPE_CHECKING:
     from ..embedders import Embedder
     from ..settings import Settings
     from .callers import Door
-    from .keys import Keys
+    from .keys import Key, Keys
 
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -91,21 +94,13 @@ def _door(settings: Settings) -> Door:
     return Door(keys, tokens)
 
 
-@click.group()
-def keys() -> None:
-    """Keys of the HTTP API."""
-
-
-@keys.command("add")
+@click.command("add")
 @click.argument("name")
 @click.option("--collection", "collections", multiple=True, help="What it may search; may be repeated.")
 @click.option("--all-collections", is_flag=True, help="It may search every collection.")
 @click.option("--as", "principals", multiple=True, help="Who its holder is, such as group:support; may be repeated.")
 @click.option("--owner", is_flag=True, help="It finds everything, whoever it is for, and may ask for others.")
-@click.option(
-    "--per-minute", type=click.IntRange(1, 1_000_000), default=600, show_default=True, help="Requests a minute."
-)
-@click.option("--expires", metavar="TIME", help="Such as 12h, 90d or 52w; never when absent.")
+@limits(per_minute=600)
 def add(
     name: str,
     collections: tuple[str, ...],
@@ -113,57 +108,15 @@ def add(
     principals: tuple[str, ...],
     owner: bool,
     per_minute: int,
-    expires: str | None,
+    expires: datetime | None,
 ) -> None:
     """Make a key and print it, this once. It finds what is for everybody, unless --as or --owner says more."""
-    from stenobus_core.http.serving import expiry
-
     if bool(collections) == all_collections:
         raise click.UsageError("Name what the key may search by --collection, or say --all-collections.")
     if principals and owner:
         raise click.UsageError("--as and --owner exclude each other.")
-    key = _keys().add(
-        name,
-        None if all_collections else collections,
-        None if owner else principals,
-        per_minute,
-        expiry(expires),
-    )
-    click.echo(key)
-    click.echo("Keep it well: only its digest is stored. Send it as `Authorization: Bearer KEY`.", err=True)
-
-
-@keys.command("list")
-def show() -> None:
-    """List the keys: what they open, and until when."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from stenobus_core.http.serving import until
-
-    table = Table(box=None, pad_edge=False)
-    for column in ("Id", "Name", "Collections", "Finds", "A minute", "Made", "Expires"):
-        table.add_column(column)
-    for key in _keys().all():
-        table.add_row(
-            key.id,
-            key.name,
-            "all" if key.collections is None else ", ".join(key.collections),
-            "everything" if key.principals is None else ", ".join(("public", *key.principals)),
-            str(key.per_minute),
-            f"{key.created:%Y-%m-%d}",
-            until(key.expires, key.expired),
-        )
-    Console(highlight=False, markup=False).print(table)
-
-
-@keys.command("revoke")
-@click.argument("key_id", metavar="ID")
-def revoke(key_id: str) -> None:
-    """Take a key away, at once."""
-    from stenobus_core.http.serving import revoked
-
-    click.echo(revoked(_keys(), key_id, "stenobus kb keys"))
+    opens = None if all_collections else collections
+    tell(_keys().add(name, opens, None if owner else principals, per_minute, expires))
 
 
 def _keys() -> Keys:
@@ -171,3 +124,14 @@ def _keys() -> Keys:
     from .keys import Keys
 
     return Keys(Settings.load("kb").api_keys_path)
+
+
+def _collections(key: Key) -> str:
+    return "all" if key.collections is None else ", ".join(key.collections)
+
+
+def _finds(key: Key) -> str:
+    return "everything" if key.principals is None else ", ".join(("public", *key.principals))
+
+
+keys = keys_group("stenobus kb keys", _keys, add, {"Collections": _collections, "Finds": _finds})
