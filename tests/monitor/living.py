@@ -24,7 +24,7 @@ from stenobus_monitor.incidents import Entry
 from stenobus_monitor.store import Store
 from stenobus_testing import eventually
 
-from .conftest import SOCKET
+from ..support.containers import SOCKET
 
 #: Ends with exit code 3 at SIGUSR1.
 CRASHES = "trap 'exit 3' USR1; echo ready; while true; do sleep 0.05; done"

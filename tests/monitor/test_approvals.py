@@ -4,41 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stenobus_bus import PermanentError, apply
-from stenobus_contracts import MonitorActionApproved, MonitorActionDone, MonitorActionProposed, MonitorAlert
-from stenobus_core.host import needs
+from stenobus_bus import PermanentError
+from stenobus_contracts import Level, MonitorActionApproved, MonitorActionDone, MonitorActionProposed, MonitorAlert
 from stenobus_monitor import plugin
-from stenobus_monitor.actions import restart
 from stenobus_monitor.actions.approvals import Approvals
 from stenobus_monitor.actions.course import Course
 from stenobus_testing import NatsServer, Stage, eventually
 
-from .conftest import KEY, Containers
+from .conftest import Containers
 from .living import CRASHES, PLUGIN, World, crash
 from .test_slice import _command
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "approvals.key"
-    path.write_bytes(KEY)
-    return path
-
-
-@pytest.fixture
-async def world(stage: Stage, key: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(restart, "_STEADY", 0.2)
-    await apply(stage.bus, needs(stage.settings, [plugin]))
-    begun = await World.begin(stage.bus, key=key, levels={"restart": "approve"})
-    yield begun
-    await begun.end()
+def levels() -> dict[str, Level]:
+    return {"restart": "approve"}
 
 
 def approval(action_id: str, token: str, **more: Any) -> MonitorActionApproved:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from stenobus_bus import RetryableError, apply
+from stenobus_bus import RetryableError
 from stenobus_bus.cell import Cell
-from stenobus_core.host import needs
-from stenobus_monitor import plugin
-from stenobus_monitor.actions import life, restart
+from stenobus_monitor.actions import life
 from stenobus_monitor.actions.hands import Hands
 from stenobus_monitor.actions.holds import Hold
 from stenobus_monitor.actions.life import Overtaken
@@ -28,15 +25,6 @@ WRITES = 7
 
 class Died(BaseException):
     """The process is gone."""
-
-
-@pytest.fixture
-async def world(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(restart, "_STEADY", 0.2)
-    await apply(stage.bus, needs(stage.settings, [plugin]))
-    begun = await World.begin(stage.bus, levels={"restart": "automatic"})
-    yield begun
-    await begun.end()
 
 
 def crashed(containers: Containers, name: str = "worker", **options: Any) -> Any:

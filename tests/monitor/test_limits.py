@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stenobus_bus import apply
-from stenobus_contracts import MonitorActionApproved
-from stenobus_core.host import needs
-from stenobus_monitor import plugin
-from stenobus_monitor.actions import restart
+from stenobus_contracts import Level, MonitorActionApproved
 from stenobus_monitor.actions.approvals import Approvals
-from stenobus_testing import Stage
 
 from .conftest import Containers
 from .living import PLUGIN, World
@@ -28,19 +22,8 @@ TIGHT: dict[str, Any] = {"mem_limit": 16 * MIB, "memswap_limit": 16 * MIB, "labe
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> Path:
-    path = tmp_path / "approvals.key"
-    path.write_bytes(b"k" * 40)
-    return path
-
-
-@pytest.fixture
-async def world(stage: Stage, key: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(restart, "_STEADY", 0.2)
-    await apply(stage.bus, needs(stage.settings, [plugin]))
-    begun = await World.begin(stage.bus, key=key, levels={"limits": "automatic"})
-    yield begun
-    await begun.end()
+def levels() -> dict[str, Level]:
+    return {"limits": "automatic"}
 
 
 async def memory(world: World, container: Any) -> tuple[int, int]:

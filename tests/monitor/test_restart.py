@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from stenobus_bus import RetryableError, apply
+from stenobus_bus import RetryableError
 from stenobus_contracts import Action, MonitorActionDone
-from stenobus_core.host import needs
-from stenobus_monitor import plugin
-from stenobus_monitor.actions import restart
 from stenobus_monitor.actions.budget import EACH
 from stenobus_monitor.actions.holds import Hold
 from stenobus_monitor.actions.restart import Restart
@@ -24,15 +20,6 @@ from .living import CRASHES, PLUGIN, SLOW, World, crash, healthy_while, unhealth
 from .test_watch import counter
 
 LIVES = "trap 'exit 0' TERM; while true; do sleep 0.05; done"
-
-
-@pytest.fixture
-async def world(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
-    monkeypatch.setattr(restart, "_STEADY", 0.2)
-    await apply(stage.bus, needs(stage.settings, [plugin]))
-    begun = await World.begin(stage.bus, levels={"restart": "automatic"})
-    yield begun
-    await begun.end()
 
 
 def wanted(container: Any, because: str = "container.crashed") -> Action:
