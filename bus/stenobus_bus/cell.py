@@ -31,10 +31,13 @@ class Cell:
     Args:
         key: of the bucket; its words are joined by dots.
         bucket: a key-value bucket.
+        sound: whether an object is what it should be; one that is not was written by somebody else's hand.
     """
 
-    def __init__(self, bus: Bus, key: str, bucket: str = BUCKET) -> None:
-        self._bus, self._key, self._bucket = bus, key, bucket
+    def __init__(
+        self, bus: Bus, key: str, bucket: str = BUCKET, sound: Callable[[Value], bool] = lambda _: True
+    ) -> None:
+        self._bus, self._key, self._bucket, self._sound = bus, key, bucket, sound
         self.subject = f"$KV.{bucket}.{key}"
         self._known: tuple[Value, int] | None = None
 
@@ -84,11 +87,14 @@ class Cell:
         except NotFoundError:
             return {}, 0
         try:
-            return json.loads(message.data or b"{}"), message.seq or 0
+            value = json.loads(message.data or b"{}")
+            if not isinstance(value, dict) or not self._sound(value):
+                raise ValueError("it is no such record")
         except ValueError as error:
             raise ServerUnavailable(
                 f"The record {self._key} is damaged; remove it by `nats kv del {self._bucket} {self._key}`."
             ) from error
+        return value, message.seq or 0
 
     async def _write(self, value: Value, revision: int) -> int | None:
         """The new revision, or None when the value is no longer the one of this revision."""

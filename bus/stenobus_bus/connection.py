@@ -195,10 +195,13 @@ class Bus:
         """Make sure that the server answers on this connection. One that does not is broken off, and made anew."""
         if not self.nc.is_connected:
             return
+        reconnects = self.nc.stats["reconnects"]
         try:
             async with asyncio.timeout(_PROBE):
                 await self.nc.flush(_PROBE)
         except (NatsError, TimeoutError):
+            if not self.nc.is_connected or reconnects != self.nc.stats["reconnects"]:
+                return  # the connection that was doubted is gone already
             log.warning("bus.silent", seconds=_PROBE)
             # Otherwise the client would wait until the other side has taken what is still to be sent.
             if (writer := getattr(self.nc._transport, "_io_writer", None)) is not None:

@@ -53,7 +53,7 @@ class Fleet:
         changed: Callable[[], None],
     ) -> None:
         self._nc = bus.nc
-        self._cell = Cell(bus, f"fleet.{handler}")
+        self._cell = Cell(bus, f"fleet.{handler}", sound=_sound)
         self._handler, self._limit, self._wants, self._lease = handler, limit, wants, lease
         self._used, self._changed = used, changed
         self._id = uuid.uuid4().hex[:12]
@@ -176,8 +176,10 @@ class Fleet:
         """The record changed: act at once when there is something to take or to give back."""
         try:
             record = json.loads(msg.data)
-        except ValueError:  # somebody removed or broke it: the renewal makes it anew, or says so
-            self._look.set()
+        except ValueError:
+            record = None
+        if not isinstance(record, dict) or not _sound(record):
+            self._look.set()  # somebody removed or broke it: the renewal makes it anew, or says so
             return
         self._look_at(record)
         if self._id not in record:
@@ -187,6 +189,13 @@ class Fleet:
         free = self._limit - sum(entry["slots"] for entry in record.values())
         if (slots < share and free > 0) or (slots > share and (share < self._target or self._used() < slots)):
             self._look.set()
+
+
+def _sound(record: Value) -> bool:
+    return all(
+        isinstance(entry, dict) and all(isinstance(entry.get(name), int) for name in ("slots", "wants", "beat"))
+        for entry in record.values()
+    )
 
 
 def shares(limit: int, wants: Mapping[str, int]) -> dict[str, int]:

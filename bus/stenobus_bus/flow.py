@@ -188,7 +188,7 @@ class Flow:
             if turn.done() and not turn.cancelled():
                 self._running -= 1
                 self._wake()
-            else:
+            elif turn in lane.waiting:
                 lane.waiting.remove(turn)
             raise
 
@@ -201,7 +201,9 @@ class Flow:
         """Hands may have become free: for events that wait here first, then for those at the server."""
         while self._running < self._hands and (waiting := [lane for lane in self._lanes if lane.waiting]):
             lane = min(waiting, key=lambda each: max(self._now, each.turn))
-            self._begin(lane)
-            lane.waiting.popleft().set_result(None)
+            turn = lane.waiting.popleft()
+            if not turn.cancelled():  # whoever gave up does not know it yet
+                self._begin(lane)
+                turn.set_result(None)
         for lane in self._lanes:
             lane.loop.wake()

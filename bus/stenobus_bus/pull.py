@@ -187,7 +187,7 @@ class PullLoop:
     @property
     def healthy(self) -> bool:
         """The consumer exists, the server is heard, and the loop goes on asking."""
-        return self._well and not any(task.done() for task in self._tasks)
+        return self._well and not any(task.done() for task in (*self._tasks, *self._workers))
 
     @property
     def active(self) -> int:

@@ -21,6 +21,9 @@ from .errors import TooManyTokens
 _GATHER: Final = 0.003
 #: Seconds after which the server's clock is read again: two clocks drift apart by microseconds until then.
 _READ_AGAIN: Final = 10.0
+#: Seconds by which one process may read the server's clock later in its course than another. What was written further
+#: ahead was written before that clock was set back.
+_STRAY: Final = 10.0
 #: Readings of the clock, of which the quickest is taken.
 _READINGS: Final = 3
 
@@ -69,7 +72,7 @@ class TokenBucket:
 
     def __init__(self, bus: Bus, name: str, limit: RateLimit) -> None:
         self.name, self.limit = name, limit
-        self._cell = Cell(bus, f"rate.{name}")
+        self._cell = Cell(bus, f"rate.{name}", sound=_sound)
         self._clock = _ServerClock(bus)
         #: Tokens wanted (or, below 0, given back), and when they may be used (of the event loop's clock).
         self._orders: list[tuple[float, asyncio.Future[float]]] = []
@@ -159,9 +162,10 @@ class TokenBucket:
         """The record after all orders, and when each of them may be used."""
         local = asyncio.get_running_loop().time()
         now = self._clock.at(local)
-        # Another process may have read the clock a little later in its course: time never goes back.
-        at = max(now, record.get("at", now))
-        tokens = record.get("tokens", self.limit.capacity) + self.limit.rate * (at - record.get("at", at))
+        # Another process may have read the clock a little later in its course: time does not go back for that.
+        last = record.get("at", now)
+        at = last if now < last < now + _STRAY else now
+        tokens = record.get("tokens", self.limit.capacity) + self.limit.rate * max(0.0, at - last)
         tokens = min(self.limit.capacity, tokens)
         dues = []
         for wanted, _ in orders:
@@ -169,6 +173,10 @@ class TokenBucket:
             dues.append(local + (at - now) - min(0.0, tokens) / self.limit.rate)
         self._left, self._since = tokens, local
         return {"tokens": tokens, "at": at}, dues
+
+
+def _sound(record: Value) -> bool:
+    return all(isinstance(record.get(name, 0.0), int | float) for name in ("tokens", "at"))
 
 
 @dataclass(slots=True)

@@ -182,6 +182,7 @@ class Worker(Generic[E]):
         self._loops = [self._pull(spec, concurrency, weight) for spec, weight in (*lanes, (consumer, 1))]
         #: Events that may be in hand at once.
         self.slots = concurrency
+        self._stopping = False
         self.stats = Stats()
 
     async def start(self) -> None:
@@ -203,6 +204,7 @@ class Worker(Generic[E]):
         Args:
             grace: seconds running handlers get.
         """
+        self._stopping = True
         await asyncio.gather(*(loop.stop(grace) for loop in self._loops))
         if self._flow:
             await self._flow.close()
@@ -335,7 +337,7 @@ class Worker(Generic[E]):
         except StreamFull as full:  # raised by what the handler published itself: no attempt of its own failed
             log.warning("handler.output_full", handler=self.name, run=received.envelope.run, error=str(full))
             await self._tell(self._observer.interrupted(received))
-            await self._hand_back(received.msg, received.delivery)
+            await self._patiently(lambda: self._hand_back(received.msg, received.delivery))
         except PermanentError as error:
             self.stats.failures += 1
             await self._give_up(received, "permanent", error)
@@ -349,17 +351,23 @@ class Worker(Generic[E]):
         """What the handler makes of the event. Whatever it does to end itself is an error of this attempt alone."""
         limit = asyncio.timeout(self._timeout)
         started = time.perf_counter()
+        task = asyncio.current_task()
+        assert task is not None
         try:
             async with limit:
-                return await self._call(received)
+                outputs = await self._call(received)
+                if task.cancelling():
+                    await asyncio.sleep(0)  # where a cancellation of the handler's own shows, not later
+                return outputs
         except TimeoutError as error:
             if limit.expired():
                 raise RetryableError(f"the handler took longer than its {self._timeout:g} s") from error
             raise
         except (asyncio.CancelledError, SystemExit) as error:
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-                raise  # we are being stopped
+            if isinstance(error, asyncio.CancelledError) and self._stopping:
+                raise
+            while task.cancelling():
+                task.uncancel()
             raise RuntimeError(f"the handler ended with {type(error).__name__}") from error
         finally:
             self.stats.work.observe(time.perf_counter() - started)

@@ -239,11 +239,14 @@ async def _asked(bench: Bench) -> bool:
     return bool((await bench.info())["num_waiting"])
 
 
-async def test_a_damaged_record_makes_a_worker_not_ready_until_it_is_removed(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "damage", [b"no record", b"[]", b'{"x": 1}', b'{"x": {"slots": "two", "wants": 1, "beat": 1}}']
+)
+async def test_a_damaged_record_makes_a_worker_not_ready_until_it_is_removed(bench: Bench, damage: bytes) -> None:
     worker = await bench.work(_nothing, fleet_concurrency=1)
     record = f"$KV.stenobus_limits.fleet.{bench.name}"
     assert worker.healthy
-    await bench.bus.store(record, b"no record", {})  # somebody's hand
+    await bench.bus.store(record, damage, {})  # somebody's hand
     await eventually(lambda: not worker.healthy)
     await bench.bus.store(record, b"", {"KV-Operation": "DEL"})
     await eventually(lambda: worker.healthy)

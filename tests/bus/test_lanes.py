@@ -8,8 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 
-from stenobus_bus import Bus, EmbeddedServer, Received, Worker
+from stenobus_bus import Bus, Delivery, EmbeddedServer, Received, Worker
+from stenobus_bus.flow import Flow
 from stenobus_bus.history import events
 from stenobus_testing.waiting import Gate, eventually, still
 
@@ -175,3 +177,28 @@ async def test_a_stop_hands_back_what_waits_for_a_hand(bench: Bench, elsewhere: 
 
 async def _unsettled(bench: Bench, lane: str) -> bool:
     return bool((await bench.info(f"{bench.name}{lane}"))["num_ack_pending"])
+
+
+async def test_a_hand_that_becomes_free_for_an_event_that_is_just_given_up_goes_to_the_next(bench: Bench) -> None:
+    """A stop cancels the hands in one go, and an event may end at the same moment."""
+    gate, begun = Gate(), []
+
+    async def handle(msg: Msg, delivery: Delivery) -> None:
+        begun.append(delivery.sequence)
+        await gate()
+
+    flow = Flow(bench.bus, bench.name, handle, concurrency=1, fleet=None, lease=1.0, rate=None)
+    worker = await bench.work(Turns())
+    lane = flow.lane(1)
+    lane.loop = worker._loops[0]
+    events = [Delivery("TEST", bench.name, 1, number, 0, 0) for number in (1, 2, 3)]
+    tasks = [asyncio.create_task(flow.handle(lane, Msg(bench.bus.nc), event)) for event in events]
+    await eventually(lambda: len(lane.waiting) == 2)
+    tasks[1].cancel()
+    flow._concurrency = 2
+    flow._wake()
+    await eventually(lambda: begun == [1, 3])
+    gate.open()
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(end).__name__ for end in ends] == ["NoneType", "CancelledError", "NoneType"]
+    assert flow._running == 0

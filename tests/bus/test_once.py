@@ -7,9 +7,19 @@ from typing import Any
 
 import pytest
 
-from stenobus_bus import Bus, Envelope, PermanentError, Received, RetryPolicy, Stored
+from stenobus_bus import (
+    Bus,
+    Delivery,
+    Envelope,
+    PermanentError,
+    PublishTimeout,
+    Received,
+    RetryPolicy,
+    Stored,
+    StreamFull,
+)
 from stenobus_bus import worker as worker_module
-from stenobus_bus.ledger import BUCKET
+from stenobus_bus.ledger import BUCKET, Ledger
 from stenobus_bus.topology import key_value
 from stenobus_testing.waiting import DEADLINE, Gate, eventually, still
 
@@ -276,3 +286,30 @@ async def test_outputs_wait_for_room_in_their_stream_and_cost_no_attempt(
     await eventually(lambda: worker.handled == 1)
     assert attempts == [1]
     assert len(await bench.stored(Pong)) == 1
+
+
+async def test_a_hand_back_that_finds_no_room_either_is_waited_for(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Left to the server's redelivery, each time would count as an attempt that nobody made."""
+    monkeypatch.setattr(worker_module, "_PAUSE", 0.01)
+    attempts: list[int] = []
+    refusals = [PublishTimeout("no PubAck came"), StreamFull("the bucket is full")]
+    hand_back = Ledger.hand_back
+
+    async def refused(ledger: Ledger, delivery: Delivery) -> None:
+        if refusals:
+            raise refusals.pop()
+        await hand_back(ledger, delivery)
+
+    async def handle(received: Received[Ping]) -> None:
+        attempts.append(received.attempt)
+        if len(attempts) == 1:
+            raise StreamFull("what the handler published found no room")
+
+    monkeypatch.setattr(Ledger, "hand_back", refused)
+    worker = await bench.work(handle, retry=RetryPolicy(attempts=1), consumer={"ack_wait": 300.0})
+    await bench.pings(1)
+    await eventually(lambda: worker.handled == 1)
+    assert attempts == [1, 1]
+    assert await bench.letters() == []

@@ -11,7 +11,7 @@ import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, RateLimit, ServerUnavailable, TokenBucket, TooManyTokens
 from stenobus_bus.rates import _GATHER, _ServerClock
-from stenobus_testing.waiting import eventually, still
+from stenobus_testing.waiting import DEADLINE, eventually, still
 
 
 @pytest.fixture
@@ -139,11 +139,26 @@ async def test_a_wrong_clock_on_a_host_changes_nothing(buses: list[Bus], monkeyp
     assert time.monotonic() - begun >= 4 / 100 - 0.001
 
 
+async def test_a_server_whose_clock_went_back_makes_nobody_wait_for_it(buses: list[Bus]) -> None:
+    bucket = TokenBucket(buses[0], "back", RateLimit(per_second=100, burst=10))
+    await buses[0].store("$KV.stenobus_limits.rate.back", b'{"tokens": 0, "at": 9999999999}', {})
+    async with asyncio.timeout(DEADLINE):
+        for _ in range(11):
+            await bucket.acquire()
+
+
 async def test_the_servers_clock_is_never_read_ahead(buses: list[Bus]) -> None:
     clock = _ServerClock(buses[0])
     await clock.read()
     loop = asyncio.get_running_loop()
     assert time.time() - 60 < clock.at(loop.time()) <= time.time()  # server and test share a host here
+
+
+@pytest.mark.parametrize("damage", [b"no record", b"[]", b'{"tokens": "many"}', b'{"tokens": 1, "at": null}'])
+async def test_a_damaged_record_is_named(buses: list[Bus], damage: bytes) -> None:
+    await buses[0].store("$KV.stenobus_limits.rate.damaged", damage, {})
+    with pytest.raises(ServerUnavailable, match=r"rate\.damaged is damaged; remove it"):
+        await TokenBucket(buses[0], "damaged", RateLimit(per_second=1)).acquire()
 
 
 async def test_without_its_bucket_a_limit_says_so(buses: list[Bus]) -> None:

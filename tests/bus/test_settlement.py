@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from stenobus_bus import Observer, Observers, PermanentError, Received, RetryableError, RetryPolicy
-from stenobus_bus.dead_letters import data
+from stenobus_bus.dead_letters import Entry, data
 from stenobus_testing.waiting import eventually
 
 from ..support.contracts import Ping, Pong
@@ -219,6 +219,28 @@ async def test_a_handler_that_ends_itself_ends_neither_its_worker_nor_the_proces
     await eventually(lambda: worker.handled == 1)
     assert (letter.reason, letter.attempts) == ("exhausted", 2)
     assert type(ending).__name__ in letter.message
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_a_handler_that_cancels_its_own_task_ends_its_attempt_alone(bench: Bench, waits: bool) -> None:
+    async def handle(received: Received[Ping]) -> None:
+        if received.event.number == 1:
+            task = asyncio.current_task()
+            assert task
+            task.cancel()
+            if waits:
+                await asyncio.Event().wait()
+
+    worker = await bench.work(handle, concurrency=1, retry=RetryPolicy(attempts=2, base=0.01))
+    await bench.pings(1, 1, 2)
+    await eventually(lambda: worker.handled == 1)
+    assert [letter.reason for _, letter in await eventually(lambda: _all(bench, 2))] == ["exhausted"] * 2
+    assert worker.healthy
+
+
+async def _all(bench: Bench, count: int) -> list[Entry]:
+    found = await bench.letters()
+    return found if len(found) == count else []
 
 
 async def test_an_error_text_that_is_no_unicode_still_reaches_the_dead_letters(bench: Bench) -> None:
