@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from stenobus_executor import actions
 from stenobus_executor.approval import issue
 from stenobus_executor.command import own_ids
 from stenobus_executor.ledger import Budget
-from stenobus_executor.rules import Rules, ended_by_itself, grace
+from stenobus_executor.rules import Rules, ended_by_itself, grace, remembered
 from stenobus_testing import eventually
 
 from ..support.containers import Containers
@@ -332,6 +333,65 @@ async def test_what_the_kernel_killed_is_started_again(executor: Executor, conta
     app.reload()
     assert app.attrs["State"]["OOMKilled"]
     assert (await executor.restart(app.name)).status == 204
+
+
+def kill_behind_the_engines_back(containers: Containers, app: Any) -> None:
+    app.reload()
+    containers.run(f"killer-{app.short_id}", f"kill -9 {app.attrs['State']['Pid']}", pid_mode="host")
+    app.wait(timeout=60)
+    app.reload()
+    assert app.attrs["State"]["ExitCode"] == 137 and not app.attrs["State"]["OOMKilled"]
+
+
+async def test_what_was_killed_behind_the_engines_back_is_started_again(
+    executor: Executor, containers: Containers
+) -> None:
+    for number in range(20):  # while others make the engine forget
+        app = plugin(containers, f"asr-{number}")
+        kill_behind_the_engines_back(containers, app)
+        answer = await executor.restart(app.name)
+        if answer.status != 403:
+            break
+        assert "does not remember" in answer.message
+    app.reload()
+    assert answer.status == 204 and app.status == "running"
+
+
+async def test_what_the_engine_does_not_remember_is_left_alone(
+    executor: Executor, containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(actions, "remembered", lambda *_: False)
+    app = plugin(containers)
+    kill_behind_the_engines_back(containers, app)
+    answer = await executor.restart(app.name)
+    assert answer.status == 403 and "does not remember" in answer.message
+    assert (await executor.restart(app.name, approval=approval(app.name))).status == 204
+
+
+async def test_what_somebody_killed_stays_so_whoever_told_it_to_end_before(
+    executor: Executor, containers: Containers
+) -> None:
+    app = plugin(containers, script="trap '' TERM; while true; do sleep 0.05; done")
+    app.kill("TERM")  # by the engine, which says so; and then not by it
+    kill_behind_the_engines_back(containers, app)
+    answer = await executor.restart(app.name)
+    assert answer.status == 403 and ("stopped it" in answer.message or "does not remember" in answer.message)
+
+
+@pytest.mark.parametrize(
+    ("began", "oldest", "known"),
+    [
+        (0, 43.9, True),
+        (0, 44.1, False),  # the engine may have been told before
+        (0, 59.1, False),  # not even the end itself
+        (58, 57.9, True),  # its whole life
+        (58, 58.1, False),
+    ],
+)
+def test_an_end_is_remembered_with_what_led_to_it(began: int, oldest: float, known: bool) -> None:
+    state = {"StartedAt": f"2026-05-04T12:00:{began:02}.000000001Z", "FinishedAt": "2026-05-04T12:00:59.000000001Z"}
+    minute = datetime(2026, 5, 4, 12, tzinfo=UTC).timestamp()
+    assert remembered({"State": state}, minute + oldest) == known
 
 
 async def test_a_pause_is_somebody_s_wish(executor: Executor, containers: Containers) -> None:

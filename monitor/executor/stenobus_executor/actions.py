@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, MutableMapping
-from datetime import datetime
 from typing import Any, Final
 
 from . import approval
@@ -16,7 +15,7 @@ from .engine import Engine
 from .ledger import Ledger
 from .passing import name_of
 from .request import Refused
-from .rules import Rules, ended_by_itself, grace
+from .rules import Rules, ended_by_itself, grace, moment, remembered, was_killed
 
 #: Seconds that the engine may take beyond those in which a container may end.
 _PATIENCE: Final = 30.0
@@ -50,8 +49,8 @@ class Actions:
             raise Refused(400, f"{objection}.")
         if kind == "limits" and 0 < call.body["Memory"] < await self._in_use(id):
             raise Refused(409, f"{name} uses more memory than that.")
-        if not approved and await self._was_ended(container):
-            raise Refused(403, f"{name} is left alone: somebody stopped it. {why_not}")
+        if not approved and (objection := await self._ended(container)):
+            raise Refused(403, f"{name} is left alone: {objection}. {why_not}")
         if id in self._busy:
             raise Refused(409, f"Something is being done with {name} already.")
         self._busy.add(id)
@@ -85,14 +84,25 @@ class Actions:
         cached = cache.get("total_inactive_file", cache.get("inactive_file", 0))
         return int(memory.get("usage") or 0) - int(cached)
 
-    async def _was_ended(self, container: Mapping[str, Any]) -> bool:
-        """Whether somebody ended it, by the engine's calls, since it was last started."""
+    async def _ended(self, container: Mapping[str, Any]) -> str | None:
+        """Why an ended container stays so: somebody ended it by the engine's calls, as far as that can be known."""
         state = container["State"]
         if state.get("Status") != "exited":
-            return False
-        if not ended_by_itself(container):
-            return True
+            return None
+        killed = was_killed(container)
+        if not killed and not ended_by_itself(container):
+            return "somebody stopped it"
         filters = {"type": ["container"], "container": [container["Id"]], "event": ["kill", "stop"]}
-        since = datetime.fromisoformat(state["StartedAt"]).timestamp()
+        if await self._events(moment(state["StartedAt"]), filters):
+            return "somebody stopped it"
+        if killed and not state.get("OOMKilled"):
+            # Asked for last: what is there by now was there before.
+            oldest = next(iter(await self._events(1, {})), None)
+            if oldest is None or not remembered(container, int(oldest["timeNano"]) / 1e9):
+                return "it was killed, and the engine does not remember whether by its own calls"
+        return None
+
+    async def _events(self, since: float, filters: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+        """Those that the engine remembers, the oldest first."""
         query = {"since": f"{since:.6f}", "until": f"{time.time():.6f}", "filters": json.dumps(filters)}
-        return bool((await self._engine.text("/events", query)).strip())
+        return [json.loads(line) for line in (await self._engine.text("/events", query)).splitlines() if line.strip()]

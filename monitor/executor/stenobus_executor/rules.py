@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
@@ -15,6 +16,9 @@ _SERVICE: Final = "com.docker.compose.service"
 _TOLD: Final = (137, 143)
 #: Seconds that a container may take to end when it says nothing else, and at most.
 _GRACE: Final = (10, 120)
+#: Exit code of what was killed; seconds before such an end in which whoever had the engine kill it did so: for an end
+#: that does not come, the engine waits ten.
+_KILLED, _BEFORE = 137, 15.0
 #: The lowest limits that may be set: bytes, and billionths of a processor.
 _LEAST_MEMORY: Final = 16 * 1024**2
 _LEAST_PROCESSORS: Final = 50_000_000
@@ -99,6 +103,27 @@ def ended_by_itself(container: Mapping[str, Any]) -> bool:
     if name == "on-failure":
         return code != 0 and 0 < retries <= int(container.get("RestartCount") or 0)
     return name == "no" and code != 0 and (bool(state.get("OOMKilled")) or code not in _TOLD)
+
+
+def was_killed(container: Mapping[str, Any]) -> bool:
+    """Whether an ended container was killed, and only the engine's events can tell whether the engine did it."""
+    policy = (container.get("HostConfig") or {}).get("RestartPolicy") or {}
+    return (policy.get("Name") or "no") == "no" and container["State"].get("ExitCode") == _KILLED
+
+
+def remembered(container: Mapping[str, Any], oldest: float) -> bool:
+    """Whether the events of an end and of what led to it are all among those that the engine still has.
+
+    Args:
+        oldest: time of the oldest one, in seconds since the epoch: the engine forgets the oldest first.
+    """
+    began, ended = (moment(container["State"][name]) for name in ("StartedAt", "FinishedAt"))
+    return oldest <= max(began, ended - _BEFORE)
+
+
+def moment(text: str) -> float:
+    """A time of the engine's, in seconds since the epoch."""
+    return datetime.fromisoformat(text).timestamp()
 
 
 def _fits(names: Iterable[str], patterns: tuple[str, ...]) -> bool:
