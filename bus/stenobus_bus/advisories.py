@@ -229,17 +229,8 @@ class Undertaker:
 
     async def _deserted(self) -> AsyncIterator[dict[str, Any]]:
         """Consumers of handlers that hold unsettled events while nobody waits for more."""
-        for name in await self._all("STREAM.NAMES", "streams"):
-            for info in await self._all(f"CONSUMER.LIST.{name}", "consumers"):
+        async for name in self._bus.pages("STREAM.NAMES", "streams"):
+            async for info in self._bus.pages(f"CONSUMER.LIST.{name}", "consumers"):
                 ours = (info["config"].get("metadata") or {}).get(HANDLER)
                 if ours and info["num_ack_pending"] and not info["num_waiting"]:
                     yield info
-
-    async def _all(self, subject: str, what: str) -> list[Any]:
-        """Every page of a list."""
-        found: list[Any] = []
-        while True:
-            page = await self._bus.api(subject, {"offset": len(found)})
-            found += page[what] or ()
-            if not page[what] or len(found) >= page["total"]:
-                return found

@@ -21,6 +21,8 @@ from .errors import BusError, RequestTimeout, ServerUnavailable
 BUCKET: Final = "stenobus_answers"
 #: Seconds an answer can be found.
 TTL: Final = 7 * 86_400.0
+#: Header of what takes the place of an entry that somebody deleted or purged.
+_REMOVED: Final = "KV-Operation"
 #: Most seconds between looks into the bucket, in case the direct message got lost in a reconnect.
 _LOOK: Final = 5.0
 
@@ -112,7 +114,8 @@ async def _ask(bus: Bus, event: Event, envelope: Envelope, contract: type[Event]
                 pause = min(2 * pause, _LOOK)
                 try:
                     async with asyncio.timeout(pause):
-                        return await _read(bus, contract, await arrived.get())
+                        if (heard := await _read(bus, contract, await arrived.get())) is not None:
+                            return heard
                 except TimeoutError:
                     with contextlib.suppress(ServerUnavailable):  # an outage shorter than the timeout is none
                         if (found := await _look(bus, contract, where)) is not None:
@@ -136,7 +139,10 @@ async def _look(bus: Bus, contract: type[Event], where: str) -> Event | None:
     return await _read(bus, contract, Msg(bus.nc, subject=where, data=raw.data or b"", headers=raw.headers))
 
 
-async def _read(bus: Bus, contract: type[Event], msg: Msg) -> Event:
+async def _read(bus: Bus, contract: type[Event], msg: Msg) -> Event | None:
+    """The answer in a message; None when the message says that the answer was removed."""
+    if _REMOVED in (msg.headers or {}):
+        return None
     body = await bus.claims.whole(msg.data, msg.headers)
     bus.limits.check_body(body)
     return contract.model_validate_json(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, Final
 from weakref import WeakSet
@@ -338,6 +338,26 @@ class Bus:
                 if asyncio.get_running_loop().time() > end or not _may_pass(trouble):
                     raise
             await asyncio.sleep(_PAUSE)
+
+    async def pages(self, subject: str, key: str) -> AsyncIterator[Any]:
+        """All entries of a list that the JetStream API hands out in pages.
+
+        Args:
+            subject: of the call, as :meth:`api` takes it.
+            key: what the list is called in the answers.
+
+        Raises:
+            ServerUnavailable: as :meth:`api`.
+        """
+        offset = 0
+        while True:
+            page = await self.api(subject, {"offset": offset})
+            entries = page.get(key) or ()
+            for entry in entries:
+                yield entry
+            offset += len(entries)
+            if not entries or offset >= page["total"]:
+                return
 
     async def _call(self, subject: str, body: Mapping[str, Any] | None, timeout: float) -> Any:
         request = json.dumps(body).encode() if body is not None else b""

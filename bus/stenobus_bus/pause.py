@@ -5,7 +5,6 @@ The pause lies in the consumer itself, so it holds for every process, survives t
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -41,8 +40,8 @@ async def places(bus: Bus, handler: str | None = None) -> list[Place]:
     """
     found = [
         _place(info)
-        async for stream in _pages(bus, "STREAM.NAMES", "streams")
-        async for info in _pages(bus, f"CONSUMER.LIST.{stream}", "consumers")
+        async for stream in bus.pages("STREAM.NAMES", "streams")
+        async for info in bus.pages(f"CONSUMER.LIST.{stream}", "consumers")
         if "durable_name" in info["config"]
     ]
     return [place for place in found if handler is None or place.handler == handler]
@@ -66,16 +65,3 @@ def _place(info: dict[str, Any]) -> Place:
         unsettled=info["num_ack_pending"],
         paused_until=datetime.fromisoformat(info["config"]["pause_until"]) if info.get("paused") else None,
     )
-
-
-async def _pages(bus: Bus, subject: str, key: str) -> AsyncIterator[Any]:
-    """All entries of a list that the server hands out in pages."""
-    offset = 0
-    while True:
-        page = await bus.api(subject, {"offset": offset})
-        entries = page[key] or ()
-        for entry in entries:
-            yield entry
-        offset += len(entries)
-        if not entries or offset >= page["total"]:
-            return

@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import structlog
 from nats.errors import Error as NatsError
@@ -91,7 +91,7 @@ class Post:
             if self._ack is not None:
                 full = ""
                 try:
-                    answer = json.loads(await self._ack)
+                    answer = _word(await self._ack)
                     refusal = answer.get("error")
                     if refusal is None:
                         return Stored(answer["stream"], answer["seq"], answer.get("duplicate", False))
@@ -110,6 +110,8 @@ class Post:
                     elif refusal.get("code") != 503:
                         sentence = f"{self._subject}: the server refused the event: {self._reason}."
                         raise PublishFailed(sentence, int(refusal.get("err_code", 0)))
+                except ValueError as error:
+                    self._reason = str(error)
                 except NoRespondersError:
                     nobody, self._reason = True, "no stream takes this subject, or JetStream is starting"
                 except NatsTimeout:
@@ -140,3 +142,20 @@ class Post:
             f"{self._subject}: the stream {stream} was full for {self._deadline:g} s ({self._reason}{limits}); raise "
             f"its limit by `nats stream edit {stream}`, or purge what nobody needs."
         )
+
+
+def _word(answer: bytes) -> dict[str, Any]:
+    """What a stream says about a message.
+
+    Raises:
+        ValueError: it is no stream that says so: anybody may listen on a subject, and answer.
+    """
+    try:
+        word = json.loads(answer)
+    except (ValueError, RecursionError):
+        word = None
+    if isinstance(word, dict):
+        stored = isinstance(word.get("stream"), str) and isinstance(word.get("seq"), int)
+        if isinstance(word.get("error"), dict) or (stored and "error" not in word):
+            return word
+    raise ValueError("somebody answers on its subject, and is no stream")

@@ -175,6 +175,11 @@ class Known:
     #: Its place in the stream, 0 when none is set.
     alarm_place: int
 
+    @property
+    def ahead(self) -> bool:
+        """It got to where time has not got yet: the server's clock was set back."""
+        return self.progress.until > self.now + PUNCTUAL
+
     def following(self, timing: Timing) -> Occurrence | None:
         """The first occurrence that is not settled."""
         return timing.next(self.progress.until)
@@ -337,6 +342,8 @@ def _change(spec: ScheduleSpec, known: Known) -> Change:
         return Change("create", label, {})
     if differences := known.declared.differences(spec.declaration(now)):
         return Change("update", label, differences)
+    if known.ahead:
+        return Change("update", label, {"until": (known.progress.until, now)})
     following = known.following(spec.timing)
     if following is not None and known.alarm != following.at > now:
         return Change("update", label, {"alarm": (known.alarm, following.at)})
@@ -349,9 +356,12 @@ async def _declare(schedules: Schedules, spec: ScheduleSpec) -> Change:
         change, wanted = _change(spec, known), spec.declaration(known.now)
         after = known.progress.until
         try:
-            if known.declared is None or known.declared.differences(wanted):
+            if known.declared is None or known.declared.differences(wanted) or known.ahead:
                 await schedules.declare(spec.id, wanted, known.declared_revision)
                 after = wanted.since
+            if known.ahead:
+                progress = known.progress.model_copy(update={"until": known.now})
+                await schedules.advance(spec.id, progress, known.progress_revision)
             await schedules.set_alarm(spec, known, after)
         except Overtaken as other:
             log.info("schedule.overtaken", schedule=spec.id, message=str(other))

@@ -184,8 +184,8 @@ class Host:
             if facts and not self.settings.shadow:  # who is only tried out speaks for nobody
                 await services.facts.put(handler.contract, facts)
             worker = self._worker(handler, services, settings, state, limits)
+            workers[handler.name] = self.workers[handler.name] = worker  # a start that fails halfway is stopped, too
             await worker.start()
-            workers[handler.name] = self.workers[handler.name] = worker
         if own := [schedule for schedule in self.schedules if schedule.plugin == plugin.name]:
             self.clocks[plugin.name] = Clock(self.bus, plugin.name, own, self.settings.ack_wait)
             await self.clocks[plugin.name].start()

@@ -112,22 +112,12 @@ async def lag(bus: Bus, stream: str, handler: str) -> Lag:
 
 async def lags(bus: Bus, stream: str) -> list[Lag]:
     """What waits for each consumer of a stream. Raises BusError."""
-    found: list[Lag] = []
-    while True:
-        page = await bus.api(f"CONSUMER.LIST.{stream}", {"offset": len(found)})
-        found += [Lag.of(info) for info in page.get("consumers") or ()]
-        if len(found) >= page["total"] or not page.get("consumers"):
-            return found
+    return [Lag.of(info) async for info in bus.pages(f"CONSUMER.LIST.{stream}", "consumers")]
 
 
 async def stream_sizes(bus: Bus) -> list[StreamSize]:
     """How full each stream and bucket is. Raises BusError."""
-    found: list[StreamSize] = []
-    while True:
-        page = await bus.api("STREAM.LIST", {"offset": len(found)})
-        found += [StreamSize.of(info) for info in page.get("streams") or ()]
-        if len(found) >= page["total"] or not page.get("streams"):
-            return found
+    return [StreamSize.of(info) async for info in bus.pages("STREAM.LIST", "streams")]
 
 
 async def stream_size(bus: Bus, stream: str) -> StreamSize:

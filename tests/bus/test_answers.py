@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from stenobus_bus import BusError, Envelope, Received, RequestTimeout
-from stenobus_bus.answers import answer, given, request
+from stenobus_bus.answers import answer, given, request, subject
 from stenobus_bus.ledger import Ledger
 from stenobus_testing.waiting import Gate, eventually
 
@@ -112,6 +112,20 @@ def bench_settled(bench: Bench) -> Callable[[], object]:
             return False  # not made anew yet
 
     return settled
+
+
+async def test_an_answer_that_somebody_removed_is_asked_for_anew(bench: Bench) -> None:
+    """As `nats kv del` removes it: by a message that says so."""
+    handled: list[str] = []
+
+    async def handle(received: Received[Ask]) -> tuple[Answer]:
+        handled.append(received.event.question)
+        return (Answer(text="so"),)
+
+    await bench.bus.store(subject(asked()(0)), b"", {"KV-Operation": "DEL"})
+    await bench.work(handle, Ask)
+    assert await request(bench.bus, Ask(question="how?"), asked(), timeout=60) == Answer(text="so")
+    assert handled == ["how?"]
 
 
 async def test_an_error_is_an_answer_too_and_asking_later_asks_anew(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 from structlog.testing import capture_logs
 
 from stenobus_bus import (
@@ -16,6 +17,7 @@ from stenobus_bus import (
     Envelope,
     PayloadTooLarge,
     PublishFailed,
+    PublishTimeout,
     ServerUnavailable,
     StreamFull,
     apply,
@@ -96,6 +98,16 @@ async def test_without_a_stream_it_says_so_in_bounded_time(bench: Bench) -> None
     event = Homeless()
     with pytest.raises(PublishFailed, match=r"nowhere\.ping: not stored within .*: no stream takes this subject"):
         await bench.bus.publish(event, Envelope.new(event, "test"), deadline=0.3)
+
+
+@pytest.mark.parametrize("reply", [b"hi", b"7", b"{}", b'{"error": "no"}', b"\xff"])
+async def test_an_answer_of_somebody_who_is_no_stream_is_no_confirmation(bench: Bench, reply: bytes) -> None:
+    async def answer(msg: Msg) -> None:
+        await msg.respond(reply)
+
+    await bench.bus.nc.subscribe("nowhere.ping", cb=answer)
+    with pytest.raises(PublishTimeout, match="answers on its subject, and is no stream"):
+        await bench.bus.publish(Homeless(), Envelope.new(Homeless(), "test"), deadline=0.2)
 
 
 async def test_a_full_stream_makes_the_publisher_wait(bench: Bench) -> None:

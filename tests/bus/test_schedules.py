@@ -16,7 +16,7 @@ import pytest
 from stenobus_bus import Bus, EmbeddedServer, Occurrence, ScheduleSpec, schedules
 from stenobus_bus.clock import Clock
 from stenobus_bus.history import Remembered, read
-from stenobus_bus.schedules import STREAM, Known, Overtaken, Schedules, consumer
+from stenobus_bus.schedules import STREAM, Known, Overtaken, Progress, Schedules, consumer
 from stenobus_bus.timing import At, Cron, Every, Timing
 from stenobus_bus.topology import apply as declare
 from stenobus_bus.topology import domain, key_value, object_bucket
@@ -270,6 +270,25 @@ async def test_a_lost_alarm_is_set_again(clocks: Clocks) -> None:
     assert planned.startswith("update schedule acme.nightly (alarm: None →")
     await clocks.apply(spec(DAY))
     assert await clocks.alarm() == _next(DAY)
+
+
+@pytest.mark.parametrize("declared", [False, True])
+async def test_a_server_whose_clock_was_set_back_goes_on_with_the_schedule(clocks: Clocks, declared: bool) -> None:
+    await clocks.apply(spec(DAY))
+    schedules, known = await Schedules.open(clocks.bus), await clocks.look()
+    wrong = known.now + timedelta(days=400)  # what its clock said for a while
+    if declared:
+        assert known.declared
+        declaration = known.declared.model_copy(update={"since": wrong})
+        await schedules.declare("acme.nightly", declaration, known.declared_revision)
+    else:
+        await schedules.advance("acme.nightly", Progress(until=wrong), known.progress_revision)
+    await schedules.set_alarm(spec(DAY), await clocks.look(), wrong)
+    (planned,) = await clocks.plan(spec(DAY))
+    assert planned.startswith("update schedule acme.nightly (until: ")
+    assert [str(change).partition("(")[0] for change in await clocks.apply(spec(DAY))] == [planned.partition("(")[0]]
+    assert await clocks.alarm() == _next(DAY)
+    assert await clocks.plan(spec(DAY)) == ["none schedule acme.nightly"]
 
 
 async def test_the_plan_for_an_empty_server_is_to_create(bus: Bus) -> None:

@@ -12,14 +12,24 @@ import pytest
 from faststream import Depends
 from faststream.nats import TestNatsBroker
 
-from stenobus_bus import Bus, ConsumerSpec, EmbeddedServer, PermanentError, RetryPolicy, StreamSpec, apply
+from stenobus_bus import (
+    Bus,
+    ConsumerSpec,
+    EmbeddedServer,
+    PermanentError,
+    RetryPolicy,
+    ServerUnavailable,
+    StreamSpec,
+    apply,
+)
+from stenobus_bus.pull import PullLoop
 from stenobus_contracts import BusAlert, Operation, asyncapi
 from stenobus_core import Context, CoreSettings, Host, Plugin, PluginError, PluginSettings
 from stenobus_core.streaming import Streaming
 from stenobus_testing.stage import Stage, unique
 from stenobus_testing.waiting import DEADLINE, Gate, eventually
 
-from ..support.contracts import Ping, Pong
+from ..support.contracts import Order, Ping, Pong
 
 
 def answering(name: str | None = None, **options: Any) -> Plugin:
@@ -60,6 +70,25 @@ async def test_resources_live_from_before_the_first_event_until_after_the_last(s
     assert story == ["up", "engine", "down"]
     await host.stop()  # once more is harmless
     assert not host.ready
+
+
+async def test_a_start_that_fails_halfway_leaves_nothing_running(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin, started, start = Plugin(unique()), [], PullLoop.start
+
+    @plugin.handler()
+    async def work(event: Order) -> None: ...
+
+    async def fail(self: PullLoop) -> None:
+        if started:
+            raise ServerUnavailable("gone")
+        await start(self)
+        started.append(self)
+
+    monkeypatch.setattr(PullLoop, "start", fail)
+    with pytest.raises(ServerUnavailable):
+        await stage.run(plugin)
+    (lane,) = started
+    assert all(task.done() for task in (*lane._tasks, *lane._workers))
 
 
 async def test_a_plugin_that_cannot_start_is_named_and_stops_nothing_else(stage: Stage) -> None:

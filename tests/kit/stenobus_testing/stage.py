@@ -162,14 +162,11 @@ class Stage:
     async def _last(self) -> dict[str, int]:
         """The last sequence of every stream of events."""
         found: dict[str, int] = {}
-        while True:
-            page = await self.bus.api("STREAM.LIST", {"offset": len(found)})
-            for stream in page["streams"] or ():
-                # What begins with a dollar is the server's own: buckets, advisories.
-                events = any(not subject.startswith("$") for subject in stream["config"].get("subjects") or ())
-                found[stream["config"]["name"]] = stream["state"]["last_seq"] if events else 0
-            if len(found) >= page["total"] or not page["streams"]:
-                return {name: last for name, last in found.items() if last}
+        async for stream in self.bus.pages("STREAM.LIST", "streams"):
+            # What begins with a dollar is the server's own: buckets, advisories.
+            if any(not subject.startswith("$") for subject in stream["config"].get("subjects") or ()):
+                found[stream["config"]["name"]] = stream["state"]["last_seq"]
+        return {name: last for name, last in found.items() if last}
 
     async def _since(self, last: dict[str, int]) -> Outcome:
         published = await self.published(self._seen)
