@@ -210,3 +210,11 @@ async def test_a_killed_plugin_becomes_an_incident(watched: Stack) -> None:
     assert not crashed()
     watched.kill("documents-clean")
     await eventually(crashed, SOON)
+
+
+async def test_incidents_over_http_are_for_whoever_has_a_key(watched: Stack) -> None:
+    key = watched.key("monitor-api", "monitor", "keys", "add", "portal", "--scope", "read")
+    answer = await watched.asks(watched.monitor_api_port, "/v1/incidents?status=all", key)
+    assert answer.status_code == 200, answer.text
+    assert "container.crashed" in {each["kind"] for each in answer.json()["incidents"]}
+    assert (await watched.asks(watched.monitor_api_port, "/v1/incidents")).status_code == 401

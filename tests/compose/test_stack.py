@@ -77,6 +77,18 @@ async def test_a_transcript_from_outside_becomes_a_document_that_is_found(stack:
     await eventually(lambda: "A full disk in containers" in titles(stack, "how do I free the disk space?"), RUN)
 
 
+async def test_whoever_has_a_key_searches_over_http_and_nobody_else(stack: Stack) -> None:
+    """The service of the profile `api` as its documentation says: a key first, then the service."""
+    path = "/v1/search?q=disk"
+    key = stack.key("kb", "kb", "keys", "add", "app", "--collection", "documents")
+    stack.compose("up", "--detach", "--no-deps", "kb-api")
+    found = await stack.asks(stack.api_port, path, key)
+    assert found.status_code == 200, found.text
+    assert "A full disk in containers" in {hit["title"] for hit in found.json()["results"]}
+    for wrong in (None, "stk_0123456789ab_wrong"):
+        assert (await stack.asks(stack.api_port, path, wrong)).status_code == 401
+
+
 async def test_a_killed_plugin_comes_back_and_its_run_is_completed(stack: Stack, operator: Bus) -> None:
     before, writer = await place(operator), stack.container("documents-write")
     restarts = writer.attrs["RestartCount"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -15,11 +16,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import docker
+import httpx
 import pytest
 from docker.errors import DockerException, ImageNotFound
 from docker.models.containers import Container
 
 from stenobus_testing.servers import free_port
+from stenobus_testing.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = ROOT / "compose"
@@ -80,6 +83,7 @@ class Stack:
     client: docker.DockerClient = field(default_factory=engine)
     port: int = field(default_factory=free_port)
     api_port: int = field(default_factory=free_port)
+    monitor_api_port: int = field(default_factory=free_port)
 
     @property
     def url(self) -> str:
@@ -95,6 +99,7 @@ class Stack:
                 "COMPOSE_PROJECT_NAME": self.project,
                 "STENOBUS_API_PORT": str(self.api_port),
                 "STENOBUS_BASE": self.base,
+                "STENOBUS_MONITOR_API_PORT": str(self.monitor_api_port),
                 "STENOBUS_PORT": str(self.port),
                 "STENOBUS_STACK_ENV": str(self.folder / "env"),
                 "STENOBUS_STATE": str(self.folder / "state"),
@@ -144,6 +149,26 @@ class Stack:
             *self.client.volumes.list(filters=label),
         ]
         return [each.name for each in found]
+
+    def key(self, service: str, *command: str) -> str:
+        """A key of an HTTP interface, made in a container: ``stenobus … keys add …``."""
+        said = self.compose("exec", "-T", service, "stenobus", *command)
+        found = re.search(r"stk_\S+", said)
+        assert found is not None, said
+        return found[0]
+
+    async def asks(self, port: int, path: str, key: str | None = None) -> httpx.Response:
+        """What one of its HTTP interfaces answers, once it listens: some start only when they have a key."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+
+        async def answer() -> httpx.Response | None:
+            async with httpx.AsyncClient(timeout=30) as client:
+                try:
+                    return await client.get(f"http://127.0.0.1:{port}{path}", headers=headers)
+                except httpx.TransportError:
+                    return None
+
+        return await eventually(answer, 120)
 
     def kill(self, service: str) -> None:
         """End a service's first process by SIGKILL behind the engine's back, as a crash would: `docker kill` counts as
