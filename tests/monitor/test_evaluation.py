@@ -17,7 +17,7 @@ from stenobus_monitor.evaluation.case import Case, load
 from stenobus_monitor.evaluation.errors import EvaluationError
 from stenobus_monitor.evaluation.figures import Result, figures
 from stenobus_monitor.evaluation.model import ModelServer, Script, verdict
-from stenobus_monitor.evaluation.outcome import Acted, Outcome, Told
+from stenobus_monitor.evaluation.outcome import Acted, Outcome, Repaired, Told
 from stenobus_monitor.evaluation.score import complete, quantile, score, wilson
 from stenobus_monitor.monitor_command import monitor
 from stenobus_testing import eventually
@@ -74,6 +74,12 @@ def outcome(*incidents: Told, actions: tuple[Acted, ...] = (RESTART,), **changes
         ({"expected": CRASH["expected"] | {"proof": [{"kind": "event", "text": "("}]}}, "no regular expression"),
         ({"fault": False}, "it can expect no incident"),
         ({"injection": True}, "can require no action"),
+        ({"expected": CRASH["expected"] | {"recovers": ["other"]}}, "a service other that it does not have to recover"),
+        ({"approval": {"by": "pigeon"}}, "command"),
+        (
+            {"approval": {"by": "link"}, "expected": CRASH["expected"] | {"actions": []}},
+            "no action that could be approv",
+        ),
     ],
 )
 def test_a_case_that_makes_no_sense_is_refused_by_name(tmp_path: Path, change: dict[str, Any], says: str) -> None:
@@ -149,6 +155,50 @@ def test_nothing_may_be_said_or_done_where_nothing_is_wrong() -> None:
 def test_what_follows_from_another_incident_is_no_alarm_of_its_own() -> None:
     assert score(case(), outcome(told(), told(id="j", kind="handler.absent", caused_by="i"))).false_alarms == ()
     assert score(case(), outcome(told(), told(id="j", kind="handler.absent"))).false_alarms
+
+
+def back(service: str, died: float, up: float, **changes: Any) -> Repaired:
+    known: dict[str, Any] = {"action": "a", "decided": 100.5, "asked": 100.7}
+    return Repaired(service=service, died=died, up=up, **known | changes)
+
+
+RECOVERING = CRASH["expected"] | {"recovers": ["worker", "second"], "in_order": True}
+TWO = [{"name": "worker", "plugins": ["probe"]}, {"name": "second", "plugins": ["echo"]}]
+
+
+def test_time_to_repair_is_that_of_what_the_monitor_brought_back() -> None:
+    known = case(services=TWO, expected=RECOVERING)
+    follower = back("second", 103.0, 104.0, follows=True)
+    found = score(known, outcome(told(), repairs=(back("worker", 100.0, 101.5), follower)))
+    assert (found.repairs, found.approved, found.stops, found.action) == ((1.5,), (), (), True)
+    by_the_engine = back("worker", 100.0, 101.5, action=None)
+    found = score(known, outcome(told(), repairs=(by_the_engine, follower)))
+    assert (found.repairs, found.action) == ((), False)
+    assert not complete(known, outcome(told(), repairs=(follower,)))
+    assert complete(known, outcome(told(), repairs=(back("worker", 100.0, 101.5), follower)))
+
+
+@pytest.mark.parametrize(("died", "up"), [(100.9, 101.2), (101.0, 104.0)])
+def test_who_follows_comes_after_the_one_before_is_back(died: float, up: float) -> None:
+    repairs = (back("worker", 100.0, 101.5), back("second", died, up, follows=True))
+    assert score(case(services=TWO, expected=RECOVERING), outcome(told(), repairs=repairs)).action is False
+
+
+def test_people_and_the_grace_of_a_container_cost_the_monitor_nothing() -> None:
+    known = case(services=TWO, approval={"by": "command"}, expected=CRASH["expected"] | {"recovers": ["worker"]})
+    done = RESTART.model_copy(update={"level": None, "done": True, "outcome": "succeeded"})
+    repairs = (back("worker", 112.7, 113.0),)  # asked at 100.7, it took 12 s of its 10
+    found = score(known, outcome(told(), actions=(RESTART, done), repairs=repairs))
+    assert (found.repairs, found.approved, found.stops, found.action) == ((), (2.5,), ((12.0, 10.0),), True)
+    assert score(known, outcome(told(), repairs=repairs)).action is False, "nobody did it"
+
+
+def test_what_is_taken_back_has_to_be_done_and_undone() -> None:
+    known = case(approval={"by": "link", "undo": True})
+    done = RESTART.model_copy(update={"level": None, "done": True, "outcome": "succeeded"})
+    undone = done.model_copy(update={"outcome": "undone"})
+    assert score(known, outcome(told(), actions=(RESTART, done))).action is False
+    assert score(known, outcome(told(), actions=(RESTART, done, undone))).action is True
 
 
 def test_the_interval_of_a_proportion_and_a_quantile() -> None:

@@ -121,6 +121,7 @@ class Publish(_Step):
     count: int = Field(default=1, ge=1, le=20_000)
     every: float = Field(default=0, ge=0, le=60, description="seconds between two")
     task: dict[str, Any] = Field(default={}, description="fields of `eval.task`")
+    content: int = Field(default=0, ge=0, le=50_000_000, description="bytes that are stored and that each refers to")
     ahead: float = Field(default=0, description="seconds that the producer's clock is ahead")
 
 
@@ -205,7 +206,10 @@ class Expected(_Strict):
         default=(), description="all that may be done; whatever else is done is unsafe"
     )
     within: Seconds = Field(default=30, description="seconds for all of it, after the last step")
-    recovers: bool = Field(default=False, description="the incident must be over by the monitor's own action")
+    recovers: tuple[Name, ...] = Field(
+        default=(), description="services whose containers end, and run again by an action of the monitor"
+    )
+    in_order: bool = Field(default=False, description="they come back in that order, each after the one before")
 
     @field_validator("causes")
     @classmethod
@@ -213,6 +217,15 @@ class Expected(_Strict):
         if unknown := [each for each in value if each not in HYPOTHESES]:
             raise ValueError(f"there is no hypothesis {unknown[0]}; see monitor/stenobus_monitor/hypotheses.toml")
         return value
+
+
+class Approval(_Strict):
+    """Somebody approves every required action that waits for it."""
+
+    by: Literal["command", "event", "link"] = Field(
+        description="`stenobus monitor approve`; an event of one's own; or the page of the alert's link"
+    )
+    undo: bool = Field(default=False, description="once it succeeded, it is taken back, approved in the same way")
 
 
 class Answer(_Strict):
@@ -241,6 +254,7 @@ class Case(_Strict):
         description="when the fault happened: after the last step, or the end of the component's process",
     )
     expected: Expected = Expected()
+    approval: Approval | None = Field(default=None, description="required actions are approved, and must succeed")
     model: Answer = Answer()
 
     @model_validator(mode="after")
@@ -256,6 +270,10 @@ class Case(_Strict):
             raise ValueError(f"the case {self.name} has a fault: expected needs kinds, causes and proof")
         if not self.fault and (wants.kinds or wants.causes):
             raise ValueError(f"the case {self.name} has no fault: it can expect no incident (allow some with `also`)")
+        if unknown := sorted({*wants.recovers} - {*names, "nats"}):
+            raise ValueError(f"the case {self.name} expects a service {unknown[0]} that it does not have to recover")
+        if self.approval and not any(action.required for action in wants.actions):
+            raise ValueError(f"the case {self.name} requires no action that could be approved")
         if (self.injection or not self.fault) and any(action.required for action in wants.actions):
             raise ValueError(f"the case {self.name} can require no action")
         return self

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from ..containers import moment
 from .case import Service
 from .errors import EvaluationError
 from .leftovers import removed
 from .owner import LABEL, OWNER, mine
+
+#: Seconds that the engine gives to whoever asks for none.
+_GRACE: Final = 10.0
 
 
 class Containers:
@@ -107,6 +110,11 @@ class Containers:
         """Whether a service's container runs, and is not ill."""
         state = self.state(service)
         return bool(state.get("Running")) and (state.get("Health") or {}).get("Status", "healthy") == "healthy"
+
+    def grace(self, service: str) -> float:
+        """Seconds that a service's container gets to end by itself."""
+        asked = self.get(service).attrs["Config"].get("StopTimeout")
+        return float(asked) if asked is not None else _GRACE
 
     def disk(self, service: str) -> str:
         """The name of a service's small disk."""

@@ -13,9 +13,10 @@ class Executor:
     Args:
         engine: the engine's socket.
         visible: names of the containers that exist for those who ask.
+        key: file of the key of approvals.
     """
 
-    def __init__(self, folder: Path, engine: str, visible: str) -> None:
+    def __init__(self, folder: Path, engine: str, visible: str, key: Path) -> None:
         #: Its own socket.
         self.socket = folder / "executor.sock"
         self._options = {
@@ -23,6 +24,7 @@ class Executor:
             "engine": engine,
             "state": folder / "executor.json",
             "visible": visible,
+            "key": key,
         }
         self._process = Process("The executor", folder)
 

@@ -125,6 +125,8 @@ def _say(world: World, service: str, text: str) -> None:
 
 async def _publish(step: cases.Publish, world: World) -> None:
     event = EvalTask.model_validate(step.task)
+    if step.content:
+        event = event.model_copy(update={"blob": await world.bus.objects.put(_text(step.content), "text/plain")})
 
     def envelope() -> Envelope:
         found = Envelope.new(event, _SOURCE, run=f"eval-{uuid.uuid4().hex[:12]}")
@@ -142,8 +144,8 @@ async def _publish(step: cases.Publish, world: World) -> None:
 
 
 async def _blob(step: cases.Blob, world: World) -> None:
-    content = (b"A transcript of a talk. " * (step.size // 24 + 1))[: step.size]
-    ref = await world.bus.objects.put(content + uuid.uuid4().hex.encode(), "text/plain")
+    content = _text(step.size)
+    ref = await world.bus.objects.put(content, "text/plain")
     bucket, _, key = ref.uri.removeprefix("nats://").partition("/")
     objects = await world.bus.nc.jetstream().object_store(bucket)
     match step.damage:
@@ -157,6 +159,11 @@ async def _blob(step: cases.Blob, world: World) -> None:
             ref = BlobRef(uri=ref.uri, sha256="0" * 64, size=ref.size, content_type=ref.content_type)
     event = EvalDone(blob=ref)
     await world.bus.publish(event, Envelope.new(event, _SOURCE, run=f"eval-{uuid.uuid4().hex[:12]}"))
+
+
+def _text(size: int) -> bytes:
+    """Content that nobody else has, of so many bytes and a few more."""
+    return (b"A transcript of a talk. " * (size // 24 + 1))[:size] + uuid.uuid4().hex.encode()
 
 
 async def _hoard(step: cases.Hoard, world: World) -> None:

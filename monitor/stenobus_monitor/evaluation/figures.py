@@ -11,6 +11,8 @@ from .score import Rate, Score, quantile, wilson
 
 #: Kinds whose detection rests on the engine's events, and those on two looks at the bus.
 _DEATHS: Final = frozenset({"oom", "crash", "exit", "crash-loop"})
+#: Many containers at once, which wait for each other: a figure of its own.
+_BURST: Final = "crash-burst"
 _STALLS: Final = frozenset({"stalled-consumer", "blocked-consumer", "handler-absent"})
 
 
@@ -63,7 +65,10 @@ def figures(results: Sequence[Result]) -> list[Figure]:
         if each.score.alert is not None and each.score.detect is not None
     ]
     first = [each.score.alert for each in faults if each.case.kind in _DEATHS and each.score.alert is not None]
-    repairs = [each.score.repair for each in faults if each.score.repair is not None]
+    repairs = [seconds for each in faults if each.case.kind != _BURST for seconds in each.score.repairs]
+    burst = [seconds for each in faults if each.case.kind == _BURST for seconds in each.score.repairs]
+    approved = [seconds for each in faults for seconds in each.score.approved]
+    stops = [seconds for each in faults for seconds in each.score.stops]
     unsafe = [f"{each.case.name}: {what}" for each in ran for what in each.score.unsafe]
     alarms = [each for each in quiet if each.score.false_alarms]
     return [
@@ -71,7 +76,10 @@ def figures(results: Sequence[Result]) -> list[Figure]:
         _at_most("die or OOM to first alert, most", first, 1.0, 5.0),
         _at_most("stored incident to its alert, most", alerts, 1.0, 5.0),
         _at_most("bus stall to stored incident, p95", stalls, 0.95, 2.0, "polls"),
-        _at_most("automatic repair of a crash, p95", repairs, 0.95, 2.0),
+        _at_most("container's end to its next life, nobody asked, p95", repairs, 0.95, 2.0, count="containers"),
+        Figure("the same where six end in one moment, most", _most(burst)),
+        _at_most("approval to the container's next life, less its stop, p95", approved, 0.95, 2.0, count="containers"),
+        Figure("the longest such stop, of its container's grace", _stop(stops)),
         _at_least("trouble found", _rate(faults, "found"), None),
         _at_least("cause right, rules alone, kinds that rules cover", _rate(covered, "by_rules"), 0.95),
         _at_least("cause right, rules alone, all kinds", _rate(faults, "by_rules"), None),
@@ -120,6 +128,17 @@ def _rate(results: Sequence[Result], what: str) -> Rate:
     return Rate.of((each.case.name, getattr(each.score, what)) for each in results)
 
 
+def _most(values: Sequence[float]) -> str:
+    return f"{max(values):.2f} s ({len(values)} containers)" if values else "–"
+
+
+def _stop(stops: Sequence[tuple[float, float]]) -> str:
+    if not stops:
+        return "–"
+    took, grace = max(stops)
+    return f"{took:.2f} s of {grace:g} s ({len(stops)} containers)"
+
+
 def _steered(results: Sequence[Result]) -> str:
     steered = [each for each in results if each.score.unsafe or each.score.false_alarms]
     return f"{len(steered)} of {len(results)}"
@@ -130,7 +149,9 @@ def _at_least(name: str, rate: Rate, goal: float | None) -> Figure:
     return Figure(name, proportion(rate), f"≥ {goal:.2f}" if goal is not None else "", met)
 
 
-def _at_most(name: str, values: Sequence[float], part: float, goal: float, unit: str = "s") -> Figure:
+def _at_most(
+    name: str, values: Sequence[float], part: float, goal: float, unit: str = "s", *, count: str = "cases"
+) -> Figure:
     value = quantile(values, part)
-    shown = "–" if value is None else f"{value:.2f} {unit} ({len(values)} cases)"
+    shown = "–" if value is None else f"{value:.2f} {unit} ({len(values)} {count})"
     return Figure(name, shown, f"≤ {goal:g} {unit}", None if value is None else value <= goal)

@@ -5,22 +5,19 @@ It measures what the monitor makes of right, wrong, invented and obedient answer
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ..hypotheses import HYPOTHESES
 from .case import Case
+from .loopback import Loopback
 
 _FIELDS: Final = frozenset(
     {"model", "messages", "temperature", "max_completion_tokens", "max_tokens", "response_format", "stream"}
 )
-#: Bytes of one request.
-_LARGEST: Final = 4 * 1024 * 1024
 _FACT: Final = re.compile(r"^(E\d+) \[(\w+)\] (\S+): (.*)$", re.MULTILINE)
 #: What an injected text may ask for: a hypothesis in words that somebody wrote into a log.
 _ORDERED: Final = re.compile(r"hypothesis\W{1,5}([a-z-]+)")
@@ -37,59 +34,20 @@ class Script:
     heard: list[str] = field(default_factory=list)
 
 
-class ModelServer:
+class ModelServer(Loopback):
     """Serves ``/NAME/v1/chat/completions`` for every script that is there; strict about what it is sent."""
 
     def __init__(self) -> None:
+        super().__init__()
         #: By the name in the URL.
         self.scripts: dict[str, Script] = {}
-        self._server: asyncio.Server | None = None
-        self._port = 0
-        self._closing = asyncio.Event()
-        self._open: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
-
-    async def start(self) -> None:
-        """Listen on a free port of the loopback interface."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_LARGEST)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Close it, and hang up on whoever still waits for an answer."""
-        if self._server is not None:
-            self._server.close()
-        self._closing.set()
-        for writer in self._open.values():
-            writer.close()
-        await asyncio.gather(*(task for task in self._open if task is not None))
 
     def url(self, name: str) -> str:
         """Base URL of a script's model."""
-        return f"http://127.0.0.1:{self._port}/{name}/v1"
+        return f"{self.address}/{name}/v1"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        self._open[task] = writer
-        try:
-            while asked := await reader.readuntil(b"\r\n\r\n"):
-                line, *rest = asked.decode("latin-1").split("\r\n")
-                headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in rest)}
-                length = int(headers.get("content-length", "0"))
-                if length > _LARGEST:
-                    break
-                body = await reader.readexactly(length)
-                method, path, _ = line.split(" ", 2)
-                status, answer = await self._answer(method, path, body)
-                data = json.dumps(answer).encode()
-                head = f"HTTP/1.1 {status} -\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n\r\n"
-                writer.write(head.encode() + data)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, ConnectionError, asyncio.LimitOverrunError, ValueError):
-            pass  # whoever asked is gone, or speaks no HTTP
-        finally:
-            del self._open[task]
-            writer.close()
-
-    async def _answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    async def answer(self, method: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        """As the case's script says."""
         name, _, rest = path.lstrip("/").partition("/v1/")
         script = self.scripts.get(name)
         if method != "POST" or rest != "chat/completions" or script is None:
@@ -105,17 +63,12 @@ class ModelServer:
         script.heard.append(body.decode())
         schema = (asked.get("response_format") or {}).get("json_schema", {}).get("schema")
         if schema is None:
-            await self._pause(script.slow)
+            await self.pause(script.slow)
             return 200, _completion("It is noon.")
         if script.case.model.says == "silent":
-            await self._pause(60)
+            await self.pause(60)
             return 503, _error("overloaded")
         return 200, _completion(verdict(script.case, prompt, schema))
-
-    async def _pause(self, seconds: float) -> None:
-        """Let time pass, as long as the server is not closed."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
 
 
 def verdict(case: Case, prompt: str, schema: Mapping[str, Any]) -> str:

@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from stenobus_core.discovery import GROUP
 
-from .errors import EvaluationError
-from .process import Process
+from .process import STENOBUS, Process
 
 #: The monitor's settings in every case: shorter times than in production, so that a case takes seconds.
 SETTINGS: Final[dict[str, Any]] = {
@@ -28,33 +27,25 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 #: Lines of its output that are kept.
 _LINES: Final = 20_000
-_STENOBUS: Final = "from stenobus_core.cli import main; main()"
 
 
 class Monitor:
-    """It, with the router of language models in the same process where that one is installed.
+    """It, with the router of language models in the same process where that one is installed."""
 
-    Args:
-        environment: see :func:`environment`.
-    """
-
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self.environment = environment
+    def __init__(self, folder: Path) -> None:
         #: Lines of standard output, and when they came.
         self.told: list[tuple[float, str]] = []
-        self._log = folder / "monitor.log"
         self._up = False
         self._process = Process("The monitor", folder)
 
-    async def start(self) -> None:
-        """Start it, and wait until it is up. Raises EvaluationError."""
-        await self._process.start(
-            "-c", _STENOBUS, "up", *plugins(), environment=self.environment, out=self._hear, err=self._note
-        )
-        try:
-            await self._process.ready(lambda: self._up)
-        except EvaluationError as error:
-            raise EvaluationError(f"{error} {self.log()}") from error
+    async def start(self, environment: Mapping[str, str]) -> None:
+        """Start it, and wait until it is up. Raises EvaluationError.
+
+        Args:
+            environment: of a process on the server, and :func:`environment`.
+        """
+        await self._process.start(*STENOBUS, "up", *plugins(), environment=environment, out=self._hear, err=self._note)
+        await self._process.ready(lambda: self._up)
 
     async def end(self) -> None:
         """End it."""
@@ -62,15 +53,13 @@ class Monitor:
 
     def log(self) -> str:
         """The last lines of what it said of itself."""
-        return "\n".join(self._log.read_text().splitlines()[-5:]) if self._log.exists() else ""
+        return self._process.said
 
     def _hear(self, line: str) -> None:
         if len(self.told) < _LINES:
             self.told.append((time.time(), line))
 
     def _note(self, line: str) -> None:
-        with self._log.open("a") as file:
-            file.write(f"{line}\n")
         self._up = self._up or '"event": "up"' in line
 
 

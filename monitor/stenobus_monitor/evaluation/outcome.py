@@ -43,6 +43,7 @@ class Told(BaseModel):
 class Acted(BaseModel):
     """An action that was proposed or carried out."""
 
+    id: str = ""
     kind: str
     target: str
     level: Level | None = None
@@ -51,13 +52,35 @@ class Acted(BaseModel):
     at: float
 
 
+class Repaired(BaseModel):
+    """A container that ended, and runs again. Times are the engine's, in seconds since the epoch."""
+
+    service: str
+    died: float
+    #: Again running; where it has a health check, healthy.
+    up: float
+    #: By which action, when it was free to go ahead (approved, or automatic), and when it asked for the restart.
+    action: str | None = None
+    decided: float | None = None
+    asked: float | None = None
+    #: It was restarted because another one was.
+    follows: bool = False
+    #: Seconds that the engine gives it to end by itself.
+    grace: float = 10.0
+
+    @property
+    def stop(self) -> float:
+        """Seconds that its stop took; 0 for one that was dead already, or whose stop is not known."""
+        return max(0.0, self.died - self.asked) if self.asked is not None and not self.follows else 0.0
+
+
 class Outcome(BaseModel):
     """One run of a case."""
 
     case: str
     #: Seconds since the epoch.
     moment: float | None = None
-    repaired: float | None = None
+    repairs: tuple[Repaired, ...] = ()
     incidents: tuple[Told, ...] = ()
     actions: tuple[Acted, ...] = ()
     #: Seconds that the whole case took.

@@ -32,7 +32,7 @@ def _latency(axes: Any, results: Sequence[Result]) -> None:
     for name, values in (
         ("stored incident", [each.score.detect for each in results]),
         ("first alert", [each.score.alert for each in results]),
-        ("repaired", [each.score.repair for each in results]),
+        ("running again", [seconds for each in results for seconds in each.score.repairs]),
     ):
         times = sorted(each for each in values if each is not None)
         if times:

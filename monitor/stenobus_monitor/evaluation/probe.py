@@ -25,13 +25,15 @@ from stenobus_core import Context, PermanentError, Plugin, PluginSettings
 #: Where a fault is written, and seconds between two looks.
 TELL: Final = Path("/tmp/tell")  # noqa: S108 - of the container
 _LOOK: Final = 0.05
+#: What the task `need` needs.
+NEEDED: Final = Path("/tmp/needed")  # noqa: S108 - of the container
 _MIB: Final = 2**20
 
 
 class EvalTask(Event, subject="eval.task"):
     """Something to do, and how it goes."""
 
-    do: Literal["work", "crash", "crash_once", "hang", "eat", "refuse", "retry_once", "swallow", "ask"] = "work"
+    do: Literal["work", "crash", "crash_once", "hang", "eat", "refuse", "retry_once", "need", "swallow", "ask"] = "work"
     seconds: float = Field(default=0.0, ge=0, le=3600)
     mib: int = Field(default=0, ge=0, le=100_000)
     blob: BlobRef | None = None
@@ -138,11 +140,14 @@ async def probe(event: EvalTask, ctx: Context[Settings, None]) -> EvalDone | Non
     """Do what the event says."""
     match event.do:
         case "crash":
+            await asyncio.sleep(event.seconds)
             os._exit(139)
         case "crash_once" if _first(ctx.event_id):
             os._exit(139)
         case "retry_once" if _first(ctx.event_id):
             raise ConnectionError("the other side hung up")
+        case "need" if not NEEDED.exists():
+            raise ConnectionError("the other side is not there")
         case "hang":
             await asyncio.sleep(event.seconds or 3600)
         case "eat":

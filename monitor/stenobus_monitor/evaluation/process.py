@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
@@ -20,6 +21,8 @@ LOOK: Final = 0.1
 _END: Final = 15.0
 #: Bytes of one line.
 _LINE: Final = 4 * 1024 * 1024
+#: Arguments of a Python process that is `stenobus`.
+STENOBUS: Final = ("-c", "from stenobus_core.cli import main; main()")
 
 
 class Process:
@@ -34,6 +37,12 @@ class Process:
         self.name, self._folder = name, folder
         self._process: asyncio.subprocess.Process | None = None
         self._reading: list[asyncio.Task[None]] = []
+        self._last: deque[str] = deque(maxlen=5)
+
+    @property
+    def said(self) -> str:
+        """Its last lines on standard error."""
+        return "\n".join(self._last)
 
     async def start(
         self,
@@ -58,9 +67,14 @@ class Process:
             limit=_LINE,
         )
         assert self._process.stdout is not None and self._process.stderr is not None
+
+        def wrong(line: str) -> None:
+            self._last.append(line)
+            err(line)
+
         self._reading = [
             asyncio.create_task(_lines(self._process.stdout, out)),
-            asyncio.create_task(_lines(self._process.stderr, err)),
+            asyncio.create_task(_lines(self._process.stderr, wrong)),
         ]
 
     async def ready(self, is_ready: Callable[[], bool]) -> None:
@@ -70,10 +84,21 @@ class Process:
             async with asyncio.timeout(PATIENCE):
                 while not is_ready():
                     if self._process.returncode is not None:
-                        raise EvaluationError(f"{self.name} ended with {self._process.returncode}.")
+                        raise EvaluationError(f"{self.name} ended with {self._process.returncode}: {self.said}")
                     await asyncio.sleep(LOOK)
         except TimeoutError as error:
-            raise EvaluationError(f"{self.name} does not come up.") from error
+            raise EvaluationError(f"{self.name} does not come up: {self.said}") from error
+
+    async def ended(self) -> int:
+        """Wait until it ends by itself. Returns its exit code. Raises EvaluationError when that takes too long."""
+        assert self._process is not None
+        try:
+            code = await asyncio.wait_for(self._process.wait(), PATIENCE)
+        except TimeoutError as error:
+            raise EvaluationError(f"{self.name} does not end.") from error
+        finally:
+            await self.end()
+        return code
 
     async def end(self) -> None:
         """End it, and read what it still said. Does nothing where it was never started."""
@@ -86,7 +111,18 @@ class Process:
             except TimeoutError:
                 self._process.kill()
                 await self._process.wait()
-        await asyncio.gather(*self._reading)
+        if self._reading:
+            await asyncio.wait(self._reading, timeout=_END)
+
+
+async def command(folder: Path, *arguments: str, environment: Mapping[str, str]) -> str:
+    """Run `stenobus` with arguments to its end. Returns its standard output. Raises EvaluationError."""
+    said: list[str] = []
+    process = Process(f"stenobus {' '.join(arguments[:2])}", folder)
+    await process.start(*STENOBUS, *arguments, environment=environment, out=said.append)
+    if code := await process.ended():
+        raise EvaluationError(f"`stenobus {' '.join(arguments)}` ended with {code}: {process.said}")
+    return "\n".join(said)
 
 
 async def to_its_end(work: Callable[[], T]) -> T:

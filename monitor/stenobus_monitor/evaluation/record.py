@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing, suppress
-from typing import Final
+from typing import Any, Final
 
 from nats.errors import Error as NatsError
 
 from stenobus_bus import BusError
 from stenobus_bus.history import Remembered, read
-from stenobus_contracts import MonitorActionDone, MonitorActionProposed, MonitorDiagnosed, MonitorIncident
+from stenobus_contracts import Action, MonitorActionDone, MonitorActionProposed, MonitorDiagnosed, MonitorIncident
 
 from ..diagnosis import by_rule
-from .errors import engine_error
 from .monitor import SETTINGS
 from .outcome import Acted, Outcome, Told
+from .repairs import Repairs
 from .world import World
 
 _STREAM: Final = "MONITOR"
@@ -30,11 +30,10 @@ class Record:
         self._told: dict[str, Told] = {}
         self._actions: list[Acted] = []
         self._read = 0
-        #: When the steps began, when the last one did, when its process ended and came back.
+        self._repairs = Repairs(world)
+        #: When the steps began, and when the last one did.
         self.begin = 0.0
         self.moment: float | None = None
-        self.died: float | None = None
-        self.repaired: float | None = None
 
     async def look(self) -> None:
         """Read on. A bus that is down says nothing."""
@@ -45,17 +44,17 @@ class Record:
                     async for message in stored:
                         self._read = message.sequence
                         self._take(message)
-        await asyncio.to_thread(self._look_at_containers)
+        await self._repairs.look(self.begin)
         self._hear()
 
     def outcome(self, begin: float) -> Outcome:
         """All of it."""
         case = self._world.case
-        died = self.died if case.moment == "died" else None
+        died = self._repairs.first(case.expected.component) if case.moment == "died" else None
         return Outcome(
             case=case.name,
             moment=died or self.moment,
-            repaired=self.repaired,
+            repairs=self._repairs.found,
             incidents=tuple(self._told.values()),
             actions=tuple(self._actions),
             seconds=round(time.monotonic() - begin, 1),
@@ -74,15 +73,15 @@ class Record:
                     told.cause, told.method, told.cited = found.cause, found.method, found.evidence
             case MonitorActionProposed.subject:
                 proposed = MonitorActionProposed.model_validate_json(message.data)
-                target = self._world.plain(proposed.action.target)
-                self._actions.append(Acted(kind=proposed.action.kind, target=target, level=proposed.level, at=at))
+                self._acted(proposed.action, at, level=proposed.level)
             case MonitorActionDone.subject:
                 done = MonitorActionDone.model_validate_json(message.data)
                 if done.outcome != "refused":
-                    target = self._world.plain(done.action.target)
-                    self._actions.append(
-                        Acted(kind=done.action.kind, target=target, done=True, outcome=done.outcome, at=at)
-                    )
+                    self._acted(done.action, at, done=True, outcome=done.outcome)
+
+    def _acted(self, action: Action, at: float, **more: Any) -> None:
+        target = self._world.plain(action.target)
+        self._actions.append(Acted(id=action.action_id, kind=action.kind, target=target, at=at, **more))
 
     def _incident(self, incident: MonitorIncident, at: float) -> None:
         plain = self._world.plain
@@ -116,13 +115,3 @@ class Record:
             words = line.split(" ", 2)
             if len(words) == 3 and (told := self._told.get(words[1])) and told.alerted is None:
                 told.alerted = at
-
-    def _look_at_containers(self) -> None:
-        kind, _, service = self._world.case.expected.component.partition(":")
-        if kind != "container" or service not in self._world.containers.started or self.repaired is not None:
-            return
-        with suppress(engine_error()):
-            if self.died is None and (died := self._world.containers.died(service)) and died >= self.begin:
-                self.died = died
-            if self.died is not None and self._world.containers.healthy(service):
-                self.repaired = time.time()

@@ -97,7 +97,7 @@ def _cases(results: Sequence[Result]) -> _Table:
             each.case.about,
             _seconds(each.score.detect),
             _seconds(each.score.alert),
-            _seconds(each.score.repair),
+            ", ".join(map(_seconds, (*each.score.repairs, *each.score.approved))) or "–",
             each.case.model.says,
             "wrong" if _why(each) else "right",
         )

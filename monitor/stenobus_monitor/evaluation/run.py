@@ -16,6 +16,7 @@ from .errors import EvaluationError, engine_error
 from .faults import carry_out
 from .model import ModelServer, Script
 from .outcome import Outcome
+from .person import Person
 from .record import Record
 from .score import complete
 from .world import World
@@ -75,7 +76,7 @@ async def run_case(case: Case, client: Any, image: str, socket: str, models: Mod
         for step in case.steps:
             record.moment = time.time()
             await carry_out(step, world, script)
-        await _watch(case, record)
+        await _watch(case, record, world.person())
         if case.mend:
             for step in case.mend:
                 await carry_out(step, world, script)
@@ -90,11 +91,13 @@ async def run_case(case: Case, client: Any, image: str, socket: str, models: Mod
     return outcome
 
 
-async def _watch(case: Case, record: Record) -> None:
-    """Until everything was said, or its time is over."""
+async def _watch(case: Case, record: Record, person: Person | None) -> None:
+    """Until everything was said and done, or its time is over."""
     until = time.monotonic() + case.expected.within
     while time.monotonic() < until:
         await record.look()
+        if person is not None and case.approval is not None:
+            await person.answer(record.outcome(0).actions, undo=case.approval.undo)
         if complete(case, record.outcome(0)):
             until = min(until, time.monotonic() + _REST)
         await asyncio.sleep(_LOOK)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from typing import Final
 
 from .case import Allowed, Case, Proof
@@ -34,10 +35,15 @@ class Score:
     action: bool | None = None
     unsafe: tuple[str, ...] = ()
     false_alarms: tuple[str, ...] = ()
-    #: Seconds from the fault to the stored incident, to the first alert, and until it was well again.
+    #: Seconds from the fault to the stored incident, and to the first alert.
     detect: float | None = None
     alert: float | None = None
-    repair: float | None = None
+    #: Seconds from a container's end until it ran again, where the monitor asked nobody; one each.
+    repairs: tuple[float, ...] = ()
+    #: Seconds from an approval until the container ran again, less its stop as far as that is within its grace; and
+    #: the stops, each with that grace.
+    approved: tuple[float, ...] = ()
+    stops: tuple[tuple[float, float], ...] = ()
     poll: float = 1.0
     trouble: str | None = None
 
@@ -61,11 +67,13 @@ def score(case: Case, outcome: Outcome) -> Score:
     required = [rule for rule in wants.actions if rule.required]
     action = None
     if case.fault or outcome.actions:
-        action = not unsafe and all(any(_allows(rule, each) for each in outcome.actions) for rule in required)
+        action = not unsafe and all(_met(rule, case, outcome) for rule in required) and _recovered(case, outcome)
     found = Score(case.name, case.kind, action=action, unsafe=unsafe, false_alarms=alarms, poll=outcome.poll)
     if not case.fault:
         return found
     begin = outcome.moment
+    heads = [each for each in outcome.repairs if each.action is not None and not each.follows]
+    dead = [each for each in heads if not each.stop]
     top = min(roots, key=lambda each: (each.severity != "critical", each.detected or math.inf), default=None)
     return Score(
         case=case.name,
@@ -81,7 +89,11 @@ def score(case: Case, outcome: Outcome) -> Score:
         false_alarms=alarms,
         detect=_since(begin, match.detected if match else None),
         alert=_since(begin, match.alerted if match else None),
-        repair=_since(begin, outcome.repaired) if wants.recovers else None,
+        repairs=tuple(round(each.up - each.died, 3) for each in dead if case.approval is None),
+        approved=tuple(
+            round(each.up - (each.decided or 0) - min(each.stop, each.grace), 3) for each in heads if case.approval
+        ),
+        stops=tuple((round(each.stop, 3), each.grace) for each in heads if each.stop),
         poll=outcome.poll,
     )
 
@@ -113,8 +125,8 @@ def complete(case: Case, outcome: Outcome) -> bool:
     if not fnmatchcase(match.component, case.expected.component):
         return False
     required = [rule for rule in case.expected.actions if rule.required]
-    acted = all(any(_allows(rule, each) for each in outcome.actions) for rule in required)
-    return acted and (outcome.repaired is not None or not case.expected.recovers)
+    acted = all(_met(rule, case, outcome) or _failed(rule, outcome) for rule in required)
+    return acted and {each.service for each in outcome.repairs}.issuperset(case.expected.recovers)
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:
@@ -157,6 +169,29 @@ class Rate:
     def part(self) -> float | None:
         """The proportion; None of nothing."""
         return self.right / self.count if self.count else None
+
+
+def _met(rule: Allowed, case: Case, outcome: Outcome) -> bool:
+    """Whether a required action was proposed or done; or, where it is approved, whether all of it succeeded."""
+    found = [each for each in outcome.actions if _allows(rule, each)]
+    if case.approval is None:
+        return bool(found)
+    ends = {each.outcome for each in found if each.done}
+    return ends.issuperset({"succeeded", "undone"} if case.approval.undo else {"succeeded"})
+
+
+def _failed(rule: Allowed, outcome: Outcome) -> bool:
+    return any(_allows(rule, each) and each.outcome == "failed" for each in outcome.actions)
+
+
+def _recovered(case: Case, outcome: Outcome) -> bool:
+    """Whether all came back that had to, by actions, and in their order where that matters."""
+    wanted, back = case.expected.recovers, {each.service: each for each in outcome.repairs if each.action is not None}
+    if not back.keys() >= set(wanted):
+        return False
+    ordered = sorted(wanted, key=lambda service: back[service].up)
+    alone = all(back[then].died >= back[first].up for first, then in pairwise(wanted) if back[then].follows)
+    return not case.expected.in_order or (ordered == list(wanted) and alone)
 
 
 def _may(told: Told, also: Sequence[str]) -> bool:

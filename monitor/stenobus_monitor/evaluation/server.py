@@ -12,10 +12,12 @@ from typing import Any, Final
 
 from stenobus_bus import Bus, BusError
 from stenobus_bus import apply as apply_specs
+from stenobus_bus.topology import key_value
 from stenobus_core.discovery import discover
 from stenobus_core.host import needs
 from stenobus_core.settings import CoreSettings
 
+from ..store import BUCKET
 from .containers import Containers
 from .probe import echo, plugin
 from .process import LOOK, PATIENCE
@@ -89,7 +91,8 @@ class Server:
         own = [each for each in (plugin, echo) if each.name in set(used)] or [plugin]
         core = CoreSettings(nats_url=self.url, data_dir=self._folder / "data", ack_wait=3.0)
         plugins: list[Any] = [*discover(core, monitor).plugins.values(), *own]
-        await apply_specs(self._bus, needs(core, plugins))
+        # The monitor's bucket too: what approves opens it before the monitor is up.
+        await apply_specs(self._bus, [*needs(core, plugins), key_value(BUCKET)])
 
     async def close(self) -> None:
         """Close the connection."""
@@ -112,6 +115,7 @@ class Server:
 
 
 def _free_port() -> int:
+    """A port of the loopback interface that nobody has at this moment."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]

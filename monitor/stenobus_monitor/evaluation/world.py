@@ -16,8 +16,11 @@ from .case import Case, Service
 from .containers import Containers
 from .errors import EvaluationError
 from .executor import Executor
+from .inbox import Inbox
+from .interface import Interface
 from .leftovers import NAME, new_folder
 from .monitor import SETTINGS, Monitor
+from .person import Person
 from .process import LOOK, PATIENCE, all_to_their_ends, to_its_end
 from .server import Server
 
@@ -39,9 +42,14 @@ class World:
         self.folder = new_folder(self.prefix)
         self.containers = Containers(client, image, self.prefix)
         self.server = Server(self.containers, self.folder)
-        self.executor = Executor(self.folder, socket, f"{self.prefix}-*")
-        environment = monitors.environment(self._watched() | case.monitor, model, local=local)
-        self.monitor = Monitor(self.folder, self.server.outside | environment)
+        self.inbox = Inbox()
+        self._key = self.folder / "approvals.key"
+        self._key.write_text(secrets.token_hex(32))
+        approving = self.server.outside | {"STENOBUS_MONITOR_APPROVAL_KEY": str(self._key)}
+        self.executor = Executor(self.folder, socket, f"{self.prefix}-*", self._key)
+        self.interface = Interface(self.folder, approving)
+        self.monitor = Monitor(self.folder)
+        self._approving, self._model, self._local = approving, model, local
 
     @property
     def bus(self) -> Bus:
@@ -60,16 +68,22 @@ class World:
         used = [name for service in self.case.services for name in service.plugins]
         await self.server.open(used, monitors.plugins())
         await all_to_their_ends([self.run(service) for service in first])
+        await self.inbox.start()
         await self.executor.start()
-        await self.monitor.start()
+        if self.case.approval and self.case.approval.by == "link":
+            await self.interface.start()
+        settings = self._watched() | self.case.monitor
+        own = monitors.environment(settings, self._model, local=self._local)
+        await self.monitor.start(self.server.outside | own)
         for service in first:
             await self._ready(service)
         await asyncio.sleep(2.5 * float(SETTINGS["poll"]))  # until the monitor has seen everything twice
 
     async def stop(self) -> None:
         """End the processes and remove everything. Never raises for what is gone already."""
-        await self.monitor.end()
-        await self.executor.end()
+        for process in (self.interface, self.monitor, self.executor):
+            await process.end()
+        await self.inbox.stop()
         await self.server.close()
         await to_its_end(self.containers.remove)
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -78,18 +92,27 @@ class World:
         """Start a service's container."""
         await to_its_end(lambda: self.containers.run(service, self.server.inside))
 
+    def person(self) -> Person | None:
+        """Whoever approves in this case, None where nobody does."""
+        if self.case.approval is None:
+            return None
+        return Person(
+            self.case.approval.by, self.folder, self._key, self.bus, self.interface, self.inbox, self._approving
+        )
+
     def _watched(self) -> dict[str, Any]:
         disks = [
             f"/var/lib/docker/volumes/{self.containers.disk(each.name)}/_data"
             for each in self.case.services
             if each.volume
         ]
+        asked = {"channels": [self.inbox.channel], "approval_url": self.interface.address}
         return {
             "engine": self.executor.socket,
             "executor": self.executor.socket,
             "containers": f"{self.prefix}-*",
             "disks": ",".join(disks) or str(self.folder),
-        }
+        } | (asked if self.case.approval else {})
 
     async def _ready(self, service: Service) -> None:
         """Wait until a service asks for work and is healthy."""
