@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 import httpx2
 import structlog
-from pydantic import BaseModel, Field, JsonValue, SecretStr
+from pydantic import BaseModel, Field, JsonValue, SecretStr, ValidationError
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +31,21 @@ class Beat(BaseModel):
     at: datetime
     #: Seconds until the next one.
     every: float = Field(gt=0, le=3600)
+
+
+def unwatched(beat: JsonValue, now: datetime) -> str | None:
+    """What people have to know when nobody watches: a quiet list of incidents says nothing then.
+
+    Args:
+        beat: the latest one, as it lies in the bucket.
+    """
+    try:
+        known = Beat.model_validate(beat)
+    except ValidationError:
+        return "Nobody is watching: no monitor runs here; `STENOBUS_MONITOR_ON=true stenobus up monitor` starts one."
+    if now - known.at <= timedelta(seconds=_LATE * known.every + _SLACK):
+        return None
+    return f"Nobody is watching: the monitor was last heard at {known.at.astimezone():%Y-%m-%d %H:%M:%S %Z}."
 
 
 class Keeps(Protocol):

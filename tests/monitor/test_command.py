@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from click.testing import CliRunner, Result
@@ -14,6 +15,7 @@ from stenobus_core import CoreSettings
 from stenobus_core.host import needs
 from stenobus_monitor import plugin
 from stenobus_monitor.monitor_command import monitor
+from stenobus_monitor.store import BUCKET, Store
 from stenobus_testing import NatsServer
 from stenobus_testing.servers import empty
 
@@ -51,8 +53,37 @@ def test_a_silence_must_end_in_the_future(duration: str) -> None:
     assert command("silence", duration).exit_code == 2
 
 
+async def _beats(bus_url: str, at: datetime) -> None:
+    async with await Bus.connect(bus_url) as bus:
+        await (await Store.open(bus)).put("beat", {"at": at.isoformat(), "every": 5.0})
+
+
+def test_a_quiet_list_says_whether_anybody_watches(nats_server: NatsServer) -> None:
+    asyncio.run(_beats(nats_server.url, datetime.now(UTC)))
+    assert command("incidents").stderr == ""
+    asyncio.run(_beats(nats_server.url, datetime.now(UTC) - timedelta(minutes=2)))
+    assert "the monitor was last heard at" in command("incidents").stderr
+
+
+def test_where_the_monitor_never_ran_people_hear_how_to_turn_it_on(nats_server: NatsServer) -> None:
+    async def gone() -> None:
+        async with await Bus.connect(nats_server.url) as bus:
+            await bus.js.delete_key_value(BUCKET)
+
+    asyncio.run(gone())
+    said = command("incidents")
+    assert said.exit_code == 1 and "STENOBUS_MONITOR_ON=true stenobus up monitor" in said.output
+
+
+def test_help_names_the_commands_in_the_order_of_need_and_whole() -> None:
+    lines = command("--help").output.split("Commands:\n")[1].splitlines()
+    assert [line.split()[0] for line in lines][:4] == ["incidents", "show", "actions", "approve"]
+    assert not [line for line in lines if line.endswith("...")]
+
+
 def test_where_nothing_is_wrong_that_is_said() -> None:
-    assert command("incidents").output == "Nothing is wrong.\n"
+    said = command("incidents")
+    assert said.stdout == "Nothing is wrong.\n" and "Nobody is watching" in said.stderr
     assert json.loads(command("incidents", "--json").output) == []
     shown = command("show", "nobody")
     assert shown.exit_code == 1 and "There is no incident nobody" in shown.output

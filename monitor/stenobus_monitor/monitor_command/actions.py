@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The latest so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def actions(action_id: str | None, limit: int, as_json: bool) -> None:
-    """List actions, the latest last; or show one with its dry run and all that became of it."""
+    """List what was proposed or done; or show one ACTION.
+
+    The latest comes last. One is shown with its dry run and each step.
+    """
     from stenobus_core.cli.running import print_json
 
     if action_id is not None:
@@ -53,10 +56,10 @@ def actions(action_id: str | None, limit: int, as_json: bool) -> None:
 @click.option("--token", help="As in an alert's link; signed with the key of the settings when absent.")
 @click.option("--by", default=getpass.getuser, show_default="you", help="Who approves.")
 def approve(action_id: str, undo: bool, token: str | None, by: str) -> None:
-    """Let a proposed ACTION be carried out, or one that was carried out be taken back.
+    """Allow a proposed ACTION, or with --undo take one back.
 
-    Without --token this takes the key of approvals, STENOBUS_MONITOR_APPROVAL_KEY. What comes of it, `stenobus monitor
-    actions ACTION` shows.
+    It is carried out once the monitor has looked again and nothing speaks against it; `stenobus monitor actions ACTION`
+    shows what comes of it. Without --token this signs with the key of approvals, STENOBUS_MONITOR_APPROVAL_KEY.
     """
     from stenobus_bus import Envelope
     from stenobus_contracts import MonitorActionApproved

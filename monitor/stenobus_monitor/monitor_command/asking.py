@@ -26,6 +26,9 @@ def asked(ask: Callable[[Store], Awaitable[T]]) -> T:
 
 def on_bus(work: Callable[[Bus, Store], Awaitable[T]]) -> T:
     """What comes of work with the bus and the store."""
+    from nats.js.errors import BucketNotFoundError
+
+    from stenobus_bus.errors import ServerUnavailable
     from stenobus_core.cli.running import run, settings
     from stenobus_core.session import connect
 
@@ -33,7 +36,18 @@ def on_bus(work: Callable[[Bus, Store], Awaitable[T]]) -> T:
 
     async def main() -> T:
         async with connect(settings()) as session:
-            return await work(session.bus, await Store.open(session.bus))
+            return await work(session.bus, await _opened(session.bus))
+
+    async def _opened(bus: Bus) -> Store:
+        try:
+            return await Store.open(bus)
+        except ServerUnavailable as error:
+            if not isinstance(error.__cause__, BucketNotFoundError):
+                raise
+            raise click.ClickException(
+                "The monitor has never run here: `STENOBUS_MONITOR_ON=true stenobus up monitor` turns it on; on a "
+                "server with users, `STENOBUS_MONITOR_ON=true stenobus bus apply` comes first."
+            ) from error
 
     return run(main())
 

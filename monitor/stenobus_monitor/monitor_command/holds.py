@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 @click.argument("until", metavar="DURATION", callback=to_come)
 @asks
 def hold(component: str, until: datetime, by: str, reason: str) -> None:
-    """Let nothing be done to COMPONENT for DURATION (90s, 15m, 2h, 7d) or until an ISO 8601 time.
+    """Keep the monitor's hands off a COMPONENT.
+
+    DURATION is such as 90s, 15m, 2h or 7d, or an ISO 8601 time until which it lasts.
 
     A COMPONENT is as incidents name it, such as container:kb, or the name of a container; wildcards are allowed. What
     is being done already goes on.
@@ -38,14 +40,14 @@ def hold(component: str, until: datetime, by: str, reason: str) -> None:
 unhold = ending(
     "unhold",
     lambda store, found: store.remove_hold(found),
-    "End a hold at once, also one that a stop by hand has set.",
+    "End a hold, also one that a stop by hand has set.",
 )
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def holds(as_json: bool) -> None:
-    """List the holds that are in force, and containers whose restarts do not help."""
+    """List the holds in force, and containers that are given up."""
     from stenobus_core.cli.running import print_json
 
     from ..actions.budget import Budget

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
 import click
 
 from .asking import asked
+
+if TYPE_CHECKING:
+    from ..incidents import Entry
+    from ..store import Store
 
 
 @click.command()
@@ -12,17 +19,24 @@ from .asking import asked
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="The latest so many.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def incidents(everything: bool, limit: int, as_json: bool) -> None:
-    """List incidents, the latest last."""
+    """List what is wrong now, the latest last."""
     from rich.console import Console
     from rich.table import Table
 
     from stenobus_core.cli.running import print_json
 
-    found = asked(lambda store: store.incidents())
+    from ..pulse import KEY, unwatched
+
+    async def ask(store: Store) -> tuple[list[Entry], str | None]:
+        return await store.incidents(), unwatched(await store.get(KEY), datetime.now(UTC))
+
+    found, trouble = asked(ask)
     found = [entry for entry in found if everything or entry.status == "open"][-limit:]
     if as_json:
         print_json([entry.incident.model_dump(mode="json", exclude_none=True) for entry in found])
         return
+    if trouble is not None:
+        click.echo(trouble, err=True)
     if not found:
         click.echo("Nothing is wrong." if not everything else "Nothing was ever wrong.")
         return
@@ -43,7 +57,10 @@ def incidents(everything: bool, limit: int, as_json: bool) -> None:
 @click.argument("incident_id", metavar="INCIDENT")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def show(incident_id: str, as_json: bool) -> None:
-    """Show an incident: what happened, the probable cause, evidence (that of the cause marked *), actions, label."""
+    """Explain an INCIDENT: its cause, the evidence, the actions.
+
+    What proves the probable cause is marked *.
+    """
     from stenobus_core.cli.running import print_json
 
     from ..account import Account

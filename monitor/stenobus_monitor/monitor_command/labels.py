@@ -35,7 +35,7 @@ def label(
     by: str,
     note: str | None,
 ) -> None:
-    """Say whether an incident's diagnosis was right, and what became of the action.
+    """Say whether a diagnosis, and what was done, was right.
 
     Actions become automatic only where enough labels say that they are right: see `stenobus monitor precision`.
     """
@@ -69,7 +69,9 @@ def label(
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def precision(as_json: bool) -> None:
-    """Show how often diagnoses and actions were right, by what people said of them.
+    """Show how often diagnoses and actions were right.
+
+    By what people said of them, in labels.
 
     The lower bound is that of the 95 % interval: the precision is at least that high.
     """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--tls-cert", type=click.Path(exists=True, path_type=Path), help="Serve HTTPS with this certificate.")
 @click.option("--tls-key", type=click.Path(exists=True, path_type=Path), help="The certificate's private key.")
 def serve(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> None:
-    """Serve incidents, labels, silences, holds and approvals over HTTP, until Ctrl-C.
+    """Serve all of this over HTTP, until Ctrl-C.
 
     What it can be asked is described at /openapi.json. Callers need an API key (`stenobus monitor keys add`), those
     who follow an alert's link as well. To sign approvals it needs STENOBUS_MONITOR_APPROVAL_KEY.

@@ -16,7 +16,9 @@ from .asking import asked, asks, ending, tell, to_come
 @click.option("--component", default="*", show_default=True, help="Components, wildcards allowed.")
 @asks
 def silence(until: datetime, kind: str, component: str, by: str, reason: str) -> None:
-    """Say nothing of some incidents for DURATION (90s, 15m, 2h, 7d) or until an ISO 8601 time.
+    """Tell nobody of some incidents for a while.
+
+    DURATION is such as 90s, 15m, 2h or 7d, or an ISO 8601 time until which it lasts.
 
     They are recorded all the same, and no action is proposed. Incidents that are open already stay as they are.
     """
@@ -33,7 +35,7 @@ unsilence = ending("unsilence", lambda store, found: store.remove_silence(found)
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def silences(as_json: bool) -> None:
-    """List the silences that hold."""
+    """List the silences in force."""
     from stenobus_core.cli.running import print_json
 
     found = [each for each in asked(lambda store: store.silences()) if each.until > datetime.now(UTC)]
