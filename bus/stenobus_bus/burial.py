@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -16,6 +17,10 @@ from .envelope import MSG_ID, Delivery, Envelope
 from .history import read
 
 _TRACEBACK_LIMIT: Final = 16_384
+#: Nanoseconds by which the server's clock may have been set back between an event and its letter.
+_MARGIN: Final = 3600 * 1_000_000_000
+#: Nanoseconds for which letters are remembered: as long as their stream keeps them.
+_MEMORY: Final = 30 * 86_400 * 1_000_000_000
 
 
 async def bury(
@@ -66,15 +71,28 @@ def whereabouts(handler: str, reason: str) -> str:
     return f"{reason}: see dlq.{handler}"
 
 
+@dataclass(slots=True)
+class _Known:
+    """Letters of one handler that were read."""
+
+    #: From when on, nanoseconds since the epoch; 0 for all there were.
+    since: int
+    #: Up to which place in the stream.
+    last: int = 0
+    #: Ids, and when their letters were stored, oldest first.
+    ids: dict[str, int] = field(default_factory=dict)
+
+
 class LetterBook:
     """Which events have a dead letter, told also when the server's window for duplicates is long over.
 
-    Each look reads no more than the letters that came since the one before.
+    No letter is older than its event, so that the first look reads none that came before it; each further one reads
+    no more than came since. What is older than any letter that its stream keeps is forgotten.
     """
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._known: dict[str, tuple[set[str], int]] = {}
+        self._known: dict[str, _Known] = {}
 
     async def holds(self, handler: str, delivery: Delivery) -> bool:
         """Whether an event has, or had, a dead letter of a handler; one without a timestamp is any at that place.
@@ -82,15 +100,20 @@ class LetterBook:
         Raises:
             ServerUnavailable: the stream of dead letters does not answer.
         """
-        ids, last = self._known.get(handler, (set(), 0))
-        async for message in read(self._bus, STREAM, f"dlq.{handler}.>", from_sequence=last + 1):
-            ids.add(message.headers.get(MSG_ID, ""))
-            last = message.sequence
-        self._known[handler] = ids, last
+        begin = max(0, delivery.timestamp - _MARGIN)
+        known = self._known.get(handler)
+        if known is None or begin < known.since:
+            known = self._known[handler] = _Known(begin)
+        since = datetime.fromtimestamp(known.since / 1e9, UTC) if known.since and not known.last else None
+        async for message in read(self._bus, STREAM, f"dlq.{handler}.>", from_sequence=known.last + 1, since=since):
+            known.ids[message.headers.get(MSG_ID, "")] = message.timestamp
+            known.last = message.sequence
+            while known.ids[oldest := next(iter(known.ids))] < message.timestamp - _MEMORY:
+                del known.ids[oldest]
         wanted = _letter_id(handler, delivery)
         if delivery.timestamp:
-            return wanted in ids
-        return any(known.rpartition("/")[0] == wanted.rpartition("/")[0] for known in ids)
+            return wanted in known.ids
+        return any(id.rpartition("/")[0] == wanted.rpartition("/")[0] for id in known.ids)
 
 
 def _letter_id(handler: str, delivery: Delivery) -> str:

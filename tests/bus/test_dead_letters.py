@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from stenobus_bus import PermanentError, Received
+from stenobus_bus import Delivery, PermanentError, Received, burial
 from stenobus_bus.dead_letters import Choice, Entry, choose, find, groups, purge, remove
-from stenobus_bus.history import ahead
+from stenobus_bus.history import Remembered, ahead, read
 from stenobus_bus.retries import retry
 from stenobus_contracts import DeadLetter
 from stenobus_testing.forgetting import forget_duplicates
@@ -203,3 +204,44 @@ async def test_a_purge_leaves_what_came_after_it_was_chosen(bench: Bench) -> Non
     await eventually(lambda: _after(bench, two))
     assert await purge(bench.bus, Choice(bench.name)) >= 1
     assert await bench.letters() == []
+
+
+async def test_the_book_of_letters_reads_none_older_than_the_event_and_each_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    async def counted(*place: Any, **choice: Any) -> AsyncIterator[Remembered]:
+        async for message in read(*place, **choice):
+            seen.append(message.sequence)
+            yield message
+
+    async def letter(delivery: Delivery) -> int:
+        body = {"Nats-Msg-Id": f"dlq/{bench.name}/TEST/{delivery.sequence}/{delivery.timestamp}"}
+        return (await bench.bus.store(f"dlq.{bench.name}.permanent", b"{}", body)).sequence
+
+    async def event() -> Delivery:
+        await bench.pings(1)
+        message = (await bench.stored(Ping))[-1]
+        return Delivery("TEST", bench.name, 1, message.sequence, message.timestamp, 0)
+
+    monkeypatch.setattr(burial, "read", counted)
+    monkeypatch.setattr(burial, "_MARGIN", 0)
+    first = await event()
+    old = await letter(first)
+    second = await event()
+    new = await letter(second)
+    book = burial.LetterBook(bench.bus)
+    assert await book.holds(bench.name, second)
+    assert await book.holds(bench.name, second)
+    assert seen == [new]
+    assert await book.holds(bench.name, first)  # older than what was read
+    assert seen == [new, old, new]
+    gone = Delivery("TEST", bench.name, 1, first.sequence, 0, 0)
+    assert await book.holds(bench.name, gone)
+    assert not await book.holds(bench.name, Delivery("TEST", bench.name, 1, second.sequence + 1, 0, 0))
+    monkeypatch.setattr(burial, "_MEMORY", 0)
+    third = await event()
+    await letter(third)
+    assert await book.holds(bench.name, third)
+    assert [len(known.ids) for known in book._known.values()] == [1]
