@@ -39,6 +39,8 @@ _ROOM: Final = 16 * 2**20
 _TIGHT: Final = 2**20
 #: What a server's log says when it begins, and whenever a stream cannot be written.
 _STARTED: Final = b"Starting nats-server"
+#: Bytes of the server's log, of which the one before is kept as well.
+_LOG_SIZE: Final = 16 * 2**20
 _NO_SPACE: Final = b"no space left on device"
 
 
@@ -149,6 +151,8 @@ class EmbeddedServer:
         """
         try:
             with self.log.open("rb") as log:
+                if self._read > os.fstat(log.fileno()).st_size:
+                    self._read = 0  # the server began a new one
                 log.seek(self._read)
                 for line in log:
                     if not line.endswith(b"\n"):
@@ -241,7 +245,7 @@ class EmbeddedServer:
         shutil.rmtree(self._ports, ignore_errors=True)
         self._ports.mkdir()
         config = self.folder / "nats-server.conf"
-        config.write_text(_config(self.folder, port, self._ports), encoding="utf-8")
+        config.write_text(_config(self.folder, port, self._ports, self.log), encoding="utf-8")
         with self.log.open("ab") as output, (self.folder / "server.lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._process = subprocess.Popen(
@@ -290,7 +294,7 @@ def executable() -> Path:
     return Path(found)
 
 
-def _config(folder: Path, port: int, ports: Path) -> str:
+def _config(folder: Path, port: int, ports: Path, log: Path) -> str:
     """Loopback only: whoever can reach it is this machine's user."""
     settings: dict[str, Any] = {
         "server_name": "stenobus-embedded",
@@ -299,6 +303,9 @@ def _config(folder: Path, port: int, ports: Path) -> str:
         "ports_file_dir": str(ports),
         "jetstream": {"store_dir": str(folder / "jetstream"), "sync_interval": "10s"},
         "max_payload": 1024 * 1024,
+        "log_file": str(log),
+        "logfile_size_limit": _LOG_SIZE,
+        "logfile_max_num": 1,
     }
     return json.dumps(settings, indent=2, ensure_ascii=False)  # the server knows no \u
 

@@ -283,3 +283,28 @@ async def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
     server = EmbeddedServer(tmp_path / 'José\'s "talks" $HOME', port=0)
     assert await answers(await server.start())
     await server.stop()
+
+
+async def test_the_servers_log_does_not_grow_for_ever_and_is_read_from_its_new_beginning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stenobus_bus.server._LOG_SIZE", 8192)
+    server = EmbeddedServer(tmp_path, port=0)
+    await server.start()
+    host, port = server.url.removeprefix("nats://").split(":")
+
+    async def noise() -> bool:
+        """A line in the log: somebody speaks another protocol."""
+        _, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET / HTTP/1.1\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        assert not server._cannot_write()
+        return len([*tmp_path.glob("nats-server.log*")]) > 1
+
+    await eventually(noise)
+    await eventually(lambda: not server._cannot_write() and server._read == server.log.stat().st_size)
+    for _ in range(200):
+        await noise()
+    assert sum(path.stat().st_size for path in tmp_path.glob("nats-server.log*")) < 5 * 8192
+    await server.stop()
