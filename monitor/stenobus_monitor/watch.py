@@ -196,7 +196,8 @@ class Watch:
             due = self.tick(now)
         else:
             due = self.incidents.tick(now)
-        self._tell_without_bus(entry for entry in due if entry.incident.kind == UNREACHABLE)
+        if any(entry.incident.kind == UNREACHABLE and entry.incident.status == "open" for entry in due):
+            self._tell_without_bus(due)
         if self._bringing is None or self._bringing.done():
             self._bringing = asyncio.create_task(self._bring(now))
 
@@ -233,7 +234,7 @@ class Watch:
         self.incidents.settle(entry, incident.revision)
         await self.store.put_incident(entry)
 
-    def _tell_without_bus(self, due: Iterable[Entry]) -> None:
+    def _tell_without_bus(self, due: list[Entry]) -> None:
         """The bus itself may be what is wrong: then nobody would hear of it."""
         for entry in due:
             key = entry.incident.incident_id, entry.incident.revision

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Sequence
 
+import pytest
 from nats.aio.msg import Msg
 
 from stenobus_core import Plugin
@@ -40,7 +41,8 @@ async def test_nobody_waits_any_longer_once_everybody_who_is_expected_has_answer
     assert {service.plugin for service in found} >= expected
 
 
-async def test_whoever_is_expected_gets_the_time_it_takes(stage: Stage) -> None:
+async def test_whoever_is_expected_gets_the_time_it_takes(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stenobus_core.service._NEWCOMERS", 0.0)
     await stage.run(counter("acme-count"))
     others_answered = asyncio.Event()
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import Awaitable, Callable, Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stenobus_bus import Bus, ServerUnavailable, apply
+from stenobus_bus import Bus, EmbeddedServer, ServerUnavailable, apply
 from stenobus_bus.connection import ApiError
 from stenobus_contracts import AsrDone
-from stenobus_core import Plugin
+from stenobus_core import CoreSettings, Plugin
 from stenobus_core.host import needs
 from stenobus_core.service import alive
 from stenobus_monitor import plugin as monitor
@@ -26,6 +27,7 @@ from stenobus_monitor.rules.blindness import Blindness
 from stenobus_monitor.store import Store
 from stenobus_monitor.watch import Watch
 from stenobus_testing import Stage, eventually
+from stenobus_testing.waiting import DEADLINE
 
 from ..support.simulated import Timeless
 
@@ -161,6 +163,28 @@ def test_a_server_that_answers_nothing_in_time_is_silent(takes: float | Exceptio
     timeless(main)
 
 
+async def test_a_server_that_is_gone_ends_a_look_that_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stenobus_monitor.collectors.bus._SILENT", 0.5)
+    server, looking = EmbeddedServer(tmp_path / "nats", port=0), asyncio.Event()
+
+    class Waits(BusCollector):
+        async def look(self, emit: Emit) -> None:
+            looking.set()
+            await asyncio.Event().wait()
+
+    async with await Bus.connect(await server.start()) as bus:
+        await apply(bus, needs(CoreSettings(data_dir=tmp_path), [monitor]))
+        running = asyncio.create_task(Waits(bus, every=0.1).run(nobody))
+        await looking.wait()
+        assert not running.done()
+        await server.stop()
+        with pytest.raises(ExceptionGroup) as told:
+            await asyncio.wait_for(running, DEADLINE)
+        assert isinstance(told.value.exceptions[0], ServerUnavailable)
+
+
 async def test_that_the_bus_is_silent_is_told_without_waiting_for_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,7 +237,9 @@ async def test_a_handler_that_stands_still_is_in_doubt_and_looked_at_alone(stage
     host = await stage.run(counter(), counter("acme-rest"))
     worker = host.workers["acme-count"]
     await eventually(lambda: worker.asked == 2)
-    collector, seen = BusCollector(stage.bus, every=60), list[HandlerSeen]()
+    later = timedelta()
+    collector = BusCollector(stage.bus, every=60, clock=lambda: datetime.now(UTC) + later)
+    seen = list[HandlerSeen]()
     await collector.look(keeping(seen))
     assert not collector.in_doubt
     assert {each.handler for each in seen} >= {"acme-count", "acme-rest"}
@@ -232,15 +258,21 @@ async def test_a_handler_that_stands_still_is_in_doubt_and_looked_at_alone(stage
     await collector.look_closer(keeping(seen))
     (deaf,) = seen
     assert (deaf.handler, deaf.pending, deaf.in_hand, deaf.asked, deaf.room) == ("acme-count", 3, 0, 0, 2)
+    later = timedelta(seconds=120)
+    assert not collector.in_doubt, "what it is has shown by now"
 
     worker._loops[0]._tasks[0] = asyncio.create_task(worker._loops[0]._ask())
     await eventually(lambda: worker.handled == 5)
+    later = timedelta()
+    assert collector.in_doubt
     await collector.look_closer(keeping(seen))
     assert not collector.in_doubt
 
 
 async def test_a_process_that_answered_before_is_waited_for(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever is missing gets the whole time, for a few looks: it may only be busy."""
+    """Whoever is missing gets the whole time for a few looks, since it may only be busy; so does any handler's process
+    that nobody knows yet.
+    """
     await stage.run(counter())
     other = await stage.run(counter())
     collector = BusCollector(stage.bus)
@@ -258,3 +290,7 @@ async def test_a_process_that_answered_before_is_waited_for(stage: Stage, monkey
     for _ in range(4):
         await collector.look(nobody)
     assert waits == [True, False, True, True, True, False]
+    await apply(stage.bus, needs(stage.settings, [counter("acme-absent")]))  # and nobody runs it
+    for _ in range(6):
+        await collector.look(nobody)
+    assert waits[6:] == [False, True, True, True, True, True]

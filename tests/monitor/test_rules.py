@@ -73,7 +73,7 @@ def told_after(story: Story, begin: float = 0.0, **standing: Any) -> float:
         ({**DEAF, "waiting": 1}, "consumer.stalled", 2 / 3),  # a dead process's request, or somebody else's
         ({"pending": 5, "waiting": 0}, "consumer.stalled", 2),  # an older version, which says less
         ({"pending": 5, "waiting": 0, "asked": 0, "room": 0}, "consumer.stalled", 2),  # others have its share
-        ({"pending": 5, "waiting": 0, "asked": 1, "room": 0}, "consumer.stalled", 2),  # a request that got lost
+        ({"pending": 5, "waiting": 0, "asked": 1, "room": 1}, "consumer.stalled", 2),  # a request that got lost
         ({"pending": 5, "waiting": 3, "asked": 3, "room": 0}, "handler.idle", 2),
         ({"unsettled": 100, "in_hand": 2}, "consumer.blocked", 2),
     ],
@@ -113,7 +113,7 @@ def test_what_moves_meanwhile_begins_anew() -> None:
 def test_one_word_among_others_proves_nothing() -> None:
     story = Story(Backlog(POLL))
     busy = {**DEAF, "room": 0}
-    story.sees(handler(0, **busy), handler(2, **busy), handler(4, **DEAF))
+    story.sees(handler(0, **DEAF), handler(2, **busy), handler(4, **DEAF))
     assert story.kinds == []
     assert told_after(story, 4, **DEAF) == pytest.approx(2 / 3 * POLL)
 
@@ -186,6 +186,12 @@ def test_nobody_is_missed_while_somebody_restarts_the_only_worker() -> None:
     assert story.kinds == []
     story.sees(*(handler(second, pending=5, processes=0) for second in (17, 22)))
     assert story.kinds == ["handler.absent"]  # it is not back
+
+
+def test_a_restart_explains_that_nobody_answers_and_nothing_else() -> None:
+    story = Story(Backlog(POLL))
+    story.sees(host(), ContainerSignalled(at=at(1), name="asr-1", signal="SIGTERM"))
+    assert told_after(story, 2, **DEAF) == pytest.approx(2 / 3 * POLL)
 
 
 @pytest.mark.parametrize("change", [{"status": "paused"}, {"cut_off": True}], ids=str)
