@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from stenobus_contracts import EvidenceLine
 from stenobus_monitor.evaluation.case import Case, load
 from stenobus_monitor.evaluation.errors import EvaluationError
-from stenobus_monitor.evaluation.figures import Result, figures
+from stenobus_monitor.evaluation.figures import Result, figures, over_runs
 from stenobus_monitor.evaluation.model import ModelServer, Script, verdict
 from stenobus_monitor.evaluation.outcome import Acted, Outcome, Repaired, Told
 from stenobus_monitor.evaluation.score import complete, quantile, score, wilson
@@ -217,6 +217,28 @@ def test_a_case_that_could_not_be_carried_out_counts_for_nothing_but_is_told() -
     found = {figure.name: figure for figure in figures(results)}
     assert found["cases that could not be carried out"].value == "1 of 2"
     assert found["action right"].value.startswith("1.00 (1/1")
+
+
+def test_several_runs_are_one_report_with_the_spread_of_each_figure() -> None:
+    known = case(expected=CRASH["expected"] | {"recovers": ["worker"]})
+
+    def run(up: float) -> list[Result]:
+        return [Result(known, score(known, outcome(told(), repairs=(back("worker", 100.0, up),))))]
+
+    found = {figure.name: figure for figure in over_runs([run(101.5), run(103.0), run(100.5)])}
+    repaired = found["container's end to its next life, p95"]
+    assert (repaired.value, repaired.count, repaired.spread) == ("3.00 s", "3 containers", "0.50 to 3.00")
+    assert repaired.met is False and all(figure.meaning for figure in found.values())
+    assert found["action right"].value.startswith("1.00 (3/3") and found["action right"].spread == "1.00 to 1.00"
+    assert not any(figure.spread for figure in over_runs([run(101.5)]))
+
+
+def test_a_burst_of_deaths_is_a_figure_of_its_own() -> None:
+    burst = case(kind="crash-burst", expected=CRASH["expected"] | {"recovers": ["worker"]})
+    slow = Result(burst, score(burst, outcome(told(), repairs=(back("worker", 100.0, 109.0),))))
+    found = {figure.name: figure for figure in figures([slow])}
+    assert found["container's end to its next life, p95"].value == "–"
+    assert found["the same where six end in one moment, most"].value == "9.00 s"
 
 
 # --- the model -------------------------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     "--only", "only", multiple=True, metavar="KIND", help="Only such kinds or names of cases; may be repeated."
 )
 @click.option("--parallel", type=click.IntRange(1, 16), default=2, show_default=True, help="Cases at a time.")
+@click.option("--repeat", type=click.IntRange(1, 20), default=1, show_default=True, help="Times all of it is run.")
 @click.option("--engine", default="/var/run/docker.sock", show_default=True, help="Socket of the container engine.")
 @click.option(
     "--base",
@@ -35,6 +36,7 @@ def evaluate(
     out: Path,
     only: tuple[str, ...],
     parallel: int,
+    repeat: int,
     engine: str,
     base: str,
     listing: bool,
@@ -60,17 +62,17 @@ def evaluate(
             for case in cases:
                 click.echo(f"{case.name:32} {case.kind:20} {case.about}")
             return
-        figures = _evaluate(cases, out, parallel, engine, base, quiet=as_json)
+        figures = _evaluate(cases, out, parallel, repeat, engine, base, quiet=as_json)
     except EvaluationError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         print_json(figures)
     missed = any(each["met"] is False for each in figures)
-    raise SystemExit(2 if missed or not str(figures[-1]["value"]).startswith("0 of") else 0)
+    raise SystemExit(2 if missed or figures[-1]["number"] else 0)
 
 
 def _evaluate(
-    cases: list[Case], out: Path, parallel: int, engine: str, base: str, *, quiet: bool
+    cases: list[Case], out: Path, parallel: int, repeat: int, engine: str, base: str, *, quiet: bool
 ) -> list[dict[str, object]]:
     import logging
     import os
@@ -86,7 +88,7 @@ def _evaluate(
     from .interrupts import run_until_told
     from .leftovers import sweep
     from .report import write
-    from .run import run
+    from .run import repeated
     from .score import score
 
     try:
@@ -114,24 +116,30 @@ def _evaluate(
         for name in sweep(client):
             click.echo(f"removed what a run that was killed left behind: {name}", err=True)
         image = build(client, base)
-        outcomes = run_until_told(run(cases, client, image, engine, parallel=parallel, done=done))
+        outcomes = run_until_told(repeated(repeat, cases, client, image, engine, parallel=parallel, done=done))
         version = client.version()["Version"]
     except docker.errors.DockerException as error:
         raise EvaluationError(f"The engine at {engine} does not do its part: {error}.") from error
     finally:
         client.close()
-    results = [Result(case, score(case, outcome)) for case, outcome in zip(cases, outcomes, strict=True)]
+    runs = [
+        [Result(case, score(case, outcome)) for case, outcome in zip(cases, of_run, strict=True)] for of_run in outcomes
+    ]
     about = {
         "when": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "engine": version,
         "processors": f"{os.cpu_count()}, load {os.getloadavg()[1]:.1f} over five minutes",
-        "cases": f"{len(cases)}, {parallel} at a time, {time.monotonic() - begin:.0f} s",
+        "cases": f"{len(cases)}, {parallel} at a time, {_often(repeat)}{time.monotonic() - begin:.0f} s",
         "model": "scripted: right, wrong, invented and obedient answers, and no model at all; it judges nothing",
     }
-    found = write(out, results, outcomes, about, draw(out, results))
+    found = write(out, runs, outcomes, about, draw(out, [result for each in runs for result in each]))
     if not quiet:
         for each in found:
             met = {True: "", False: "  MISSED", None: ""}[each.met]
-            click.echo(f"{each.name:56} {each.value:44} {each.goal}{met}")
-        click.echo(f"{out / 'report.md'}")
+            click.echo(f"{each.name:52} {each.value:40} {each.count:16} {each.goal}{met}".rstrip())
+        click.echo(f"{out / 'report.md'}, with what each figure is")
     return [asdict(each) for each in found]
+
+
+def _often(repeat: int) -> str:
+    return f"all of it {repeat} times, " if repeat > 1 else ""

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from .figures import Figure, Result, figures, kinds, proportion
+from .figures import Figure, Result, kinds, over_runs, proportion
 from .outcome import Outcome
+from .plots import Plot
 
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em}"
@@ -22,20 +23,27 @@ _STYLE: Final = (
 @dataclass(frozen=True, slots=True)
 class _Table:
     title: str
+    #: What a newcomer has to know of it.
+    about: str
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
 
 
 def write(
-    folder: Path, results: Sequence[Result], outcomes: Sequence[Outcome], about: Mapping[str, str], plots: Sequence[str]
+    folder: Path,
+    runs: Sequence[Sequence[Result]],
+    outcomes: Sequence[Sequence[Outcome]],
+    about: Mapping[str, str],
+    plots: Sequence[Plot],
 ) -> list[Figure]:
     """Write ``report.md``, ``report.html`` and ``report.json``. Returns the figures.
 
     Args:
-        about: of the run: when, where, how long.
-        plots: names of pictures in the folder.
+        runs: results of each run, in the order of the cases; so are the outcomes.
+        about: of the runs: when, where, how long.
+        plots: pictures in the folder.
     """
-    found = figures(results)
+    found, results = over_runs(runs), [result for run in runs for result in run]
     tables = [_figures(found), _kinds(results), _missed(results), _cases(results)]
     (folder / "report.md").write_text(_markdown(tables, about, plots), encoding="utf-8")
     (folder / "report.html").write_text(_html(tables, about, plots), encoding="utf-8")
@@ -43,7 +51,7 @@ def write(
         "about": dict(about),
         "figures": [asdict(each) for each in found],
         "scores": [asdict(each.score) for each in results],
-        "outcomes": [each.model_dump(mode="json", exclude_none=True) for each in outcomes],
+        "outcomes": [each.model_dump(mode="json", exclude_none=True) for run in outcomes for each in run],
     }
     (folder / "report.json").write_text(json.dumps(document, indent=1, ensure_ascii=False), encoding="utf-8")
     return found
@@ -51,8 +59,26 @@ def write(
 
 def _figures(found: Sequence[Figure]) -> _Table:
     met = {True: "yes", False: "NO", None: ""}
-    rows = [(each.name, each.value, each.goal, met[each.met]) for each in found]
-    return _Table("Figures", ("figure", "measured", "goal", "met"), rows)
+    several = any(each.spread for each in found)
+    rows = [
+        (
+            each.name,
+            each.value,
+            each.count,
+            *((each.spread,) if several else ()),
+            each.goal,
+            met[each.met],
+            each.meaning,
+        )
+        for each in found
+    ]
+    spread = ("each run",) if several else ()
+    about = "p95: what 95 of 100 do not exceed; most: the largest. A share has the interval in which it lies with 95 %"
+    about += " certainty, after Wilson"
+    if several:
+        about += "; it takes repeats of one case as independent, which they are not"
+    headings = ("figure", "measured", "of", *spread, "goal", "met", "what it is")
+    return _Table("Figures", f"{about}. A dash: nothing was measured.", headings, rows)
 
 
 def _kinds(results: Sequence[Result]) -> _Table:
@@ -70,12 +96,14 @@ def _kinds(results: Sequence[Result]) -> _Table:
         for each in kinds(results)
     ]
     headings = ("kind", "cases", "cause by rules", "cause with model", "component", "grounded", "action", "detected")
-    return _Table("By kind of fault (detected: median)", headings, rows)
+    about = "How often each was right, of the cases of a kind; detected: median seconds from the fault to the incident."
+    return _Table("By kind of case", about, headings, rows)
 
 
 def _missed(results: Sequence[Result]) -> _Table:
     rows = [(each.case.name, why) for each in results if (why := _why(each))]
-    return _Table("What was not right", ("case", "what"), rows)
+    about = "found: no incident of an expected kind; else what of it was wrong."
+    return _Table("What was not right", about, ("case", "what"), rows)
 
 
 def _why(result: Result) -> str:
@@ -103,19 +131,25 @@ def _cases(results: Sequence[Result]) -> _Table:
         )
         for each in results
     ]
-    return _Table("Cases", ("case", "kind", "about", "detected", "alerted", "repaired", "model", ""), rows)
+    about = (
+        "Seconds from the fault to the incident and to its alert; from the end of each container (or the approval, less"
+    )
+    about += " the stop) to its next life. model: what the scripted one says. wrong: see the table above."
+    headings = ("case", "kind", "what happens", "detected", "alerted", "running again", "model", "")
+    return _Table("Cases", about, headings, rows)
 
 
-def _markdown(tables: Sequence[_Table], about: Mapping[str, str], plots: Sequence[str]) -> str:
+def _markdown(tables: Sequence[_Table], about: Mapping[str, str], plots: Sequence[Plot]) -> str:
     lines = ["# The monitor on real faults", "", *(f"- {name}: {value}" for name, value in about.items()), ""]
     for table in tables:
-        lines += [f"## {table.title}", ""]
+        lines += [f"## {table.title}", "", table.about, ""]
         if not table.rows:
             lines += ["Nothing.", ""]
             continue
         lines += [_row(table.headings), "|" + " --- |" * len(table.headings), *map(_row, table.rows), ""]
         if table is tables[1]:
-            lines += [*(f"![{name}]({name})" for name in plots), ""]
+            for plot in plots:
+                lines += [f"![{plot.name}]({plot.name})", "", plot.about, ""]
     return "\n".join(lines)
 
 
@@ -123,20 +157,24 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _html(tables: Sequence[_Table], about: Mapping[str, str], plots: Sequence[str]) -> str:
+def _html(tables: Sequence[_Table], about: Mapping[str, str], plots: Sequence[Plot]) -> str:
     escape = html.escape
     parts = [f"<!doctype html><meta charset=utf-8><title>The monitor on real faults</title><style>{_STYLE}</style>"]
     parts += ["<h1>The monitor on real faults</h1><ul>"]
     parts += [f"<li>{escape(name)}: {escape(value)}</li>" for name, value in about.items()]
     parts += ["</ul>"]
     for table in tables:
-        parts += [f"<h2>{escape(table.title)}</h2><table><tr>"]
+        parts += [f"<h2>{escape(table.title)}</h2><p>{escape(table.about)}</p>"]
+        if not table.rows:
+            parts += ["<p>Nothing.</p>"]
+            continue
+        parts += ["<table><tr>"]
         parts += [f"<th>{escape(heading)}</th>" for heading in table.headings]
         for row in table.rows:
             parts += ["</tr><tr>", *(f"<td>{escape(cell)}</td>" for cell in row)]
         parts += ["</tr></table>"]
         if table is tables[1]:
-            parts += [f'<p><img src="{escape(name)}" alt="{escape(name)}"></p>' for name in plots]
+            parts += [f'<p><img src="{escape(each.name)}" alt=""><br>{escape(each.about)}</p>' for each in plots]
     return "\n".join(parts)
 
 

@@ -22,6 +22,8 @@ from .score import complete
 from .world import World
 
 _LOOK: Final = 0.2
+#: Outcomes of several runs, each in the order of the cases.
+Runs = list[list[Outcome]]
 #: Seconds that a case goes on when everything was said: for what should not be said.
 _REST: Final = 2.0
 #: Seconds after the mending until the monitor must have told what it could not tell before.
@@ -60,6 +62,11 @@ async def run(
         return [task.result() for task in tasks]
     finally:
         await models.stop()
+
+
+async def repeated(times: int, cases: Sequence[Case], client: Any, image: str, socket: str, **options: Any) -> Runs:
+    """Run all of it several times, one after another; options as for :func:`run`. Outcomes by run."""
+    return [await run(cases, client, image, socket, **options) for _ in range(times)]
 
 
 async def run_case(case: Case, client: Any, image: str, socket: str, models: ModelServer) -> Outcome:
