@@ -4,8 +4,8 @@
 
 SCOWL is the folder of Kevin Atkinson's word lists (Debian: `/usr/share/dict/scowl` of the package `scowl`). SOURCES are
 folders of programs and their documentation, each child of which is a project of its own, such as `site-packages`:
-words that several projects use are technical terms, while what one of them alone has may be a name, a test's key or
-noise. The words of this distribution itself all count.
+words that several projects use are terms, while what one of them alone has may be a name, a test's key or noise. The
+words of this distribution itself all count. A `+` marks those that several projects write in front of a number.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ LISTS = ("english-words", "american-words", "british-words", "british_z-words", 
 #: Projects that must use a word, by its length: almost any two letters turn up somewhere.
 PROJECTS = {1: 10**9, 2: 40, 3: 25}
 OTHERWISE = 6
+#: Projects that must write it with a number behind it.
+NUMBERED = 4
 LONGEST = 20
+MARK = "+"
 TEXTS = {".py", ".pyi", ".md", ".rst", ".txt", ".toml", ".go", ".c", ".h", ".js"}
-PIECE = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+PIECE = re.compile(r"([A-Z]+(?![a-z])|[A-Z]?[a-z]+)([0-9]{1,4}(?![0-9A-Za-z]))?")
 
 
 def english(scowl: Path) -> Iterator[str]:
@@ -40,13 +43,13 @@ def english(scowl: Path) -> Iterator[str]:
 
 
 def words(root: Path) -> set[str]:
-    """What a project's files are written with."""
+    """What a project's files are written with; once more with a mark, what they write in front of a number."""
     found: set[str] = set()
     for path in sorted(root.rglob("*")) if root.is_dir() else [root]:
         if path.suffix in TEXTS and path.is_file() and path.stat().st_size < 1_000_000:
-            for text in set(PIECE.findall(path.read_text(errors="ignore"))):
-                if len(text) <= LONGEST:
-                    found.add(text.lower())
+            for word, number in set(PIECE.findall(path.read_text(errors="ignore"))):
+                if len(word) <= LONGEST:
+                    found |= {word.lower(), f"{word.lower()}{number and MARK}"}
     return found
 
 
@@ -57,12 +60,15 @@ def main(scowl: Path, sources: list[Path]) -> None:
         for project in sorted(source.iterdir()):
             used.update(words(project))
     technical = {word for word, projects in used.items() if projects >= PROJECTS.get(len(word), OTHERWISE)}
+    technical |= {word for word in words(OWN) if len(word) > 2}
+    technical = {word for word in technical if MARK not in word}
     common = {word for word in english(scowl) if len(word) > 3 or word in technical or word in frequent(scowl)}
-    own = {word for word in words(OWN) if len(word) > 2}
-    every = sorted(common | technical | own)
+    numbered = {word for word in common | technical if used[word + MARK] >= NUMBERED}
+    every = [word + MARK * (word in numbered) for word in sorted(common | technical)]
     (OWN / "vocabulary.txt.xz").write_bytes(lzma.compress("\n".join(every).encode(), preset=9 | lzma.PRESET_EXTREME))
-    lengths = Counter(map(len, every))
-    print(f"{len(every)} words, {len(common)} of them English; by length {dict(sorted(lengths.items()))}")
+    print(
+        f"{len(every)} words: {len(common)} English, {len(technical)} terms, {len(numbered)} with numbers behind them"
+    )
 
 
 def frequent(scowl: Path) -> set[str]:

@@ -12,14 +12,14 @@ run is judged as a whole: the pieces of a generator's output are words now and t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from stenobus_core.sensitive import Kind, masked
 
 from . import announced
-from .vocabulary import known, telling
+from .vocabulary import known, numbered, telling
 
 _MASKED: Final[tuple[Kind, ...]] = ("secret", "account", "email")
 #: Between runs, and between the fields of a run.
@@ -44,7 +44,7 @@ _FIGURE: Final = re.compile(
     r")[-.:!/*#]*"
 )
 _ADDRESS: Final = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}")
-_SMALL: Final = re.compile(r"[0-9]{1,5}")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HEX: Final = re.compile(r"(?=[^0-9]*[0-9])(?:0x)?(?:[0-9a-f]{7,}|[0-9A-F]{7,})")
 _NUMBER: Final = re.compile(r"[-+]?[0-9.]+")
@@ -53,7 +53,7 @@ _PLACEHOLDER: Final = re.compile(r"(?:word|hex|uuid|number)-[0-9]+")
 _CHOSEN: Final = frozenset({"container", "handler", "plugin", "consumer", "stream", "service", "network", "disk"})
 #: A name that code chose is no longer than this, nor is a part of it in which letters and digits mix.
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,79}")
-_MIXED: Final = 12
+_MIXED: Final = 11
 #: Letters and digits in pieces that anything might have, as long as words do not outweigh them.
 _WEAK: Final = 5
 #: What it weighs where letters touch digits, and where a small piece touches another only by its case; and the most.
@@ -64,35 +64,30 @@ _CHUNK, _PART = 10, 1 / 3
 _ROW, _ROW_LENGTH = 3, 12
 
 
-@dataclass(frozen=True, slots=True)
-class _Weight:
-    """What a field consists of.
+class _Weight(NamedTuple):
+    """What a field, or a run, consists of."""
 
-    Args:
-        words: letters in words that speak for themselves.
-        weak: letters and digits in pieces that anything might have.
-        touches: how often pieces of different kinds touch, weighted.
-        strange: whether there is anything else.
-    """
-
+    #: Letters in words that speak for themselves.
     words: int = 0
+    #: Letters and digits in pieces that anything might have.
     weak: int = 0
+    #: How often pieces of different kinds touch, weighted.
     touches: int = 0
+    #: Whether there is anything else.
     strange: bool = False
-
-    def __add__(self, other: _Weight) -> _Weight:
-        return _Weight(
-            self.words + other.words,
-            self.weak + other.weak,
-            max(self.touches, other.touches),
-            self.strange or other.strange,
-        )
 
     @property
     def ordinary(self) -> bool:
         """Whether it may pass."""
         light = self.weak <= _WEAK or self.weak <= self.words
         return light and self.touches <= _TOUCHES and not self.strange
+
+
+def _together(weights: Sequence[_Weight]) -> _Weight:
+    if len(weights) == 1:
+        return weights[0]
+    words, weak, touches, strange = zip(*weights, strict=True)
+    return _Weight(sum(words), sum(weak), max(touches), any(strange))
 
 
 class Abroad:
@@ -107,7 +102,6 @@ class Abroad:
         self._names = {field for name in names if _chosen(name) for field in _FIELDS.split(name) if _plain(field)}
         self._stand: dict[str, str] = {}
         self._count: dict[str, int] = {}
-        self._weights: dict[str, _Weight] = {}
 
     def __call__(self, text: str) -> str:
         """The text as it may leave."""
@@ -116,8 +110,6 @@ class Abroad:
         for at in range(0, len(parts), 2):
             if parts[at]:
                 parts[at] = self._run(parts[at], bare=at in bare)
-            if at + 1 < len(parts):
-                parts[at + 1] = " ".join(parts[at + 1].split("\n"))
         return "".join(parts)
 
     def _rows(self, parts: list[str]) -> set[int]:
@@ -126,7 +118,7 @@ class Abroad:
         row: list[int] = []
         for at in range(0, len(parts) + 2, 2):
             run = parts[at] if at < len(parts) else ""
-            if len(run) >= _ROW and run.isalnum() and any(map(str.isdigit, run)) and self._weigh(run).words == 0:
+            if len(run) >= _ROW and run.isalnum() and not run.isalpha() and self._weigh(run).words == 0:
                 row.append(at)
             else:
                 if len(row) >= _ROW and sum(len(parts[each]) for each in row) >= _ROW_LENGTH:
@@ -137,7 +129,7 @@ class Abroad:
         return found
 
     def _chunks(self, parts: list[str]) -> set[int]:
-        """Places of runs between which are signs and no spaces, and which hardly hold a word, as in a password."""
+        """Places of runs between which are signs and no spaces, and which hardly hold a word or are beside a secret."""
         found: set[int] = set()
         chunk: list[int] = []
         for at in range(0, len(parts), 2):
@@ -145,37 +137,37 @@ class Abroad:
             if at + 2 < len(parts) and not any(map(str.isspace, parts[at + 1])):
                 continue
             text = "".join(parts[chunk[0] : at + 1])
-            runs = [parts[each] for each in chunk if not _FIGURE.fullmatch(parts[each])]
-            if len(text) >= _CHUNK and any(map(str.isalnum, "".join(runs))):
+            if len(text) < _CHUNK or text.isalpha():
+                chunk = []
+                continue
+            runs = [parts[each] for each in chunk if not _figure(parts[each])]
+            if any(map(str.isalnum, "".join(runs))):
                 words = sum(self._weigh(field).words for run in runs for field in _FIELDS.split(run)[::2])
-                if words < _PART * len(text):
+                if words < _PART * len(text) or announced.HIDDEN[:-1] in text:
                     found.update(chunk)
             chunk = []
         return found
 
     def _run(self, run: str, *, bare: bool) -> str:
         """What may stay of a run; of one that is ``bare`` only what speaks for itself."""
-        if _FIGURE.fullmatch(run) and not bare:
+        if _figure(run) and not bare:
             return run
         fields = _FIELDS.split(run)
         weights = [self._weigh(field) for field in fields[::2]]
         spoofed = any(map(_PLACEHOLDER.fullmatch, fields[::2]))
-        if sum(weights, _Weight()).ordinary and not spoofed and not bare:
+        if _together(weights).ordinary and not spoofed and not bare:
             return run
         for at, weight in enumerate(weights):
             field = fields[2 * at]
-            if field.strip("._-") and (weight.strange or weight.weak or spoofed):
-                small = at > 0 and fields[2 * at - 1] == ":" and _SMALL.fullmatch(field) and not bare
-                fields[2 * at] = field if small or _ADDRESS.fullmatch(field) else self._placeholder(field)
+            if not field.strip("._-") or (weight.ordinary and 2 * weight.weak <= weight.words and not spoofed):
+                continue
+            port = at > 0 and fields[2 * at - 1] == ":" and _PORT.fullmatch(field)
+            if not port and not _ADDRESS.fullmatch(field):
+                fields[2 * at] = self._placeholder(field)
         return "".join(fields)
 
     def _weigh(self, field: str) -> _Weight:
-        weight = self._weights.get(field)
-        if weight is None:
-            weight = self._weights[field] = (
-                _Weight(words=len(field)) if field.strip("._-") in self._names else _weigh(field)
-            )
-        return weight
+        return _Weight(words=len(field)) if field.strip("._-") in self._names else _weigh(field)
 
     def _placeholder(self, value: str) -> str:
         core = value.strip("._-") or value
@@ -187,6 +179,12 @@ class Abroad:
         return stand
 
 
+@lru_cache(maxsize=50_000)
+def _figure(run: str) -> bool:
+    return bool(_FIGURE.fullmatch(run))
+
+
+@lru_cache(maxsize=50_000)
 def _weigh(field: str) -> _Weight:
     words = weak = touches = 0
     behind, end = "", -1
@@ -205,6 +203,8 @@ def _weigh(field: str) -> _Weight:
             return _Weight(strange=True)
         if found.start() == end:
             digits = piece.isdigit() + behind.isdigit()
+            if piece.isdigit() and telling(behind.lower()) and not numbered(behind.lower()):
+                return _Weight(strange=True)
             small = not (telling(piece.lower()) and telling(behind.lower()))
             touches += _DIGIT_TOUCH if digits == 1 else _CASE_TOUCH if small else 0
         behind, end = piece, found.end()
