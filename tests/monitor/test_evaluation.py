@@ -12,15 +12,21 @@ import httpx2
 import pytest
 from click.testing import CliRunner
 
+from stenobus_bus import apply
 from stenobus_contracts import EvidenceLine
+from stenobus_core.host import needs
+from stenobus_monitor import plugin
+from stenobus_monitor.collectors.bus import BusCollector
 from stenobus_monitor.evaluation.case import Case, load
 from stenobus_monitor.evaluation.errors import EvaluationError
 from stenobus_monitor.evaluation.figures import Result, figures, over_runs
 from stenobus_monitor.evaluation.model import ModelServer, Script, verdict
 from stenobus_monitor.evaluation.outcome import Acted, Outcome, Repaired, Told
+from stenobus_monitor.evaluation.run import after_a_look
 from stenobus_monitor.evaluation.score import complete, quantile, score, wilson
 from stenobus_monitor.monitor_command import monitor
-from stenobus_testing import eventually
+from stenobus_testing import Stage, eventually
+from stenobus_testing.waiting import DEADLINE, still
 
 from ..support.engine import base_image, engine
 
@@ -280,6 +286,23 @@ async def test_a_model_that_is_silent_hangs_up_in_the_end() -> None:
         with pytest.raises(httpx2.TransportError):
             await asking
     assert not [task for task in asyncio.all_tasks() if "_serve" in str(task.get_coro())]
+
+
+# --- when the fault begins -------------------------------------------------------------------------------------------
+
+
+async def test_a_fault_with_a_phase_begins_after_a_look_of_the_monitor(stage: Stage) -> None:
+    await apply(stage.bus, needs(stage.settings, [plugin]))
+    waiting = asyncio.create_task(after_a_look(stage.bus, poll=60, phase=0))
+    await still(lambda: not waiting.done(), 0.2)
+    await BusCollector(stage.bus).look(unheard)
+    await asyncio.wait_for(waiting, DEADLINE)
+    with pytest.raises(EvaluationError, match="does not look"):
+        await after_a_look(stage.bus, poll=0.01, phase=0)
+
+
+async def unheard(_: object) -> None:
+    """Hear it."""
 
 
 # --- on the engine ---------------------------------------------------------------------------------------------------

@@ -253,6 +253,9 @@ class Case(_Strict):
         default="step",
         description="when the fault happened: after the last step, or the end of the component's process",
     )
+    phase: float | None = Field(
+        default=None, ge=0, lt=1, description="part of a poll after a look of the monitor at which the last step begins"
+    )
     expected: Expected = Expected()
     approval: Approval | None = Field(default=None, description="required actions are approved, and must succeed")
     model: Answer = Answer()

@@ -27,8 +27,13 @@ _SOURCE: Final = "stenobus/eval"
 
 
 async def carry_out(step: cases.Step, world: World, script: Script) -> None:
-    """Do what a step says; what it did has happened when this returns."""
+    """Do what a step says, when it is time; what it did has happened when this returns."""
     await asyncio.sleep(step.after)
+    await do(step, world, script)
+
+
+async def do(step: cases.Step, world: World, script: Script) -> None:
+    """Do what a step says, at once."""
     match step:
         case cases.Wait():
             return

@@ -14,7 +14,6 @@ from stenobus_bus.history import Remembered, read
 from stenobus_contracts import Action, MonitorActionDone, MonitorActionProposed, MonitorDiagnosed, MonitorIncident
 
 from ..diagnosis import by_rule
-from .monitor import SETTINGS
 from .outcome import Acted, Outcome, Told
 from .repairs import Repairs
 from .world import World
@@ -58,7 +57,7 @@ class Record:
             incidents=tuple(self._told.values()),
             actions=tuple(self._actions),
             seconds=round(time.monotonic() - begin, 1),
-            poll=float(case.monitor.get("poll", SETTINGS["poll"])),
+            poll=self._world.poll,
         )
 
     def _take(self, message: Remembered) -> None:

@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
 
-from stenobus_bus import BusError
+from stenobus_bus import Bus, BusError
 
 from .case import Case
 from .errors import EvaluationError, engine_error
-from .faults import carry_out
+from .faults import carry_out, do
 from .model import ModelServer, Script
 from .outcome import Outcome
 from .person import Person
@@ -24,6 +25,8 @@ from .world import World
 _LOOK: Final = 0.2
 #: Outcomes of several runs, each in the order of the cases.
 Runs = list[list[Outcome]]
+#: Polls in which the monitor looks at the bus at least once, on a busy machine.
+_LOOKS: Final = 5
 #: Seconds that a case goes on when everything was said: for what should not be said.
 _REST: Final = 2.0
 #: Seconds after the mending until the monitor must have told what it could not tell before.
@@ -80,9 +83,12 @@ async def run_case(case: Case, client: Any, image: str, socket: str, models: Mod
         for step in case.before:
             await carry_out(step, world, script)
         record.begin = time.time()
-        for step in case.steps:
+        for number, step in enumerate(case.steps, 1):
+            await asyncio.sleep(step.after)
+            if case.phase is not None and number == len(case.steps):
+                await after_a_look(world.bus, world.poll, case.phase)
             record.moment = time.time()
-            await carry_out(step, world, script)
+            await do(step, world, script)
         await _watch(case, record, world.person())
         if case.mend:
             for step in case.mend:
@@ -96,6 +102,22 @@ async def run_case(case: Case, client: Any, image: str, socket: str, models: Mod
         await asyncio.shield(world.stop())
         del models.scripts[case.name]
     return outcome
+
+
+async def after_a_look(bus: Bus, poll: float, phase: float) -> None:
+    """Wait for the monitor's next look at the bus, at which it asks who is there, and for a part of a poll after it.
+
+    Raises:
+        EvaluationError: it does not look.
+    """
+    heard = await bus.nc.subscribe("$SRV.STATS")
+    try:
+        await heard.next_msg(timeout=_LOOKS * poll)
+    except NatsTimeout as error:
+        raise EvaluationError("The monitor does not look at the bus.") from error
+    finally:
+        await heard.unsubscribe()
+    await asyncio.sleep(phase * poll)
 
 
 async def _watch(case: Case, record: Record, person: Person | None) -> None:

@@ -59,6 +59,11 @@ class World:
         """A connection of the evaluation's own."""
         return self.server.bus
 
+    @property
+    def poll(self) -> float:
+        """Seconds between two looks of the monitor at the bus."""
+        return float(self.case.monitor.get("poll", SETTINGS["poll"]))
+
     def plain(self, text: str) -> str:
         """A text with services' names in place of the engine's."""
         return text.replace(f"{self.prefix}-", "")
@@ -80,7 +85,7 @@ class World:
         await self.monitor.start(self.server.outside | own)
         for service in first:
             await self._ready(service)
-        await asyncio.sleep(2.5 * float(SETTINGS["poll"]))  # until the monitor has seen everything twice
+        await asyncio.sleep(2.5 * self.poll)  # until the monitor has seen everything twice
 
     async def stop(self) -> None:
         """End the processes and remove everything. Never raises for what is gone already."""
