@@ -17,6 +17,7 @@ from stenobus_bus import Bus
 from stenobus_contracts import MonitorActionApproved
 
 from ..actions.approvals import Approvals
+from ..actions.course import Course
 from ..store import Store
 from .errors import EvaluationError
 from .inbox import Inbox
@@ -49,7 +50,7 @@ class Person:
     ) -> None:
         self._by, self._folder, self._key = by, folder, key
         self._bus, self._interface, self._inbox, self._environment = bus, interface, inbox, environment
-        self._done: set[tuple[str, str, bool]] = set()
+        self._done: dict[tuple[str, str, bool], str] = {}
 
     async def answer(self, actions: Collection[Acted], *, undo: bool) -> None:
         """Approve what waits for it; and, if wanted, take back what succeeded.
@@ -68,10 +69,16 @@ class Person:
             raise EvaluationError(f"The HTTP interface does not answer: {error!r}") from error
 
     async def _once(self, acted: Acted, *, undo: bool) -> None:
-        """For each kind and target: the same trouble may be proposed again while it is being mended."""
+        """For each kind and target: the same trouble may be proposed again while it is being mended.
+
+        Only where the monitor refused to do it, because things had changed meanwhile, the next proposal counts.
+        """
         what = acted.kind, acted.target, undo
-        if what not in self._done and await self._give(acted.id, undo=undo):
-            self._done.add(what)
+        earlier = self._done.get(what)
+        if earlier is not None and (earlier == acted.id or (await self._course(earlier)).outcome != "refused"):
+            return
+        if await self._give(acted.id, undo=undo):
+            self._done[what] = acted.id
 
     async def _give(self, action_id: str, *, undo: bool) -> bool:
         match self._by:
@@ -89,12 +96,16 @@ class Person:
 
     async def _publish(self, action_id: str, *, undo: bool) -> None:
         """As any producer does: a bare JSON body."""
-        course = await (await Store.open(self._bus)).course(action_id)
-        if course is None:
-            raise EvaluationError(f"There is no action {action_id}.")
+        course = await self._course(action_id)
         token = Approvals(self._key).token(course.action, datetime.now(UTC) + _SOON, undo=undo)
         event = {"action_id": action_id, "approved_by": "eval", "token": token, "undo": undo}
         await self._bus.nc.jetstream().publish(MonitorActionApproved.subject, json.dumps(event).encode())
+
+    async def _course(self, action_id: str) -> Course:
+        course = await (await Store.open(self._bus)).course(action_id)
+        if course is None:
+            raise EvaluationError(f"There is no action {action_id}.")
+        return course
 
     def _link(self, action_id: str) -> str | None:
         texts = (alert.text for alert in self._inbox.alerts if alert.action_id == action_id)
