@@ -117,6 +117,7 @@ async def test_people_approve_by_the_command_and_hear_of_it(
     nats_server: NatsServer,
     key: Path,
     executor: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for name, value in {
@@ -145,7 +146,16 @@ async def test_people_approve_by_the_command_and_hear_of_it(
     assert f"Approve by link: https://ops.example.com/v1/actions/{action_id}/approve" in asked.text
     assert "nothing can be approved" not in proposed.reason
     # The key is the person's: the monitor has none.
-    assert "approved" in await _command("approve", action_id, "--by", "ops", STENOBUS_MONITOR_APPROVAL_KEY=str(key))
+    assert "names no key" in await _command("approve", action_id, fails=True)
+    (other := tmp_path / "other.key").write_bytes(b"o" * 40)
+    wrong = await _command("approve", action_id, "--by", "eve", fails=True, STENOBUS_MONITOR_APPROVAL_KEY=str(other))
+    assert "an approval by eve was refused" in wrong and "nothing was done" in wrong
+    said = await _command("approve", action_id, "--by", "ops", STENOBUS_MONITOR_APPROVAL_KEY=str(key))
+    assert all(word in said for word in ("approved: by ops", "started", "done")) and "eve" not in said
+    late = await _command("approve", action_id, fails=True, STENOBUS_MONITOR_APPROVAL_KEY=str(key))
+    assert "The action is succeeded already" in late
+    never = await _command("approve", action_id, "--undo", fails=True, STENOBUS_MONITOR_APPROVAL_KEY=str(key))
+    assert "A restart cannot be taken back" in never
     (message,) = await eventually(lambda: stage.stored(MonitorActionDone), within=60)
     done = MonitorActionDone.model_validate_json(message.data)
     assert (done.outcome, done.action) == ("succeeded", proposed.action), done.detail

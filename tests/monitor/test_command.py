@@ -6,15 +6,18 @@ import asyncio
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from stenobus_bus import Bus, apply
+from stenobus_contracts import Action
 from stenobus_core import CoreSettings
 from stenobus_core.host import needs
 from stenobus_monitor import plugin
-from stenobus_monitor.monitor_command import monitor
+from stenobus_monitor.actions.course import Course, stepped
+from stenobus_monitor.monitor_command import approving, monitor
 from stenobus_monitor.store import BUCKET, Store
 from stenobus_testing import NatsServer
 from stenobus_testing.servers import empty
@@ -88,3 +91,55 @@ def test_where_nothing_is_wrong_that_is_said() -> None:
     shown = command("show", "nobody")
     assert shown.exit_code == 1 and "There is no incident nobody" in shown.output
     assert command("show", "no*").exit_code == 1
+
+
+@pytest.fixture
+def proposed(nats_server: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Course:
+    """An action that waits for people, where no monitor runs."""
+    course = Course(
+        action=Action(action_id="a1", incident_id="i1", kind="pause", target="acme"),
+        incident_kind="handler.dead_letters",
+        component="handler:acme",
+        level="approve",
+        reason="acme fails",
+        dry_run="would pause acme",
+        expires_at=datetime.now(UTC) + timedelta(hours=1),
+    )
+
+    async def put() -> None:
+        async with await Bus.connect(nats_server.url) as bus:
+            await (await Store.open(bus)).change_course("a1", lambda _: stepped(course, "proposed"))
+
+    asyncio.run(put())
+    (tmp_path / "key").write_bytes(b"k" * 32)
+    monkeypatch.setenv("STENOBUS_MONITOR_APPROVAL_KEY", str(tmp_path / "key"))
+    return course
+
+
+def test_an_approval_that_nobody_takes_is_told_as_such(proposed: Course, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approving, "_TAKEN", 0.5)
+    given = command("approve", "a1")
+    assert (
+        given.exit_code == 1 and "approved: pause of acme" in given.output and "does the monitor run?" in given.output
+    )
+    assert command("approve", "a1", "--no-wait").exit_code == 0
+    unknown = command("approve", "a2")
+    assert unknown.exit_code == 1 and "There is no action a2" in unknown.output
+
+
+def test_an_action_says_what_can_be_done_about_it(proposed: Course, nats_server: NatsServer) -> None:
+    def shown(**changes: object) -> str:
+        async def put() -> None:
+            async with await Bus.connect(nats_server.url) as bus:
+                changed = proposed.model_copy(update=changes)
+                await (await Store.open(bus)).change_course("a1", lambda _: changed)
+
+        asyncio.run(put())
+        return command("actions", "a1").output.splitlines()[-1]
+
+    assert shown().endswith("`stenobus monitor approve a1` has it done")
+    assert shown(level="observe") == "The action's level is observe: nobody can approve it."
+    assert shown(expires_at=datetime.now(UTC)) == "The proposal has expired."
+    done = {"stage": "done", "outcome": "succeeded", "detail": "paused"}
+    assert shown(**done) == "`stenobus monitor approve a1 --undo` takes it back"
+    assert "--undo" not in shown(**done, undoable=False)

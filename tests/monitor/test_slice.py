@@ -70,14 +70,17 @@ async def test_a_container_dies_and_comes_back(
     assert json.loads(await _command("incidents", "--all", "--json"))[0]["status"] == "resolved"
 
 
-async def _command(*arguments: str, **environment: str) -> str:
-    """What ``stenobus monitor`` prints, with more in its environment."""
+async def _command(*arguments: str, fails: bool = False, **environment: str) -> str:
+    """What ``stenobus monitor`` prints, with more in its environment; with what it says of a failure."""
     code = "from stenobus_monitor.monitor_command import monitor; monitor()"
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", code, *arguments, stdout=asyncio.subprocess.PIPE, env=os.environ | environment
+        *(sys.executable, "-c", code, *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT if fails else None,
+        env=os.environ | environment,
     )
     out, _ = await asyncio.wait_for(process.communicate(), 60)
-    assert process.returncode == 0
+    assert process.returncode == int(fails), out
     return out.decode()
 
 

@@ -20,7 +20,10 @@ __all__ = ["ApprovalRefused", "Approvals", "Checker", "name", "target"]
 
 #: For which an approval to take something back holds.
 _SOON: Final = timedelta(minutes=15)
-_NO_KEY: Final = "STENOBUS_MONITOR_APPROVAL_KEY names no key"
+_NO_KEY: Final = (
+    "STENOBUS_MONITOR_APPROVAL_KEY names no key; set it to a file of 32 random bytes or more, "
+    "the same that the executor has as its --key"
+)
 
 
 class Checker(Protocol):

@@ -87,6 +87,11 @@ class Course(BaseModel):
         return MonitorActionDone(action=self.action, outcome=self.outcome, detail=self.detail)
 
 
+def refusal(by: str) -> str:
+    """How the step begins that says that somebody's approval was refused."""
+    return f"an approval by {by} was refused"
+
+
 def stepped(course: Course, stage: Stage, text: str = "", **changes: object) -> Course:
     """The course after one more step."""
     trail = (*course.trail, Step(at=datetime.now(UTC), stage=stage, text=text))

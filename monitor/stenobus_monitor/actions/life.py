@@ -20,7 +20,7 @@ from ..store import Store
 from . import Outlook, Remedy
 from .approvals import ApprovalRefused, Checker
 from .budget import Budget, Granted, Occupied, Spent
-from .course import Course, Outcome, Stage, stepped
+from .course import Course, Outcome, Stage, refusal, stepped
 from .holds import holding
 from .progress import Progress
 
@@ -124,7 +124,7 @@ class Life:
         except MonitorError as error:
             raise RetryableError(str(error)) from error
         except ApprovalRefused as error:
-            said = f"an approval by {event.approved_by} was refused: {error}"
+            said = f"{refusal(event.approved_by)}: {error}"
             await self._store.change_course(
                 known.action.action_id, lambda course: stepped(course or known, (course or known).stage, said)
             )

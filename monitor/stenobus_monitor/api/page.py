@@ -25,7 +25,7 @@ def key_page(address: str, trouble: str = "", status: int = 200) -> HTMLResponse
         f"<h1>Approve an action</h1>{said}"
         f'<form method="post" action="{escape(address)}">'
         '<p><label>Your API key <input type="password" name="key" autocomplete="current-password" required autofocus>'
-        "</label></p><p>It needs the right to approve. You then see what would be done; nothing is approved yet.</p>"
+        "</label></p><p>One with the right to approve. You then see what would be done; nothing is approved yet.</p>"
         "<button>Show the action</button></form>",
         status,
     )

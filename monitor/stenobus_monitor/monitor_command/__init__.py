@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from ..evaluation.command import evaluate
-from .actions import actions, approve
+from .actions import actions
+from .approving import approve
 from .holds import hold, holds, unhold
 from .incidents import incidents, show
 from .labels import label, precision

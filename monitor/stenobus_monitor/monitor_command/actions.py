@@ -1,19 +1,16 @@
-"""``stenobus monitor actions`` and ``stenobus monitor approve``."""
+"""``stenobus monitor actions``."""
 
 from __future__ import annotations
 
-import getpass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import click
 
-from .asking import asked, on_bus
+from .asking import asked
 
 if TYPE_CHECKING:
-    from stenobus_bus import Bus
-
-    from ..actions.course import Course
-    from ..store import Store
+    from ..actions.course import Course, Step
 
 
 @click.command()
@@ -30,7 +27,7 @@ def actions(action_id: str | None, limit: int, as_json: bool) -> None:
     if action_id is not None:
         one = asked(lambda store: store.course(action_id))
         if one is None:
-            raise _unknown(action_id)
+            raise unknown(action_id)
         if as_json:
             print_json(_document(one))
         else:
@@ -50,58 +47,27 @@ def actions(action_id: str | None, limit: int, as_json: bool) -> None:
         click.echo("Nothing was ever proposed.")
 
 
-@click.command()
-@click.argument("action_id", metavar="ACTION")
-@click.option("--undo", is_flag=True, help="Take back what was done.")
-@click.option("--token", help="As in an alert's link; signed with the key of the settings when absent.")
-@click.option("--by", default=getpass.getuser, show_default="you", help="Who approves.")
-def approve(action_id: str, undo: bool, token: str | None, by: str) -> None:
-    """Allow a proposed ACTION, or with --undo take one back.
-
-    It is carried out once the monitor has looked again and nothing speaks against it; `stenobus monitor actions ACTION`
-    shows what comes of it. Without --token this signs with the key of approvals, STENOBUS_MONITOR_APPROVAL_KEY.
-    """
-    from stenobus_bus import Envelope
-    from stenobus_contracts import MonitorActionApproved
-
-    from ..actions.approvals import ApprovalRefused, Approvals
-    from ..settings import Settings
-
-    settings = Settings.load("monitor")
-
-    async def give(bus: Bus, store: Store) -> Course | None:
-        course = await store.course(action_id)
-        if course is None:
-            return None
-        signed = token or Approvals(settings.approval_key).grant(course, undo=undo)
-        event = MonitorActionApproved(action_id=action_id, approved_by=by, token=signed, undo=undo)
-        run = f"incident-{course.action.incident_id}"
-        await bus.publish(event, Envelope.new(event, "stenobus/monitor-approve", run=run))
-        return course
-
-    try:
-        course = on_bus(give)
-    except ApprovalRefused as error:
-        raise click.ClickException(str(error)) from error
-    if course is None:
-        raise _unknown(action_id)
-    what = "taking back" if undo else "approved"
-    click.echo(
-        f"{what}: {course.action.kind} of {course.action.target}; `stenobus monitor actions {action_id}` shows it."
-    )
-
-
 def _show(course: Course) -> None:
     action = course.action
     click.echo(f"{action.kind} of {action.target} · {course.level} · {course.outcome or course.stage}")
     click.echo(f"incident {action.incident_id}: {course.reason}")
     click.echo(f"dry run: {course.dry_run}")
-    if course.stage == "proposed":
-        click.echo(f"holds until {course.expires_at.astimezone():%Y-%m-%d %H:%M:%S}")
     if course.detail:
         click.echo(f"{course.outcome}: {course.detail}")
     for step in course.trail:
-        click.echo(f"  {step.at.astimezone():%Y-%m-%d %H:%M:%S} {step.stage}" + (f": {step.text}" if step.text else ""))
+        click.echo(said(step))
+    if course.objection(datetime.now(UTC)) is None:
+        until = f"{course.expires_at.astimezone():%Y-%m-%d %H:%M:%S}"
+        click.echo(f"until {until}: `stenobus monitor approve {action.action_id}` has it done")
+    elif course.objection(datetime.now(UTC), undo=True) is None:
+        click.echo(f"`stenobus monitor approve {action.action_id} --undo` takes it back")
+    elif course.stage == "proposed":
+        click.echo(str(course.objection(datetime.now(UTC))))
+
+
+def said(step: Step) -> str:
+    """One step, in a line."""
+    return f"  {step.at.astimezone():%Y-%m-%d %H:%M:%S} {step.stage}" + (f": {step.text}" if step.text else "")
 
 
 def _document(course: Course) -> dict[str, object]:
@@ -109,5 +75,6 @@ def _document(course: Course) -> dict[str, object]:
     return course.model_dump(mode="json", exclude_none=True, exclude={"token", "runner"})
 
 
-def _unknown(action_id: str) -> click.ClickException:
+def unknown(action_id: str) -> click.ClickException:
+    """There is no such action."""
     return click.ClickException(f"There is no action {action_id}; see `stenobus monitor actions`.")

@@ -35,7 +35,7 @@ def serve(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> 
     from stenobus_core.logs import configure
     from stenobus_core.settings import CoreSettings
 
-    from ..actions.approvals import Approvals
+    from ..actions.approvals import ApprovalRefused, Approvals
     from ..api.app import create
     from ..api.keys import Keys
     from ..settings import Settings
@@ -47,6 +47,10 @@ def serve(host: str, port: int, tls_cert: Path | None, tls_key: Path | None) -> 
         raise click.ClickException(str(error)) from error
     configure(core)
     approvals = Approvals(settings.approval_key)
+    try:
+        approvals.read()
+    except ApprovalRefused as error:
+        click.echo(f"Approvals cannot be signed here: {error}", err=True)
     with http.listening(host, port) as listener:
         http.serve(create(core, Keys(settings.api_keys_path), approvals), listener, "monitor.api", tls_cert, tls_key)
 
