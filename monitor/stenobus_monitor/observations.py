@@ -195,6 +195,11 @@ class StepSeen(Observation):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StepsRead(Observation):
+    """All that the run record held at that time has been told: what was at work then is known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventStored(Observation):
     """An event was stored, at the server's time ``at``."""
 

@@ -27,6 +27,7 @@ from stenobus_monitor.observations import (
     LogLines,
     LogSeen,
     MetricSeen,
+    StepsRead,
     StreamSeen,
 )
 from stenobus_monitor.rules.backlog import Backlog
@@ -389,10 +390,20 @@ def test_a_step_that_is_still_at_work_is_slow_before_it_ends_and_cached_ones_say
     story.sees(*(step(number, seconds=0.001, cached=True) for number in range(50)))
     story.sees(*(step(number, seconds=2.0) for number in range(10)))
     story.sees(step(20, "running", started=at(20)))
-    assert story.waits(29) == []
-    story.waits(31)
-    story.waits(32)
+    story.sees(StepsRead(at=at(29)))
+    story.waits(31)  # it may have ended since: nobody has looked
+    assert story.kinds == []
+    story.sees(StepsRead(at=at(31)), StepsRead(at=at(32)))
     assert story.kinds == ["stage.slow"]
+
+
+def test_a_step_that_ended_before_the_next_look_was_not_slow() -> None:
+    story = Story(Slowness())
+    story.sees(*(step(number, seconds=0.1) for number in range(10)))
+    story.sees(step(20, "running", started=at(20), run="r", event_id="e"), StepsRead(at=at(20.1)))
+    story.waits(25)
+    story.sees(step(20.2, seconds=0.1, run="r", event_id="e"), StepsRead(at=at(25.1)))
+    assert story.kinds == []
 
 
 # --- the rest ---------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Final
 from stenobus_bus import Bus
 from stenobus_core.runs import BUCKET, Runs
 
-from ..observations import StepSeen
+from ..observations import StepSeen, StepsRead
 from . import Emit
 
 #: Writes of steps that are read at the beginning: the latest ones.
@@ -35,7 +35,9 @@ class RunCollector:
         state = (await self._bus.api(f"STREAM.INFO.KV_{BUCKET}"))["state"]
         place = max(1, state["last_seq"] + 1 - _HISTORY)
         while True:
+            asked = self._clock()
             steps, place = await runs.changes(place)
             for step in sorted(steps, key=lambda step: step.changed or step.started):
                 await emit(StepSeen(at=step.finished or step.changed or step.started, step=step))
+            await emit(StepsRead(at=asked))
             await asyncio.sleep(self._every)

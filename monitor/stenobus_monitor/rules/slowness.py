@@ -13,7 +13,7 @@ from stenobus_core.runs import Step
 
 from ..baseline import Baseline
 from ..findings import Finding, Recovery, Trouble, line
-from ..observations import Observation, StepSeen
+from ..observations import Observation, StepSeen, StepsRead
 from . import Rule
 
 #: Steps in a row whose median counts: one long recording is no slow stage.
@@ -44,34 +44,46 @@ class Slowness(Rule):
         self._stages: dict[str, _Stage] = {}
 
     def observe(self, seen: Observation) -> Iterable[Finding]:
-        """A step that began or ended."""
-        if not isinstance(seen, StepSeen):
-            return
-        step, stage = seen.step, self._stages.setdefault(seen.step.handler, _Stage())
+        """A step that began or ended, and those that had not ended when the run record was read."""
+        match seen:
+            case StepSeen(step=step):
+                yield from self._step(step, seen.at)
+            case StepsRead():
+                yield from self._at_work(seen.at)
+            case _:
+                pass
+
+    def tick(self, now: datetime) -> Iterable[Finding]:
+        """What is usual follows the last days."""
+        for stage in self._stages.values():
+            stage.usual.forget(now)
+        return ()
+
+    def resume(self, cause: str, component: str, since: datetime) -> None:
+        """A stage that was slow."""
+        if cause == "slow":
+            self._stages.setdefault(component.partition(":")[2], _Stage()).told = True
+
+    def _step(self, step: Step, at: datetime) -> Iterator[Finding]:
+        stage = self._stages.setdefault(step.handler, _Stage())
         if step.status == "running":
             if len(stage.working) < _MOST:
                 stage.working[step.key] = step.started
             return
         stage.working.pop(step.key, None)
         if step.status == "done" and step.seconds is not None and not step.cached:
-            yield from self._done(stage, step, seen.at)
+            yield from self._done(stage, step, at)
 
-    def tick(self, now: datetime) -> Iterable[Finding]:
-        """Steps that are still at work and should not be."""
+    def _at_work(self, at: datetime) -> Iterator[Finding]:
+        """Steps that were still at work then, and should not have been. Later on nobody knows yet that they ended."""
         for handler, stage in self._stages.items():
-            stage.usual.forget(now)
             limit = _limit(stage)
             if limit is None or stage.told or not stage.working:
                 continue
             begin = min(stage.working.values())
-            if (taken := (now - begin).total_seconds()) > 2 * limit:
+            if (taken := (at - begin).total_seconds()) > 2 * limit:
                 stage.told = True
-                yield _slow(handler, stage, now, f"a step that began at {begin:%H:%M:%S} is at work for {taken:.1f} s")
-
-    def resume(self, cause: str, component: str, since: datetime) -> None:
-        """A stage that was slow."""
-        if cause == "slow":
-            self._stages.setdefault(component.partition(":")[2], _Stage()).told = True
+                yield _slow(handler, stage, at, f"a step that began at {begin:%H:%M:%S} is at work for {taken:.1f} s")
 
     def _done(self, stage: _Stage, step: Step, at: datetime) -> Iterator[Finding]:
         assert step.seconds is not None
