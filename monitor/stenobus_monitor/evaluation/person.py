@@ -83,7 +83,7 @@ class Person:
     async def _give(self, action_id: str, *, undo: bool) -> bool:
         match self._by:
             case "command":
-                options = ["--undo"] if undo else []
+                options = ["--no-wait", *(["--undo"] if undo else [])]
                 await command(self._folder, "monitor", "approve", action_id, *options, environment=self._environment)
             case "event":
                 await self._publish(action_id, undo=undo)
