@@ -33,7 +33,9 @@ DEFAULT_PORT: Final = 4222
 _START_TIMEOUT: Final = 15.0
 _STOP_TIMEOUT: Final = 10.0
 _POLL: Final = 0.02
+#: Seconds between two looks after the server, and at most while it cannot be started again.
 _WATCH: Final = 0.5
+_LATEST: Final = 30.0
 #: Bytes that must be free before a server that met a full disk is started again, and bytes below which it meets one.
 _ROOM: Final = 16 * 2**20
 _TIGHT: Final = 2**20
@@ -110,25 +112,33 @@ class EmbeddedServer:
 
         Runs until cancelled.
         """
-        full = False
+        full, pause = False, _WATCH
         while True:
-            await asyncio.sleep(_WATCH)
-            free, stuck = shutil.disk_usage(self.folder).free, self._cannot_write()
-            if not full and (full := stuck or free < _TIGHT):
-                log.error(
-                    "server.disk_full",
-                    folder=str(self.folder),
-                    help=f"events wait; free {_ROOM // 2**20} MiB there, and the server goes on by itself",
-                )
-            if free >= _ROOM:
-                full = False
-            if not self._alive() or (stuck and free >= _ROOM):
-                async with self._exclusive():
-                    if self._cannot_write() and self._alive() and (state := self._state()):
-                        await self._end(state.pid)
-                    if not self._alive():  # still: no other user was faster
-                        state = await self._launch()
-                        log.warning("server.restarted", url=state.url, expected=self.url, log=str(self.log))
+            await asyncio.sleep(pause)
+            try:
+                full = await self._look_after(full)
+                pause = _WATCH
+            except (ServerUnavailable, OSError) as error:
+                pause = min(2 * pause, _LATEST)
+                log.error("server.not_restarted", folder=str(self.folder), again_in=pause, error=str(error))
+
+    async def _look_after(self, full: bool) -> bool:
+        """Start the server again where it has to be. Takes and returns whether its disk was, and is, full."""
+        free, stuck = shutil.disk_usage(self.folder).free, self._cannot_write()
+        if not full and (full := stuck or free < _TIGHT):
+            log.error(
+                "server.disk_full",
+                folder=str(self.folder),
+                help=f"events wait; free {_ROOM // 2**20} MiB there, and the server goes on by itself",
+            )
+        if not self._alive() or (stuck and free >= _ROOM):
+            async with self._exclusive():
+                if self._cannot_write() and self._alive() and (state := self._state()):
+                    await self._end(state.pid)
+                if not self._alive():  # still: no other user was faster
+                    state = await self._launch()
+                    log.warning("server.restarted", url=state.url, expected=self.url, log=str(self.log))
+        return full and free < _ROOM
 
     async def stop(self) -> None:
         """Let go of the server; the last one to do so ends it."""
@@ -305,7 +315,7 @@ def _config(folder: Path, port: int, ports: Path, log: Path) -> str:
         "max_payload": 1024 * 1024,
         "log_file": str(log),
         "logfile_size_limit": _LOG_SIZE,
-        "logfile_max_num": 1,
+        "logfile_max_num": 2,  # with the one that is being written
     }
     return json.dumps(settings, indent=2, ensure_ascii=False)  # the server knows no \u
 

@@ -20,6 +20,7 @@ from .burial import bury, whereabouts
 from .connection import Bus
 from .envelope import CLAIM, ONLY, Delivery, Envelope, attributes, unwrap
 from .errors import (
+    AccessDenied,
     BusError,
     InvalidPayload,
     PermanentError,
@@ -47,6 +48,8 @@ _HAND_BACK_DELAY: Final = 0.2
 _BUS_TROUBLE_DELAY: Final = 10.0
 #: Seconds between two questions to a bus that is out of order.
 _PAUSE: Final = 1.0
+#: Seconds between two tries of what this user may not do, until somebody gives it the right.
+_REFUSED: Final = 15.0
 
 
 @dataclass(slots=True)  # not frozen, for the sake of speed
@@ -444,7 +447,8 @@ class Worker(Generic[E]):
                 return await ask()
             except (ServerUnavailable, PublishTimeout) as trouble:
                 log.warning("handler.bus_trouble", handler=self.name, error=str(trouble))
-            await asyncio.sleep(_PAUSE)
+                pause = _REFUSED if isinstance(trouble, AccessDenied) else _PAUSE
+            await asyncio.sleep(pause)
 
     async def _tell(self, hook: Awaitable[None]) -> None:
         """Report to the observer, whose own trouble must not decide over an event."""

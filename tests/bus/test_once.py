@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from stenobus_bus import (
+    AccessDenied,
     Bus,
     Delivery,
     Envelope,
@@ -313,3 +314,28 @@ async def test_a_hand_back_that_finds_no_room_either_is_waited_for(
     await eventually(lambda: worker.handled == 1)
     assert attempts == [1, 1]
     assert await bench.letters() == []
+
+
+async def test_what_this_user_may_not_publish_waits_for_the_right_and_does_not_ask_all_the_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_module, "_PAUSE", 300.0)
+    monkeypatch.setattr(worker_module, "_REFUSED", 0.01)
+    refusals = [AccessDenied("This user may not publish on test.pong.")] * 2
+    publish, attempts = Bus.publish, []
+
+    async def refused(*event: Any, **options: Any) -> Stored:
+        if refusals:
+            raise refusals.pop()
+        return await publish(*event, **options)
+
+    async def handle(received: Received[Ping]) -> list[Pong]:
+        attempts.append(received.attempt)
+        return [Pong(number=received.event.number)]
+
+    await bench.pings(1)
+    monkeypatch.setattr(Bus, "publish", refused)
+    worker = await bench.work(handle)
+    await eventually(lambda: worker.handled == 1)
+    assert attempts == [1]
+    assert len(await bench.stored(Pong)) == 1

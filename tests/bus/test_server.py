@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from stenobus_bus import Bus, EmbeddedServer, ServerUnavailable, apply
+from stenobus_bus.server import executable
 from stenobus_bus.topology import domain
 from stenobus_testing.waiting import DEADLINE, eventually
 
@@ -219,6 +220,34 @@ async def test_a_server_that_ended_is_started_again_on_its_port_while_somebody_k
     await asyncio.gather(keeping, return_exceptions=True)
     await server.stop()
     assert not any(map(alive, processes(folder)))
+
+
+async def test_a_restart_that_fails_is_tried_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    troubles = [OSError("too many open files"), ServerUnavailable("it does not come up")]
+
+    def found() -> Path:
+        if troubles:
+            raise troubles.pop()
+        return executable()
+
+    server = EmbeddedServer(folder, port=0)
+    url = await server.start()
+    keeping = asyncio.create_task(server.keep())
+    monkeypatch.setattr("stenobus_bus.server.executable", found)
+    (pid,) = processes(folder)
+    os.kill(pid, signal.SIGKILL)
+    async with await eventually(lambda: _back(url)):
+        assert not troubles
+    keeping.cancel()
+    await asyncio.gather(keeping, return_exceptions=True)
+    await server.stop()
+
+
+async def _back(url: str) -> Bus | None:
+    try:
+        return await Bus.connect(url)
+    except ServerUnavailable:
+        return None
 
 
 async def test_a_stale_record_harms_neither_the_process_nor_the_server_it_names(
