@@ -24,6 +24,7 @@ from .errors import (
     TooManyTokens,
 )
 from .limits import Limits
+from .observer import Observer, Observers, Received
 from .post import Post, Stored
 from .rates import RateLimit, Reservation, TokenBucket
 from .schedules import ScheduleSpec
@@ -32,7 +33,7 @@ from .settle import RetryPolicy
 from .stats import Stats
 from .timing import Occurrence
 from .topology import Change, ConsumerSpec, StreamSpec, apply, plan
-from .worker import Observer, Observers, Received, Worker
+from .worker import Worker
 
 __all__ = [
     "Access",
