@@ -18,7 +18,7 @@ from stenobus_contracts import DeadLetter, Reason
 from . import history
 from .connection import ApiError, Bus
 from .envelope import token
-from .errors import BlobNotFound, PermanentError
+from .errors import BlobNotFound, PermanentError, first_fault
 from .history import Ahead, Remembered, ahead, read
 
 T = TypeVar("T")
@@ -218,18 +218,12 @@ async def _entry(bus: Bus, message: Remembered) -> Entry | Unreadable:
             raise ValueError("failed_at: it says no time zone")
         letter.failed_at.astimezone(UTC)
     except (ValueError, OverflowError, BlobNotFound, PermanentError) as error:
-        return Unreadable(message.sequence, message, _why(error))
+        why = first_fault(error, "it is no dead letter") if isinstance(error, ValidationError) else str(error)
+        return Unreadable(message.sequence, message, why)
     if message.subject != f"dlq.{letter.handler}.{letter.reason}":
         where = f"it says that it is of {letter.handler}, {letter.reason}, and lies on {message.subject}"
         return Unreadable(message.sequence, message, where)
     return Entry(message.sequence, letter)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        first = error.errors(include_url=False, include_input=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or 'it is no dead letter'}: {first['msg']}"
-    return str(error)
 
 
 # --- what becomes of them ---------------------------------------------------------------------------------------------

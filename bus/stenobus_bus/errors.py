@@ -119,7 +119,15 @@ class InvalidPayload(PermanentError):
         """One sentence for the person who published it."""
         if not isinstance(error, ValidationError):
             return cls(f"{contract.subject}: {error}")
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the payload"
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        return cls(f"{contract.subject}: {where}: {first['msg']}{more}")
+        return cls(f"{contract.subject}: {first_fault(error, 'the payload')}{more}")
+
+
+def first_fault(error: ValidationError, whole: str) -> str:
+    """Where the first of a model's faults is, and what it is.
+
+    Args:
+        whole: what to say for the place when it is no part, but all of it.
+    """
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"

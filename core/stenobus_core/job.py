@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import AsrDone, DocumentLanguage, Event, ExtraFormat, Media, MediaUploaded, OutputOptions
 
 from .errors import StenobusError
@@ -143,9 +144,8 @@ class Job:
             video = _media(classic.video_s3_uri, classic.video_metadata) if classic.video_s3_uri else None
             transcript = _media(classic.transcription_s3_uri, None) if classic.transcription_s3_uri else None
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the event"
-            raise JobError(f"The job event is invalid: {where}: {first['msg']}.", error="InvalidEvent") from error
+            why = first_fault(error, "the event")
+            raise JobError(f"The job event is invalid: {why}.", error="InvalidEvent") from error
         metadata: dict[str, JsonValue] = {"execution_id": classic.execution_id, **(classic.model_extra or {})}
         event: Event
         wanted, output = classic.document_language or document_language, classic.output or output

@@ -9,6 +9,7 @@ import click
 from pydantic import ValidationError
 
 from stenobus_bus import Envelope, apply
+from stenobus_bus.errors import first_fault
 from stenobus_bus.topology import domain_stream
 from stenobus_contracts import Event, registry
 
@@ -50,9 +51,7 @@ def publish(
     try:
         event = contract.model_validate_json(read_payload(payload))
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the payload"
-        raise click.ClickException(f"{subject}: {where}: {first['msg']}.") from error
+        raise click.ClickException(f"{subject}: {first_fault(error, 'the payload')}.") from error
     envelope = Envelope.new(event, "stenobus/publish", run=run_id, id=event_id)
     if subject in contract.subjects()[:-1]:
         envelope.subject = subject  # a lane that is named wins over what the event says
