@@ -196,7 +196,8 @@ class Watch:
             due = self.tick(now)
         else:
             due = self.incidents.tick(now)
-        if any(entry.incident.kind == UNREACHABLE and entry.incident.status == "open" for entry in due):
+        silent = any(entry.incident.kind == UNREACHABLE and entry.incident.status == "open" for entry in due)
+        if silent or not self._bus.nc.is_connected:
             self._tell_without_bus(due)
         if self._bringing is None or self._bringing.done():
             self._bringing = asyncio.create_task(self._bring(now))

@@ -185,30 +185,54 @@ async def test_a_server_that_is_gone_ends_a_look_that_waits_for_it(
         assert isinstance(told.value.exceptions[0], ServerUnavailable)
 
 
+async def never(*_: object) -> Any:
+    await asyncio.Event().wait()
+
+
+class Ends:
+    """A collector that cannot see."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    async def run(self, emit: Emit) -> None:
+        raise ServerUnavailable("no answer")
+
+
+async def watching(bus: Bus, collector: Ends, monkeypatch: pytest.MonkeyPatch, out: io.StringIO) -> Watch:
+    """A watch whose store has begun to take forever."""
+    await apply(bus, needs(CoreSettings(), [monitor]))
+    store = await Store.open(bus)
+    watch = Watch(bus, store, [collector], [Blindness()], Policy(group_wait=timedelta(seconds=0.05)), out=out)
+    for question in ("silences", "put", "put_incident"):
+        monkeypatch.setattr(store, question, never)
+    return watch
+
+
 async def test_that_the_bus_is_silent_is_told_without_waiting_for_it(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Silent:
-        name = "bus"
-
-        async def run(self, emit: Emit) -> None:
-            raise ServerUnavailable("no answer")
-
-    async def never(*_: object) -> Any:
-        await asyncio.Event().wait()
-
-    await apply(stage.bus, needs(stage.settings, [monitor]))
-    store, out = await Store.open(stage.bus), io.StringIO()
-    for question in ("silences", "put", "put_incident"):
-        monkeypatch.setattr(store, question, never)
-    policy = Policy(group_wait=timedelta(seconds=0.05))
-    watch = Watch(stage.bus, store, [Silent()], [Blindness()], policy, out=out)
+    out = io.StringIO()
+    watch = await watching(stage.bus, Ends("bus"), monkeypatch, out)
     await watch.start()
     try:
         await eventually(lambda: "The bus does not answer" in out.getvalue())
     finally:
         monkeypatch.undo()
         await watch.stop()
+
+
+async def test_without_a_connection_nothing_waits_for_the_bus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, out = EmbeddedServer(tmp_path / "nats", port=0), io.StringIO()
+    async with await Bus.connect(await server.start()) as bus:
+        watch = await watching(bus, Ends("engine"), monkeypatch, out)
+        await watch.start()
+        await server.stop()
+        try:
+            await eventually(lambda: "The container engine does not answer" in out.getvalue())
+        finally:
+            monkeypatch.undo()
+            await watch.stop()
 
 
 # --- what it sees -----------------------------------------------------------------------------------------------------
