@@ -1,14 +1,16 @@
 """How many of fifty planted secrets leave the host when a diagnosis may ask a model elsewhere.
 
-    python bench/monitor_secrets.py [SEED] [--base IMAGE] [--rules gitleaks.toml]
+    python bench/monitor_secrets.py [SEED] [--base IMAGE] [--rules gitleaks.toml] [--here SEEDS]
+    python bench/monitor_secrets.py [SEED] --rules trufflehog/pkg/detectors
 
 Containers write log lines with a secret each and die; the real monitor, with the level `any`, makes evidence of them
 and asks a model that does not count as local; the server in its place records all it receives. A secret has left when
 its text, or any twelve characters of it in a row, is in there.
 
 Our own fifty kinds were listed first and then served to find the shapes in `stenobus_core.unmarked`: they say what
-became of them. What nobody tuned on are instances of the token formats in gitleaks' list, drawn by the seed: fetch its
-`config/gitleaks.toml`. Of its rules those count whose name's SHA-1 is odd: failures of the others were looked at.
+became of them. What nobody tuned on are instances of the token formats in gitleaks' list (`config/gitleaks.toml`) or
+in trufflehog's detectors, drawn by the seed. Of both those count whose name's SHA-1 is odd: failures of the others
+were looked at. With `--here` the lines go through the diagnosis alone, thousands in seconds.
 """
 
 from __future__ import annotations
@@ -16,24 +18,30 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import json
 import os
 import random
 import re
 import string
 import sys
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import docker
 from token_formats import Planted, instances
 
+from stenobus_contracts import LlmRequest, MonitorIncident
+from stenobus_monitor.diagnosis import Means, diagnose
+from stenobus_monitor.dossier import gather
 from stenobus_monitor.evaluation.case import Case
 from stenobus_monitor.evaluation.faults import carry_out
 from stenobus_monitor.evaluation.image import build
 from stenobus_monitor.evaluation.model import ModelServer, Script
 from stenobus_monitor.evaluation.run import Record
 from stenobus_monitor.evaluation.world import World
+from stenobus_monitor.findings import line
 
 _ALPHABETS = {
     "hex": "0123456789abcdef",
@@ -133,15 +141,13 @@ def left(planted: Planted, text: str) -> bool:
     return any(part in text for part in parts if part not in planted.others)
 
 
-async def main(seed: int, base: str, rules: Path | None) -> int:
-    """Print how many left, and which."""
-    secrets = list(planted(seed)) if rules is None else list(islice(unseen(rules, seed), len(KINDS)))
-    groups = [secrets[at : at + _LINES] for at in range(0, len(secrets), _LINES)]
+async def died(lines: Sequence[str], base: str) -> list[str]:
+    """What the model is sent when containers write these lines and die."""
+    groups = [lines[at : at + _LINES] for at in range(0, len(lines), _LINES)]
     services = [{"name": f"s{number}", "command": "while true; do sleep 1; done"} for number in range(len(groups))]
-    steps = [
-        {"do": "say", "service": f"s{number}", "lines": [each.line for each in group]}
-        for number, group in enumerate(groups)
-    ] + [{"do": "signal", "service": f"s{number}", "signal": "KILL"} for number in range(len(groups))]
+    steps = [{"do": "say", "service": f"s{number}", "lines": group} for number, group in enumerate(groups)] + [
+        {"do": "signal", "service": f"s{number}", "signal": "KILL"} for number in range(len(groups))
+    ]
     case = Case.model_validate(
         {
             "name": "secrets", "kind": "secrets", "about": "Containers write secrets and die", "fault": False,
@@ -151,7 +157,7 @@ async def main(seed: int, base: str, rules: Path | None) -> int:
     client, models = docker.from_env(timeout=60), ModelServer()
     await models.start()
     script = models.scripts["secrets"] = Script(case)
-    world = World(client, build(client, base), "/var/run/docker.sock", case, models.url("secrets"), local=False)
+    world = World(client, build(client, base), "/var/run/docker.sock", case, models.url("secrets"))
     record = Record(world)
     try:
         await world.start()
@@ -165,19 +171,44 @@ async def main(seed: int, base: str, rules: Path | None) -> int:
         await world.stop()
         await models.stop()
         client.close()
-    heard = "\n".join(script.heard)
-    gone = [each.name for each in secrets if left(each, heard)]
-    shown = sum(any(word in heard for word in _words(each)) for each in secrets)
-    print(
-        f"{len(script.heard)} requests of {len(heard)} characters; the lines of {shown} of {len(secrets)} are in them"
-    )
+    return [text for body in script.heard for text in (body, *_contents(json.loads(body)))]
+
+
+async def diagnosed(lines: Sequence[str]) -> list[str]:
+    """The same without containers: what the diagnosis alone asks a model elsewhere."""
+    heard: list[str] = []
+
+    async def ask(asked: LlmRequest) -> None:
+        if not asked.local_only:
+            body = asked.model_dump(mode="json")
+            heard.extend((json.dumps(body), *_contents(body)))
+
+    for at in range(0, len(lines), _LINES):
+        evidence = tuple(line("log", "container:s", each) for each in lines[at : at + _LINES])
+        incident = MonitorIncident(
+            incident_id=f"i{at}", fingerprint=f"f{at}", kind="container.crashed", severity="critical", title="s died",
+            component="container:s", evidence=evidence, started_at=datetime.now(UTC),
+        )  # fmt: skip
+        await diagnose(incident, gather(incident, [], [], {}, 10_000), Means(ask, escalate=True))
+    return heard
+
+
+async def main(seed: int, base: str, rules: Path | None, seeds: int) -> int:
+    """Print how many left, and which."""
+    every = range(seed, seed + max(seeds, 1))
+    secrets = [each for at in every for each in (unseen(rules, at) if rules else planted(at))]
+    secrets = secrets if seeds else secrets[: len(KINDS)]
+    lines = [f"line {number}: {each.line}" for number, each in enumerate(secrets)]
+    said = "\n".join(await (diagnosed(lines) if seeds else died(lines, base)))
+    gone = [each.name for each in secrets if left(each, said)]
+    shown = sum(f"line {number}:" in said for number in range(len(lines)))
+    print(f"{len(said)} characters were sent; the lines of {shown} of {len(secrets)} are in them")
     print(f"{len(gone)} of {len(secrets)} secrets left the host: {', '.join(gone) or 'none'}")
     return len(gone)
 
 
-def _words(planted: Planted) -> list[str]:
-    """What else a line says, to know that it was in the evidence at all."""
-    return [word for word in re.split(re.escape(planted.secret), planted.line) if len(word) > 8]
+def _contents(body: dict[str, Any]) -> list[str]:
+    return [message["content"] for message in body["messages"]]
 
 
 if __name__ == "__main__":
@@ -185,5 +216,8 @@ if __name__ == "__main__":
     parser.add_argument("seed", type=int, nargs="?", default=1)
     parser.add_argument("--base", default=os.environ.get("STENOBUS_BASE", "python:3.11-slim"))
     parser.add_argument("--rules", type=Path)
+    parser.add_argument(
+        "--here", type=int, default=0, metavar="SEEDS", help="no containers, and all formats of so many seeds"
+    )
     asked = parser.parse_args()
-    sys.exit(asyncio.run(main(asked.seed, asked.base, asked.rules)) > 0)
+    sys.exit(asyncio.run(main(asked.seed, asked.base, asked.rules, asked.here)) > 0)

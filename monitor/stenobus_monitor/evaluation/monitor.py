@@ -69,23 +69,23 @@ def plugins() -> tuple[str, ...]:
     return tuple(name for name in ("monitor", "llm") if name in installed)
 
 
-def environment(settings: Mapping[str, Any], model: str, *, local: bool) -> dict[str, str]:
+def environment(settings: Mapping[str, Any], model: str) -> dict[str, str]:
     """The variables of its settings, :data:`SETTINGS` beneath.
 
     Args:
-        model: base URL of the scripted model.
-        local: whether that one counts as a model of this host.
+        model: base URL of the scripted model; it counts as one elsewhere where such may be asked.
     """
+    every = SETTINGS | dict(settings)
     target = {
         "name": "scripted",
         "base_url": model,
         "model": "scripted",
         "api_key": "none",
-        "local": local,
+        "local": every["diagnose"] != "any",
         "input_price_per_million": 0,
         "output_price_per_million": 0,
     }
-    own = {f"STENOBUS_MONITOR_{name.upper()}": _text(value) for name, value in (SETTINGS | dict(settings)).items()}
+    own = {f"STENOBUS_MONITOR_{name.upper()}": _text(value) for name, value in every.items()}
     return {"STENOBUS_LLM_TARGETS": json.dumps([target])} | own
 
 

@@ -36,10 +36,9 @@ class World:
         image: of the containers, see :mod:`.image`.
         socket: of the engine, for the executor.
         model: base URL of the scripted model.
-        local: whether that one counts as a model of this host.
     """
 
-    def __init__(self, client: Any, image: str, socket: str, case: Case, model: str, *, local: bool = True) -> None:
+    def __init__(self, client: Any, image: str, socket: str, case: Case, model: str) -> None:
         self.case = case
         self.prefix = f"{NAME}-{os.getpid()}-{secrets.token_hex(3)}"
         self.folder = new_folder(self.prefix)
@@ -52,7 +51,7 @@ class World:
         self.executor = Executor(self.folder, socket, f"{self.prefix}-*", self._key)
         self.interface = Interface(self.folder, approving)
         self.monitor = Monitor(self.folder)
-        self._approving, self._model, self._local = approving, model, local
+        self._approving, self._model = approving, model
 
     @property
     def bus(self) -> Bus:
@@ -81,8 +80,7 @@ class World:
         if self.case.approval and self.case.approval.by == "link":
             await self.interface.start()
         settings = self._watched() | self.case.monitor
-        own = monitors.environment(settings, self._model, local=self._local)
-        await self.monitor.start(self.server.outside | own)
+        await self.monitor.start(self.server.outside | monitors.environment(settings, self._model))
         for service in first:
             await self._ready(service)
         await asyncio.sleep(2.5 * self.poll)  # until the monitor has seen everything twice
