@@ -14,6 +14,7 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(DISTRIBUTIONS))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Stenobus needs Python 3.11 or newer; set PYTHON=…")'
+	@echo 'Setting everything up in $(VENV), 1.5 GB of packages: some minutes, this once.'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt hatchling editables setuptools

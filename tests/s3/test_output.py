@@ -28,12 +28,6 @@ MARKDOWN, DOCX, TRANSCRIPT = b"# Full disk\n\n\xc3\xa9\n", b"PK docx", b'{"segme
 DOCX_TYPE = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with aws.endpoint() as url:
-        yield url
-
-
 @pytest.fixture(scope="module", autouse=True)
 def surroundings(endpoint: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:

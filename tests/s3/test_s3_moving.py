@@ -24,12 +24,6 @@ URI = f"s3://{UPLOADS}/in/2026/disk full.mp4"
 KEPT = {"ContentType": "video/mp4", "CacheControl": "no-cache", "Metadata": {"by": "ana"}}
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with aws.endpoint() as url:
-        yield url
-
-
 @pytest.fixture(scope="module", autouse=True)
 def environment(endpoint: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:

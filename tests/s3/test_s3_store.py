@@ -24,12 +24,6 @@ from ..support import aws
 BUCKET = "recordings"
 
 
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    with aws.endpoint() as url:
-        yield url
-
-
 @pytest.fixture(scope="module", autouse=True)
 def environment(endpoint: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
