@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -277,7 +277,7 @@ async def ask(event: MonitorActionProposed, ctx: Context[Settings, Guard]) -> li
     if known is None or event.level not in {"propose", "approve"} or not _now(ctx):
         return []
     print(f"PROPOSED {event.action.action_id} {event.dry_run} ({event.level})", flush=True)
-    return action_alerts(event, known.incident, ctx.settings.channels, ctx.state.proposing.link(event))
+    return action_alerts(event, known.incident, ctx.settings.channels, link=ctx.state.proposing.link(event))
 
 
 @plugin.handler(name="monitor-report", concurrency=1)
@@ -287,7 +287,9 @@ async def report(event: MonitorActionDone, ctx: Context[Settings, Guard]) -> lis
     if known is None or not _now(ctx):
         return []
     print(f"DONE {event.action.action_id} {said(event)}", flush=True)
-    return action_alerts(event, known.incident, ctx.settings.channels)
+    course = await ctx.state.watch.store.course(event.action.action_id)
+    undoable = course is not None and course.objection(datetime.now(UTC), undo=True) is None
+    return action_alerts(event, known.incident, ctx.settings.channels, undoable=undoable)
 
 
 def _now(ctx: Context[Settings, Guard]) -> bool:

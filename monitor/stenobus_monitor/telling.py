@@ -31,9 +31,11 @@ def proposed_text(event: MonitorActionProposed, link: str | None = None) -> str:
     return "\n".join(lines)
 
 
-def done_text(event: MonitorActionDone) -> str:
-    """What came of it."""
-    return f"{said(event)}\nMore: stenobus monitor actions {event.action.action_id}"
+def done_text(event: MonitorActionDone, undoable: bool = False) -> str:
+    """What came of it, and how to take it back where that can be."""
+    action_id = event.action.action_id
+    back = [f"Take it back: stenobus monitor approve {action_id} --undo"] if undoable else []
+    return "\n".join([said(event), *back, f"More: stenobus monitor actions {action_id}"])
 
 
 def said(event: MonitorActionDone) -> str:
@@ -51,9 +53,19 @@ def action_alerts(
     event: MonitorActionProposed | MonitorActionDone,
     incident: MonitorIncident,
     channels: Iterable[Channel],
+    *,
     link: str | None = None,
+    undoable: bool = False,
 ) -> list[MonitorAlert]:
-    """What goes to each channel that takes the incident, with a link to where a proposal is approved."""
+    """What goes to each channel that takes the incident.
+
+    Args:
+        event: of the action.
+        incident: that it is about.
+        channels: all there are.
+        link: where the proposal is approved, None where it is not.
+        undoable: whether what was done can be taken back.
+    """
     action: Action = event.action
     proposed = isinstance(event, MonitorActionProposed)
     return [
@@ -63,7 +75,7 @@ def action_alerts(
             severity=incident.severity,
             status="proposed" if isinstance(event, MonitorActionProposed) else "acted",
             title=incident.title,
-            text=proposed_text(event, link) if isinstance(event, MonitorActionProposed) else done_text(event),
+            text=proposed_text(event, link) if isinstance(event, MonitorActionProposed) else done_text(event, undoable),
             action_id=action.action_id if proposed else None,
         )
         for channel in channels

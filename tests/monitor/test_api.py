@@ -92,6 +92,7 @@ async def fill(bus: Bus) -> None:
     for made in (
         course(),
         course("a2", stage="done", outcome="succeeded", detail="it runs again"),
+        course("a5", stage="done", outcome="succeeded", detail="it runs again", undoable=False),
         course("a3", level="observe"),
         course("a4", expires_at=NOW),
     ):
@@ -185,7 +186,7 @@ async def test_an_incident_is_shown_with_all_that_belongs_to_it_and_no_token(
     shown = answer.json()
     assert shown["incident"]["evidence"][0]["text"] == "died with exit code 3"
     assert shown["diagnosis"]["method"] == "rule" and shown["label"] is None
-    assert {each["action"]["action_id"] for each in shown["actions"]} == {"a1", "a2", "a3", "a4"}
+    assert {each["action"]["action_id"] for each in shown["actions"]} == {"a1", "a2", "a3", "a4", "a5"}
     assert "held-for-the-executor" not in answer.text
     one = await client.get("/v1/actions/a2", headers=key(keys, "read"))
     assert (one.json()["outcome"], one.json()["detail"]) == ("succeeded", "it runs again")
@@ -338,6 +339,28 @@ async def test_a_key_shows_the_action_and_the_button_approves_once(
     assert [entry["caller"] for entry in logs] == ["link", "ops", "ops", "ops"]
 
 
+async def test_what_was_done_is_taken_back_by_its_own_button(
+    client: httpx2.AsyncClient, keys: Keys, bus: Bus, approvals: Approvals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said, address = keys.add("ops", ("approve",), 1000), "/v1/actions/a2/approve"
+    page = await show(client, said, address)
+    assert "It succeeded: it runs again. It can be taken back" in page.text and "Take it back as ops" in page.text
+    # A button to approve that was on a page before it was done takes nothing back.
+    early = {"confirmation": Confirmations(b"k" * 32).give(said.split("_")[1], "a2")}
+    answer = await client.post(f"{address}/page", data=early)
+    assert answer.status_code == 409 and "is succeeded already" in answer.text
+    where, hidden = pressed(page)
+    for minutes in (15, 14):  # pressed twice, with another token each time
+        monkeypatch.setattr("stenobus_monitor.actions.approvals._SOON", timedelta(minutes=minutes))
+        assert (await client.post(where, data=hidden)).status_code == 202
+    (event,) = await published(bus, MonitorActionApproved)
+    assert (event.action_id, event.approved_by, event.undo) == ("a2", "ops", True)
+    await approvals.check(course("a2").action, event.token, undo=True)
+    # Nor is what takes one back good for another.
+    wrong = await client.post("/v1/actions/a1/approve/page", data=hidden)
+    assert wrong.status_code == 401
+
+
 async def test_whoever_may_not_approve_sees_nothing(
     client: httpx2.AsyncClient, keys: Keys, bus: Bus, approvals: Approvals
 ) -> None:
@@ -392,7 +415,7 @@ def test_a_confirmation_is_no_approval() -> None:
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("a2", "is succeeded already"), ("a3", "level is observe: nobody can approve it"), ("a4", "has expired")],
+    [("a5", "is succeeded already"), ("a3", "level is observe: nobody can approve it"), ("a4", "has expired")],
 )
 async def test_what_cannot_be_approved_is_said_and_published_to_nobody(
     client: httpx2.AsyncClient, keys: Keys, bus: Bus, approvals: Approvals, name: str, why: str
@@ -464,7 +487,10 @@ async def test_the_monitor_takes_the_pages_approval_and_no_other(
     monkeypatch.setenv("STENOBUS_MONITOR_EXECUTOR", str(tmp_path / "executor.sock"))
     monkeypatch.setenv("STENOBUS_MONITOR_DIAGNOSE", "rules")
     monkeypatch.delenv("STENOBUS_MONITOR_ENGINE", raising=False)
-    monkeypatch.delenv("STENOBUS_MONITOR_APPROVAL_KEY", raising=False)
+    # It does not look at the key that it was given: the executor says which approvals hold.
+    (other := tmp_path / "other.key").write_bytes(b"o" * 32)
+    monkeypatch.setenv("STENOBUS_MONITOR_APPROVAL_KEY", str(other))
+    forged = Approvals(other).token(course().action, datetime.now(UTC) + timedelta(minutes=5))
     store = await Store.open(bus)
 
     async def trail() -> str:
@@ -478,7 +504,7 @@ async def test_the_monitor_takes_the_pages_approval_and_no_other(
     async with executing(tmp_path / "executor.sock", Rules(), b"k" * 32, engine=tmp_path / "none"):
         await stage.run(plugin)
         await fill(bus)
-        answer = await client.post("/v1/actions/a1/approve", json={"token": TOKEN}, headers=key(keys, "approve"))
+        answer = await client.post("/v1/actions/a1/approve", json={"token": forged}, headers=key(keys, "approve"))
         assert answer.status_code == 202
         await eventually(lambda: says("an approval by ops was refused"), within=60)
         assert "approved by ops" not in await trail()

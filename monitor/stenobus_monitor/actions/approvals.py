@@ -63,7 +63,7 @@ class Approvals:
 
     def token(self, action: Action, expires: datetime, *, undo: bool = False) -> str:
         """An approval of an action, or of taking it back. Raises ApprovalRefused."""
-        return issue(self.read(), name(action, undo), action.kind, target(action), expires.timestamp())
+        return issue(self.read(), name(action.action_id, undo), action.kind, target(action), expires.timestamp())
 
     def grant(self, course: Course, *, undo: bool = False) -> str:
         """An approval of what is proposed for as long as the proposal holds; or of taking it back, soon.
@@ -77,7 +77,7 @@ class Approvals:
 
     async def check(self, action: Action, token: str, *, undo: bool = False) -> None:
         """As :meth:`Checker.check`, by the key that is here."""
-        check(self.read(), token, name(action, undo), action.kind, target(action))
+        check(self.read(), token, name(action.action_id, undo), action.kind, target(action))
 
     def read(self) -> bytes:
         """The key. Raises ApprovalRefused."""
@@ -91,6 +91,6 @@ def target(action: Action) -> str:
     return action.target if NAME.fullmatch(action.target) else derived_id("target", action.target)
 
 
-def name(action: Action, undo: bool = False) -> str:
+def name(action_id: str, undo: bool = False) -> str:
     """What an approval is for: to do is something else than to take back."""
-    return f"{action.action_id}-undo" if undo else action.action_id
+    return f"{action_id}-undo" if undo else action_id

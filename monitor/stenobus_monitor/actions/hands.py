@@ -90,7 +90,7 @@ class Hands:
         """
         if not TOKEN.fullmatch(token):
             raise ApprovalRefused("That is no approval.")  # and may be no header either
-        headers = {"X-Stenobus-Action": name(action, undo), "X-Stenobus-Approval": token}
+        headers = {"X-Stenobus-Action": name(action.action_id, undo), "X-Stenobus-Approval": token}
         query = {"kind": action.kind, "target": target(action)}
         request = self._client.build_request("GET", "/approvals/check", params=query, headers=headers, timeout=_ANSWER)
         answer = await self._asked(request)

@@ -22,7 +22,7 @@ from stenobus_contracts import MonitorActionApproved
 from stenobus_core.http.door import REFUSALS, slow_down
 
 from ..account import Deed
-from ..actions.approvals import ApprovalRefused, Approvals
+from ..actions.approvals import ApprovalRefused, Approvals, name
 from ..actions.course import Course
 from ..labels import SOURCE
 from ..store import Store
@@ -37,6 +37,8 @@ _SIGNED: Final = r"^[A-Za-z0-9._~-]{1,200}$"
 #: Requests a minute with links: of all addresses, and of each.
 _LINKS: Final = 120
 _LINKS_EACH: Final = 20
+#: A button of the link's page.
+Pressed = Literal["approve", "undo"]
 Token = Annotated[str, Field(pattern=_SIGNED, description="an approval that was signed elsewhere")]
 
 
@@ -115,15 +117,16 @@ async def approve(
         raise HTTPException(
             409, f"Nothing can be signed here: {error} Send a token that was signed elsewhere."
         ) from None
-    await _publish(bus, course, key.name, token, undo=wanted.undo)
+    await _publish(bus, course, key.name, token, undo=wanted.undo, once=token)
     return Accepted(action_id=action_id, approved_by=key.name)
 
 
 @router.post("/actions/{action_id}/approve/page", include_in_schema=False)
 async def approve_by_page(request: Request, store: InStore, bus: OnBus, action_id: Id) -> HTMLResponse:
-    """The two forms of the link's page: a key shows the action, the button below it approves."""
+    """The two forms of the link's page: a key shows the action, the button below it approves, or takes it back."""
     _slow_down(request)
-    key, pressed = _shown(request, await _form(request), action_id)
+    form = await _form(request)
+    key, pressed = _shown(request, form, action_id)
     if key is None:
         again = "That took too long, or the key is gone: once more." if pressed else "That was no valid key."
         return key_page("page", again, 401)
@@ -131,31 +134,40 @@ async def approve_by_page(request: Request, store: InStore, bus: OnBus, action_i
     slow_down(request.app.state.pace, key.name, key.per_minute)
     if "approve" not in key.scopes:
         return key_page("page", f"The key {key.name} has no right to approve.", 403)
-    course = await _course(store, action_id)
+    course, now = await _course(store, action_id), datetime.now(UTC)
+    undo = pressed == "undo" if pressed else course.objection(now, undo=True) is None
     deed, approvals = Deed.of(course), request.app.state.approvals
-    if trouble := course.objection(datetime.now(UTC)):
+    if trouble := course.objection(now, undo=undo):
         return trouble_page(deed, trouble)
     try:
-        if not pressed:
-            return asking_page(deed, key.name, Confirmations(approvals.read()).give(key.id, action_id))
-        token = approvals.grant(course)
+        if pressed is None:
+            confirmation = Confirmations(approvals.read()).give(key.id, name(action_id, undo))
+            return asking_page(deed, key.name, confirmation, undo=undo)
+        token = approvals.grant(course, undo=undo)
     except ApprovalRefused as error:
         return trouble_page(deed, f"Nothing can be signed here: {error}")
-    await _publish(bus, course, key.name, token)
+    # The token to take something back is another one each time, so that it does not tell one press from the next.
+    await _publish(bus, course, key.name, token, undo=undo, once=form["confirmation"] if undo else token)
     return approved_page(deed)
 
 
-def _shown(request: Request, form: Mapping[str, str], action_id: str) -> tuple[Key | None, bool]:
-    """The key that was shown, None for none; and whether the button was pressed."""
+def _shown(request: Request, form: Mapping[str, str], action_id: str) -> tuple[Key | None, Pressed | None]:
+    """The key that was shown, None for none; and which button was pressed, None for none."""
     keys: Keys = request.app.state.keys
     approvals: Approvals = request.app.state.approvals
     if "confirmation" not in form:
-        return keys.find(form.get("key", "").strip()), False
+        return keys.find(form.get("key", "").strip()), None
     try:
-        known = Confirmations(approvals.read()).taken(form["confirmation"], action_id)
+        confirmations = Confirmations(approvals.read())
     except ApprovalRefused:
-        known = None
-    return next((key for key in keys.all() if key.id == known and not key.expired), None), True
+        return None, "approve"
+    # Which button it was, it says itself: between page and press the action may have been done.
+    buttons: tuple[Pressed, ...] = ("approve", "undo")
+    for button in buttons:
+        known = confirmations.taken(form["confirmation"], name(action_id, button == "undo"))
+        if known is not None:
+            return next((key for key in keys.all() if key.id == known and not key.expired), None), button
+    return None, "approve"
 
 
 async def _form(request: Request) -> dict[str, str]:
@@ -167,11 +179,11 @@ async def _form(request: Request) -> dict[str, str]:
     return {name: values[0] for name, values in found.items()}
 
 
-async def _publish(bus: Bus, course: Course, by: str, token: str, *, undo: bool = False) -> None:
+async def _publish(bus: Bus, course: Course, by: str, token: str, *, undo: bool, once: str) -> None:
     """Once for each approval, however often the button is pressed."""
     action = course.action
     event = MonitorActionApproved(action_id=action.action_id, approved_by=by, token=token, undo=undo)
-    event_id = derived_id("approved", action.action_id, token)
+    event_id = derived_id("approved", action.action_id, once)
     await bus.publish(event, Envelope.new(event, SOURCE, run=f"incident-{action.incident_id}", id=event_id))
 
 

@@ -1,4 +1,4 @@
-"""From the page that shows an action to its button: signed, for one key and one action, and for a few minutes.
+"""From the page that shows an action to its button: signed, for one key and one button, and for a few minutes.
 
 The browser keeps nothing that it would send along by itself, as it does with cookies and passwords: a page of somebody
 else's can press no button here.
@@ -27,18 +27,18 @@ class Confirmations:
     def __init__(self, key: bytes) -> None:
         self._key = hmac.digest(key, b"the button of the approval page", hashlib.sha256)
 
-    def give(self, key_id: str, action_id: str) -> str:
-        """For whoever has shown a key."""
+    def give(self, key_id: str, what: str) -> str:
+        """For whoever has shown a key, and one button: see :func:`..actions.approvals.name`."""
         expires = int(time.time()) + HOLDS
-        return f"{expires}.{key_id}.{self._signature(expires, key_id, action_id)}"
+        return f"{expires}.{key_id}.{self._signature(expires, key_id, what)}"
 
-    def taken(self, said: str, action_id: str) -> str | None:
+    def taken(self, said: str, what: str) -> str | None:
         """The id of the key that was shown; None when it does not hold."""
         found = _SAID.fullmatch(said)
         if found is None or int(found[1]) <= time.time():
             return None
-        same = hmac.compare_digest(found[3], self._signature(int(found[1]), found[2], action_id))
+        same = hmac.compare_digest(found[3], self._signature(int(found[1]), found[2], what))
         return found[2] if same else None
 
-    def _signature(self, expires: int, key_id: str, action_id: str) -> str:
-        return hmac.new(self._key, f"{expires}\n{key_id}\n{action_id}".encode(), hashlib.sha256).hexdigest()
+    def _signature(self, expires: int, key_id: str, what: str) -> str:
+        return hmac.new(self._key, f"{expires}\n{key_id}\n{what}".encode(), hashlib.sha256).hexdigest()

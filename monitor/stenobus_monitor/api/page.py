@@ -31,13 +31,15 @@ def key_page(address: str, trouble: str = "", status: int = 200) -> HTMLResponse
     )
 
 
-def asking_page(deed: Deed, who: str, confirmation: str) -> HTMLResponse:
-    """What would be done, and a button."""
+def asking_page(deed: Deed, who: str, confirmation: str, *, undo: bool) -> HTMLResponse:
+    """What would be done, or was done and can be taken back, and a button for that."""
+    holds = f"Holds until {deed.expires_at:%Y-%m-%d %H:%M:%S} UTC, and is done once."
+    became = f"It {deed.outcome}: {deed.detail}. It can be taken back, once."
     return _page(
-        f"{_about(deed)}<p>Holds until {deed.expires_at:%Y-%m-%d %H:%M:%S} UTC, and is done once.</p>"
+        f"{_about(deed)}<p>{escape(became if undo else holds)}</p>"
         '<form method="post" action="page">'
         f'<input type="hidden" name="confirmation" value="{escape(confirmation)}">'
-        f"<button>Approve as {escape(who)}</button></form>"
+        f"<button>{'Take it back' if undo else 'Approve'} as {escape(who)}</button></form>"
     )
 
 
