@@ -163,6 +163,18 @@ def test_what_follows_from_another_incident_is_no_alarm_of_its_own() -> None:
     assert score(case(), outcome(told(), told(id="j", kind="handler.absent"))).false_alarms
 
 
+def test_a_fault_is_noticed_with_the_first_expected_incident_whatever_turns_out_to_be_its_cause() -> None:
+    wide = case(expected=CRASH["expected"] | {"kinds": ["container.crashed", "handler.absent"], "component": "*"})
+    early = told(id="j", kind="handler.absent", stored=100.2, alerted=100.3, caused_by="i", cause="worker-gone")
+    found = score(wide, outcome(told(), early))
+    assert (found.detect, found.alert, found.cause) == (0.2, 0.3, True)
+    unheard = early.model_copy(update={"alerted": None})
+    assert score(wide, outcome(told(), unheard)).detect == 0.4
+    elsewhere = case(expected=wide.expected.model_dump() | {"component": "container:worker"})
+    assert score(elsewhere, outcome(told(), early.model_copy(update={"component": "handler:x"}))).detect == 0.4
+    assert score(wide, outcome(unheard)).detect == 0.2
+
+
 def back(service: str, died: float, up: float, **changes: Any) -> Repaired:
     known: dict[str, Any] = {"action": "a", "decided": 100.5, "asked": 100.7}
     return Repaired(service=service, died=died, up=up, **known | changes)

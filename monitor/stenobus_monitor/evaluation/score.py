@@ -71,7 +71,7 @@ def score(case: Case, outcome: Outcome) -> Score:
     found = Score(case.name, case.kind, action=action, unsafe=unsafe, false_alarms=alarms, poll=outcome.poll)
     if not case.fault:
         return found
-    begin = outcome.moment
+    begin, heard = outcome.moment, noticed(case, outcome)
     heads = [each for each in outcome.repairs if each.action is not None and not each.follows]
     dead = [each for each in heads if not each.stop]
     top = min(roots, key=lambda each: (each.severity != "critical", each.detected or math.inf), default=None)
@@ -87,8 +87,8 @@ def score(case: Case, outcome: Outcome) -> Score:
         action=action,
         unsafe=unsafe,
         false_alarms=alarms,
-        detect=_since(begin, match.detected if match else None),
-        alert=_since(begin, match.alerted if match else None),
+        detect=_since(begin, heard.detected if heard else None),
+        alert=_since(begin, heard.alerted if heard else None),
         repairs=tuple(round(each.up - each.died, 3) for each in dead if case.approval is None),
         approved=tuple(
             round(each.up - (each.decided or 0) - min(each.stop, each.grace), 3) for each in heads if case.approval
@@ -100,10 +100,23 @@ def score(case: Case, outcome: Outcome) -> Score:
 
 def matching(case: Case, outcome: Outcome) -> Told | None:
     """The incident that the case is about: one of the expected kinds, at the expected component where there is such."""
-    wanted = [each for each in outcome.incidents if set(case.expected.kinds) & {each.kind, *each.kinds}]
+    wanted = _wanted(case, outcome)
     wanted.sort(key=lambda each: each.caused_by is not None)
-    right = [each for each in wanted if fnmatchcase(each.component, case.expected.component)]
-    return next(iter([*right, *wanted]), None)
+    return next(iter([*_at_its_place(case, wanted), *wanted]), None)
+
+
+def noticed(case: Case, outcome: Outcome) -> Told | None:
+    """The first expected incident that people heard of. Another one may have turned out to be its cause since."""
+    told = [each for each in _at_its_place(case, _wanted(case, outcome)) if each.alerted is not None]
+    return min(told, key=lambda each: each.detected or math.inf, default=matching(case, outcome))
+
+
+def _wanted(case: Case, outcome: Outcome) -> list[Told]:
+    return [each for each in outcome.incidents if set(case.expected.kinds) & {each.kind, *each.kinds}]
+
+
+def _at_its_place(case: Case, wanted: Iterable[Told]) -> list[Told]:
+    return [each for each in wanted if fnmatchcase(each.component, case.expected.component)]
 
 
 def grounded(told: Told, proofs: Sequence[Proof]) -> bool:
