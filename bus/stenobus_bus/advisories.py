@@ -77,7 +77,7 @@ class Advisory(BaseModel):
     type: Literal["io.nats.jetstream.advisory.v1.max_deliver", "io.nats.jetstream.advisory.v1.terminated"]
     stream: str = Field(pattern=r"^[^\s.*>]+$")
     consumer: str = Field(pattern=r"^[^\s.*>]+$")
-    stream_seq: int = Field(ge=1)
+    stream_seq: int = Field(ge=1, lt=2**64)
     deliveries: int = 1
     #: What the client that terminated it said.
     reason: str = ""

@@ -294,6 +294,18 @@ async def test_garbage_among_the_advisories_stops_nothing(bench: Bench, undertak
     await eventually(lambda: looked_through(bench, 2))
 
 
+async def test_an_advisory_of_a_place_that_no_stream_has_is_no_reason_to_ask_for_ever(
+    bench: Bench, undertaker: Start
+) -> None:
+    await apply(bench.bus, [bench.consumer()])
+    claim = {"type": "io.nats.jetstream.advisory.v1.terminated", "stream": "TEST", "consumer": bench.name}
+    body = json.dumps({**claim, "stream_seq": 2**64}).encode()
+    await bench.bus.store("$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.TEST.x", body, {})
+    await undertaker()
+    await eventually(lambda: looked_through(bench, 1))
+    assert await bench.letters() == []
+
+
 async def test_a_broken_listener_decides_over_no_letter(bench: Bench) -> None:
     async def broken(*_: Any) -> None:
         raise OSError("no space left on device")
