@@ -282,7 +282,7 @@ async def test_a_handler_that_stands_still_is_in_doubt_and_looked_at_alone(stage
     await collector.look_closer(keeping(seen))
     (deaf,) = seen
     assert (deaf.handler, deaf.pending, deaf.in_hand, deaf.asked, deaf.room) == ("acme-count", 3, 0, 0, 2)
-    later = timedelta(seconds=120)
+    later = timedelta(seconds=180)
     assert not collector.in_doubt, "what it is has shown by now"
 
     worker._loops[0]._tasks[0] = asyncio.create_task(worker._loops[0]._ask())

@@ -59,7 +59,7 @@ DEAF = {"pending": 5, "waiting": 0, "asked": 0, "room": 2}
 
 def told_after(story: Story, begin: float = 0.0, **standing: Any) -> float:
     """Seconds from the first of many close looks at something that stands still until it is told."""
-    for look in range(20):
+    for look in range(40):
         if story.sees(handler(begin + look * CLOSER, **standing)):
             return look * CLOSER
     raise AssertionError("never told")
@@ -72,11 +72,12 @@ def told_after(story: Story, begin: float = 0.0, **standing: Any) -> float:
         ({"unsettled": 1, "processes": 0, "waiting": 0}, "handler.absent", 4 / 3),
         (DEAF, "consumer.stalled", 2 / 3),
         ({**DEAF, "waiting": 1}, "consumer.stalled", 2 / 3),  # a dead process's request, or somebody else's
-        ({"pending": 5, "waiting": 0}, "consumer.stalled", 2),  # an older version, which says less
-        ({"pending": 5, "waiting": 0, "asked": 0, "room": 0}, "consumer.stalled", 2),  # others have its share
-        ({"pending": 5, "waiting": 0, "asked": 1, "room": 1}, "consumer.stalled", 2),  # a request that got lost
-        ({"pending": 5, "waiting": 3, "asked": 3, "room": 0}, "handler.idle", 2),
-        ({"unsettled": 100, "in_hand": 2}, "consumer.blocked", 2),
+        ({"pending": 5, "waiting": 0}, "consumer.stalled", 8 / 3),  # an older version, which says less
+        ({"pending": 5, "waiting": 0, "asked": 0, "room": 0}, "consumer.stalled", 9),  # others have its share
+        ({"pending": 5, "waiting": 0, "asked": 1, "room": 1}, "consumer.stalled", 8 / 3),  # a request that got lost
+        ({"pending": 5, "waiting": 3, "asked": 3, "room": 0}, "handler.idle", 8 / 3),
+        ({"pending": 5, "waiting": 3, "asked": 0, "room": 0}, "handler.idle", 8 / 3),
+        ({"unsettled": 100, "in_hand": 2}, "consumer.blocked", 8 / 3),
     ],
 )
 def test_a_backlog_that_nobody_works_on_is_told_once_it_is_certain(
@@ -84,9 +85,17 @@ def test_a_backlog_that_nobody_works_on_is_told_once_it_is_certain(
 ) -> None:
     story = Story(Backlog(POLL))
     assert told_after(story, **standing) == pytest.approx(polls * POLL)
-    story.sees(handler(60, **standing), handler(65, floor=15))
+    story.sees(handler(80, **standing), handler(85, floor=15))
     assert story.kinds == [kind, kind, "recovered backlog"]
     assert [each.again for each in story.found[:2]] == [True, False]  # type: ignore[attr-defined]
+
+
+def test_what_the_processes_say_themselves_is_part_of_the_evidence() -> None:
+    story = Story(Backlog(POLL))
+    told_after(story, **DEAF)
+    (trouble,) = story.found
+    assert isinstance(trouble, Trouble)
+    assert any("they say they asked for 0 and could ask for 2" in each.text for each in trouble.evidence)
 
 
 def test_a_short_poll_makes_nobody_faster() -> None:

@@ -37,7 +37,7 @@ _ALIVE: Final = 1.0
 _MISSED: Final = 3
 #: A handler in doubt is looked at so many times as often, for at most so many polls: what it is has shown by then.
 _CLOSER: Final = 3
-_IN_DOUBT: Final = 2
+_IN_DOUBT: Final = 3
 #: Part of a poll that lies between two looks at least, however long a look takes.
 _REST: Final = 0.1
 #: Dead letters and alerts that are read in one look; the rest waits for the next one.

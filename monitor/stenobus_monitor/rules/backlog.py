@@ -29,7 +29,9 @@ _PROVEN: Final = 0.6, 3.0
 #: Whoever does not answer may be too busy to, or on the way back.
 _AWAY: Final = 1.2, 3.0
 #: Between two events even the busiest handler has a moment of rest, and a server may take its time.
-_STILL: Final = 1.9, 4.0
+_STILL: Final = 2.5, 4.0
+#: By their own word others have their share: those of a process that was killed have it until its lease ends.
+_SHARED: Final = 2.5, 45.0
 #: A container whose processes do not answer gets this long after its start, in seconds.
 _STARTING: Final = 30.0
 #: Seconds after which it is told again that a handler waits in a pause of the monitor's own.
@@ -160,7 +162,7 @@ class Backlog(Rule):
                 return self._lasts(look, look.since, _PROVEN) and self._lasts(look, look.still, _STILL)
             case _:
                 proven = look.proven is not None and self._lasts(look, max(look.proven, look.since), _PROVEN)
-                return proven or self._lasts(look, look.since, _STILL)
+                return proven or self._lasts(look, look.since, _SHARED if _waits(look.seen) else _STILL)
 
     def _lasts(self, look: _Look, since: datetime, needed: tuple[float, float]) -> bool:
         return (look.seen.at - since).total_seconds() >= self._long(needed)
@@ -262,6 +264,11 @@ def _deaf(seen: HandlerSeen) -> bool:
     return seen.asked == 0 and bool(seen.room) and not seen.in_hand
 
 
+def _waits(seen: HandlerSeen) -> bool:
+    """Whether its processes say that they may not ask for events now."""
+    return seen.asked == 0 and seen.room == 0 and not seen.waiting
+
+
 def _moves(seen: HandlerSeen) -> tuple[int, int, int]:
     return seen.floor, seen.handled, seen.failures
 
@@ -274,13 +281,14 @@ def _starts(container: Container, word: HandlerSeen | None, now: datetime) -> bo
 
 def _evidence(source: str, seen: HandlerSeen) -> tuple[EvidenceLine, ...]:
     oldest = f", the oldest for {seen.oldest:.0f} s" if seen.oldest else ""
+    word = f"; they say they asked for {seen.asked} and could ask for {seen.room}" if seen.room is not None else ""
     return (
         line("bus", source, f"{seen.pending} pending and {seen.unsettled} unsettled in {seen.stream}{oldest}", seen.at),
         line(
             "bus",
             source,
             f"{seen.processes} processes answer, {seen.in_hand} of {seen.slots} slots in use, "
-            f"{seen.waiting} requests for events open",
+            f"{seen.waiting} requests for events open{word if seen.processes else ''}",
             seen.at,
         ),
     )
