@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
 from rich.console import Console
 from rich.table import Table
@@ -82,4 +83,8 @@ def _money(cost: Decimal | None) -> str:
 
 
 def _place(uri: str) -> str:
-    return uri.removeprefix("file://")
+    """Where something is, as people would type it: a file by its path, from the working folder if it is in there."""
+    if not uri.startswith("file://"):
+        return uri
+    path, here = Path(unquote(uri.removeprefix("file://"))), Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
