@@ -65,6 +65,7 @@ async def test_whoever_is_expected_gets_the_time_it_takes(stage: Stage, monkeypa
 async def test_a_handler_tells_what_it_asked_for_and_what_it_is_about_to_ask_for(stage: Stage) -> None:
     host = await stage.run(counter("acme-count"))
     await eventually(lambda: host.workers["acme-count"].asked == 3)
-    (service,) = [each for each in await alive(stage.bus) if each.plugin == "acme-count"]
+    found = await alive(stage.bus, FOR_EVER, lambda found: any(each.plugin == "acme-count" for each in found))
+    (service,) = [each for each in found if each.plugin == "acme-count"]
     told = service.handlers["acme-count"]
     assert (told["active"], told["asked"], told["room"], told["slots"]) == (0, 3, 0, 3)
