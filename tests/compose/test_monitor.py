@@ -153,6 +153,7 @@ def test_the_monitor_sees_the_containers_and_no_secret_of_theirs(watched: Stack)
         said = json.loads(body)
         assert status == 200 and said["State"]["Status"] == "running"
         assert "Env" not in said["Config"] and "Mounts" not in said
+        assert said["Config"]["StopTimeout"] == 30  # what Compose says of it reaches whoever restarts it
         assert said["Config"]["Labels"]["com.docker.compose.service"] == service
 
 

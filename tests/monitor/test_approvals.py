@@ -11,10 +11,18 @@ from typing import Any
 import pytest
 
 from stenobus_bus import PermanentError
-from stenobus_contracts import Level, MonitorActionApproved, MonitorActionDone, MonitorActionProposed, MonitorAlert
+from stenobus_contracts import (
+    Action,
+    Level,
+    MonitorActionApproved,
+    MonitorActionDone,
+    MonitorActionProposed,
+    MonitorAlert,
+)
 from stenobus_monitor import plugin
 from stenobus_monitor.actions.approvals import Approvals
 from stenobus_monitor.actions.course import Course
+from stenobus_monitor.telling import done_text
 from stenobus_testing import NatsServer, Stage, eventually
 
 from .conftest import Containers
@@ -160,7 +168,7 @@ async def test_people_approve_by_the_command_and_hear_of_it(
     done = MonitorActionDone.model_validate_json(message.data)
     assert (done.outcome, done.action) == ("succeeded", proposed.action), done.detail
     acted = await eventually(lambda: told("acted"), within=60)
-    assert "restart of" in acted.text and "succeeded" in acted.text
+    assert "restart of" in acted.text and "succeeded" in acted.text and "Take it back" not in acted.text
     assert "approved: by ops" in await _command("actions", action_id)
     resolved = await eventually(lambda: told("resolved"), within=60)
     assert "Done: restart of" in resolved.text
@@ -168,6 +176,13 @@ async def test_people_approve_by_the_command_and_hear_of_it(
     token = Approvals(key).token(proposed.action, proposed.expires_at)
     streams = [each.data for each in await stage.stored(MonitorAlert)]
     assert not any(token.encode() in each for each in streams)
+
+
+def test_people_hear_how_to_take_back_what_can_be() -> None:
+    done = MonitorActionDone(
+        action=Action(action_id="a1", incident_id="i1", kind="pause", target="acme"), outcome="succeeded"
+    )
+    assert "Take it back: stenobus monitor approve a1 --undo" in done_text(done, undoable=True).splitlines()
 
 
 async def test_the_link_is_as_documented(world: World, containers: Containers, key: Path) -> None:
