@@ -385,6 +385,7 @@ async def test_a_button_is_of_one_key_one_action_and_some_minutes(
     where, hidden = pressed(await show(client, said))
     expires, key_id, signature = hidden["confirmation"].split(".")
     other = keys.add("other", EVERYTHING, 1000).split("_")[1]
+    over = keys.add("over", EVERYTHING, 1000, datetime.now(UTC)).split("_")[1]
     for wrong in (
         "",
         "x",
@@ -392,6 +393,7 @@ async def test_a_button_is_of_one_key_one_action_and_some_minutes(
         f"{expires}.{other}.{signature}",
         f"{expires}.{key_id}.{'0' * 64}",
         Confirmations(b"o" * 32).give(key_id, "a1"),
+        Confirmations(b"k" * 32).give(over, "a1"),
         Confirmations(b"k" * 32).give(key_id, "a4"),
         approvals.token(course().action, datetime.now(UTC) + timedelta(minutes=5)),
     ):
