@@ -131,7 +131,7 @@ async def test_a_target_that_keeps_failing_is_told_to_everybody(asker: Asker, se
 
 async def test_who_waits_for_quota_says_so_in_the_run(asker: Asker, server: Any) -> None:
     server.completes("Because.")
-    await asker.spend("llm.model.requests", RateLimit(per_minute=600, burst=600), 620)
+    await asker.spend("llm.model.requests", RateLimit(per_minute=600, burst=600), 660)
 
     asked = asyncio.create_task(asker.ask(REQUEST))
     step = await eventually(asker.waiting_step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from decimal import Decimal
 from typing import Any
 
@@ -9,9 +11,11 @@ import pytest
 
 from stenobus_contracts import EXTRACT, ExtractInputs, LlmDone, LlmRequest, Message, Segment, TokenUsage
 from stenobus_llm.outcome import Outcome
+from stenobus_llm.providers import Provider, build
 from stenobus_llm.router import Router
 from stenobus_llm.selection import candidates
 from stenobus_llm.settings import Settings, Target
+from stenobus_testing import eventually
 
 INPUTS = ExtractInputs(
     title="Talk", segments=(Segment(id="S0001", text="The root cause was a full disk.", start=1.0, end=3.0),)
@@ -61,6 +65,27 @@ async def test_a_configured_model_comes_before_extractive(server: Any) -> None:
     done = await answer(settings(target(server)), request(EXTRACT.name, inputs=INPUTS))
 
     assert (done.provider, done.method, done.model) == ("model", "model", "served-model")
+
+
+async def test_others_go_on_while_a_client_library_is_loaded(server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.completes("ok")
+    server.completes("ok")
+    begun, may_end, built = threading.Event(), threading.Event(), []
+
+    def load(wanted: Target) -> Provider:
+        begun.set()
+        assert may_end.wait(60), "the loop that would allow it is held up"
+        built.append(wanted.name)
+        return build(wanted)
+
+    monkeypatch.setattr("stenobus_llm.router.build", load)
+    router = Router(settings(target(server)))
+    asking = [asyncio.create_task(router.answer(request(text=text))) for text in ("Why?", "When?")]
+    await eventually(begun.is_set)
+    may_end.set()
+    assert {outcome.done(request(), "r").error for outcome in await asyncio.gather(*asking)} == {None}
+    assert built == ["model"], "once for both"
+    await router.close()
 
 
 async def test_the_first_able_target_answers_and_the_others_say_why_not(server: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -21,7 +21,7 @@ log = structlog.get_logger("llm")
 
 
 async def counts(
-    targets: Sequence[Target], request: LlmRequest, provider: Callable[[Target], Provider]
+    targets: Sequence[Target], request: LlmRequest, provider: Callable[[Target], Awaitable[Provider]]
 ) -> dict[str, int]:
     """Tokens of the prompt by target; without those that do not say."""
     found = await asyncio.gather(*(_count(target, request, provider) for target in targets))
@@ -32,9 +32,10 @@ async def counts_once(targets: Sequence[Target], request: LlmRequest) -> dict[st
     """As :func:`counts`, for who has no providers and needs them no more."""
     providers: list[Provider] = []
 
-    def provider(target: Target) -> Provider:
-        providers.append(build(target))
-        return providers[-1]
+    async def provider(target: Target) -> Provider:
+        found = await asyncio.to_thread(build, target)
+        providers.append(found)
+        return found
 
     try:
         return await counts(targets, request, provider)
@@ -43,9 +44,9 @@ async def counts_once(targets: Sequence[Target], request: LlmRequest) -> dict[st
             await each.close()
 
 
-async def _count(target: Target, request: LlmRequest, provider: Callable[[Target], Provider]) -> int | None:
+async def _count(target: Target, request: LlmRequest, provider: Callable[[Target], Awaitable[Provider]]) -> int | None:
     try:
-        asked = provider(target)
+        asked = await provider(target)
         if not isinstance(asked, Counts):
             return None
         async with asyncio.timeout(_PATIENCE):

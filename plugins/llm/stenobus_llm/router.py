@@ -123,6 +123,7 @@ class Router:
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings, self._clock = settings, clock
         self._providers: dict[str, Provider] = {}
+        self._building = asyncio.Lock()
         self._breakers = {
             target.name: Breaker(target.name, settings.breaker_failures, settings.breaker_pause, clock)
             for target in settings.all_targets
@@ -201,9 +202,12 @@ class Router:
         asked = [target for target in uncertain(self._settings, request) if not self._breakers[target.name].refusal]
         return await counts(asked, request, self._provider) if asked else NOTHING
 
-    def _provider(self, target: Target) -> Provider:
+    async def _provider(self, target: Target) -> Provider:
+        """The target's, built when it is first asked: in a thread, as loading a client library takes seconds."""
         if target.name not in self._providers:
-            self._providers[target.name] = build(target)
+            async with self._building:
+                if target.name not in self._providers:
+                    self._providers[target.name] = await asyncio.to_thread(build, target)
         return self._providers[target.name]
 
     def _healthy(self, considered: list[Candidate]) -> list[Candidate]:
@@ -265,7 +269,8 @@ class Router:
         request = call.hidden.request
         pieces = call.hidden.pieces(call.piece(self._clock)) if request.stream or target.stream else None
         try:
-            answer = await self._provider(target).complete(request, pieces.take if pieces else None, call.images)
+            provider = await self._provider(target)
+            answer = await provider.complete(request, pieces.take if pieces else None, call.images)
             result: Completion | Failure = call.hidden.restored(answer)
         except Failure as failure:
             call.hidden.failed(failure)
