@@ -2,8 +2,8 @@
 
 Private methods of nats-py are replaced, which is why its minor version is pinned. Those for headers look at every
 character of every header, for each message anew, and take longer than all the rest of sending and receiving it. A
-flush that is given up ends its reading from the connection. And where the server offers no TLS, the library connects
-in plain text, credentials included, even for ``tls://``.
+flush that is given up ends its reading from the connection, and so does a message that is no text where it should be.
+And where the server offers no TLS, the library connects in plain text, credentials included, even for ``tls://``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from nats.aio.client import Client as NatsClient
+from nats.aio.msg import Msg
 from nats.errors import BadHeaderError, Error
 
 _LINE_END: Final = b"\r\n"
@@ -69,6 +70,26 @@ class Client(NatsClient):
         if self._pongs and self._pongs[0].done():
             self._pongs[0] = asyncio.get_running_loop().create_future()
         await super()._process_pong()
+
+    def _build_message(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
+    ) -> Msg:
+        # Anybody may publish on a subject that is no text; the library would never read from the connection again.
+        return Msg(
+            _client=self,
+            subject=subject.decode("utf-8", "replace"),
+            reply=reply.decode("utf-8", "replace"),
+            data=data,
+            headers=headers,
+            _sid=sid,
+        )
+
+    async def _process_headers(self, headers: bytes | None) -> dict[str, str] | None:
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (UnicodeDecodeError, IndexError):  # the same with a status line that is none
+            return self._parse_header_lines(headers or b"")
+        return found
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> dict[str, str]:

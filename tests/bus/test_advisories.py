@@ -306,6 +306,16 @@ async def test_an_advisory_of_a_place_that_no_stream_has_is_no_reason_to_ask_for
     assert await bench.letters() == []
 
 
+async def test_a_subject_that_is_no_text_breaks_no_connection(bench: Bench, undertaker: Start) -> None:
+    """NATS takes any bytes for a subject."""
+    subject = b"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.TEST.\xff\xfe"
+    await bench.bus.nc._send_command(b"PUB %b 7\r\ngarbage\r\n" % subject)
+    await bench.bus.nc.flush()
+    await undertaker()
+    await eventually(lambda: looked_through(bench, 1))
+    assert bench.bus.nc.stats["reconnects"] == 0
+
+
 async def test_a_broken_listener_decides_over_no_letter(bench: Bench) -> None:
     async def broken(*_: Any) -> None:
         raise OSError("no space left on device")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from nats.aio.client import Client as NatsClient
 from nats.errors import BadHeaderError
@@ -25,6 +25,22 @@ def test_any_block_is_read_as_nats_py_reads_it(raw: bytes) -> None:
     expected = NatsClient._parse_header_lines(raw)
     expected.pop("", None)  # which no header is called
     assert Client._parse_header_lines(raw) == expected
+
+
+@given(st.binary(max_size=40) | st.binary(max_size=40).map(lambda rest: b"NATS/1.0" + rest + b"\r\n\r\n"))
+@example(b"NATS/1.0")
+@example(b"NATS/1.0 \xff\xff\xff\r\n\r\n")
+@example(b"NATS/1.0 404 \xff\r\n\r\n")
+@example(b"NATS/1.0 404 \xff\r\na: b\r\n\r\n")
+def test_no_block_ends_the_reading(raw: bytes) -> None:
+    found = asyncio.run(Client()._process_headers(raw))
+    assert found is None or all(isinstance(text, str) for header in found.items() for text in header)
+
+
+@given(st.binary(min_size=1), st.binary())
+def test_no_subject_ends_the_reading(subject: bytes, reply: bytes) -> None:
+    msg = Client()._build_message(1, subject, reply, b"", None)
+    assert msg.subject and bool(msg.reply) == bool(reply)
 
 
 @given(st.dictionaries(NAMES, VALUES, min_size=1))

@@ -154,6 +154,22 @@ async def test_garbage_in_headers_harms_nobody(bench: Bench) -> None:
     assert not set(" .*>") & set(pong.run)
 
 
+@pytest.mark.parametrize("line", [b"NATS/1.0 \xff\xff\xff", b"NATS/1.0 404 \xff", b"NATS/1.0", b"\xff"])
+async def test_a_header_block_that_is_none_breaks_no_connection(bench: Bench, line: bytes) -> None:
+    numbers: list[int] = []
+
+    async def handle(received: Received[Ping]) -> None:
+        numbers.append(received.event.number)
+
+    await bench.work(handle)
+    header, body = line + b"\r\n\r\n", b'{"number": 1}'
+    command = b"HPUB test.ping %d %d\r\n" % (len(header), len(header) + len(body))
+    await bench.bus.nc._send_command(command + header + body + b"\r\n")
+    await bench.pings(2)
+    await eventually(lambda: numbers == [1, 2])
+    assert bench.bus.nc.stats["reconnects"] == 0
+
+
 async def test_poison_never_stops_the_events_behind_it(bench: Bench) -> None:
     handled: list[int] = []
 
