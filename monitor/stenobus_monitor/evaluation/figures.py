@@ -12,7 +12,7 @@ from .score import Rate, Score, quantile, wilson
 #: Kinds whose detection rests on the engine's events, and those on two looks at the bus.
 _DEATHS: Final = frozenset({"oom", "crash", "exit", "crash-loop"})
 #: Many containers at once, which wait for each other: a figure of its own.
-_BURST: Final = "crash-burst"
+BURST: Final = "crash-burst"
 _STALLS: Final = frozenset({"stalled-consumer", "blocked-consumer", "handler-absent"})
 
 
@@ -74,8 +74,8 @@ def figures(results: Sequence[Result]) -> list[Figure]:
 
 def _times(faults: Sequence[Result]) -> Iterator[Figure]:
     deaths = [each.score for each in faults if each.case.kind in _DEATHS]
-    alone = [seconds for each in faults if each.case.kind != _BURST for seconds in each.score.repairs]
-    burst = [seconds for each in faults if each.case.kind == _BURST for seconds in each.score.repairs]
+    alone = [seconds for each in faults if each.case.kind != BURST for seconds in each.score.repairs]
+    burst = [seconds for each in faults if each.case.kind == BURST for seconds in each.score.repairs]
     stops = [stop for each in faults for stop in each.score.stops]
     yield _time(
         "die or OOM to stored incident, p95",

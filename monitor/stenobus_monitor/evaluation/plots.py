@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from .figures import Result, kinds
+from .figures import BURST, Result, kinds
 from .score import wilson
+
+#: Marks of the axis of time.
+_SECONDS: Final = (0, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +43,27 @@ def draw(folder: Path, results: Sequence[Result]) -> list[Plot]:
     mpl.rcParams["svg.hashsalt"] = "stenobus"  # so that equal figures are equal files
     from matplotlib.figure import Figure
 
-    for plot, picture in ((LATENCY, _latency), (ACCURACY, _accuracy)):
-        figure = Figure(figsize=(9, 5), layout="constrained")
+    rows = sum(bool(each.cause.count) for each in kinds(results))
+    for plot, picture, height in ((LATENCY, _latency, 5.0), (ACCURACY, _accuracy, 1.5 + 0.35 * rows)):
+        figure = Figure(figsize=(9, height), layout="constrained")
         picture(figure.add_subplot(), results)
         figure.savefig(folder / plot.name, metadata={"Date": None})
     return [LATENCY, ACCURACY]
 
 
 def _latency(axes: Any, results: Sequence[Result]) -> None:
-    """Seconds from fault to incident and to alert, as the part of the cases that were as fast."""
+    """Seconds from fault to incident and to alert, and to a container's next life, as the share that was as fast."""
     for name, values in (
         ("stored incident", [each.score.detect for each in results]),
         ("first alert", [each.score.alert for each in results]),
-        ("running again", [seconds for each in results for seconds in each.score.repairs]),
+        ("running again", [seconds for each in results if each.case.kind != BURST for seconds in each.score.repairs]),
     ):
         times = sorted(each for each in values if each is not None)
         if times:
             parts = [(place + 1) / len(times) for place in range(len(times))]
             axes.step(times, parts, where="post", label=f"{name} ({len(times)})")
-    axes.set(
-        xscale="symlog", xlabel="seconds after the fault", ylabel="part of the cases", ylim=(0, 1.02), xlim=(0, None)
-    )
+    axes.set(xscale="symlog", xlabel="seconds after the fault", ylabel="share", ylim=(0, 1.02), xlim=(0, None))
+    axes.set_xticks(_SECONDS, [f"{each:g}" for each in _SECONDS])
     axes.grid(alpha=0.3)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(loc="lower right")
@@ -84,4 +87,4 @@ def _accuracy(axes: Any, results: Sequence[Result]) -> None:
     axes.invert_yaxis()
     axes.grid(alpha=0.3)
     if found:
-        axes.legend(loc="lower left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False)

@@ -16,7 +16,7 @@ from .plots import Plot
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:72em;padding:0 1em}"
     "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .7em;border-bottom:1px solid #ccc;text-align:left}"
-    "img{max-width:100%}"
+    "td,th{vertical-align:top}img{max-width:100%}"
 )
 
 
@@ -73,8 +73,8 @@ def _figures(found: Sequence[Figure]) -> _Table:
         for each in found
     ]
     spread = ("each run",) if several else ()
-    about = "p95: what 95 of 100 do not exceed; most: the largest. A share has the interval in which it lies with 95 %"
-    about += " certainty, after Wilson"
+    about = "p95: what 95 of 100 do not exceed, of fewer than 20 the largest; most: the largest. A share has the"
+    about += " interval in which it lies with 95 % certainty, after Wilson"
     if several:
         about += "; it takes repeats of one case as independent, which they are not"
     headings = ("figure", "measured", "of", *spread, "goal", "met", "what it is")
