@@ -105,6 +105,8 @@ class HandlerSeen(Observation):
     #: Events that the processes say they asked for, and those that they are about to ask for; None when not all say so.
     asked: int | None = None
     room: int | None = None
+    #: The first question that no process of it answered; None while one answers, or when nobody told.
+    silent_since: datetime | None = None
 
     @property
     def stands(self) -> bool:

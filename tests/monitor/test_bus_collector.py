@@ -57,6 +57,7 @@ class Looks(BusCollector):
         self.takes, self.doubts, self.fails = takes, doubts, fails
         self.at: list[float] = []
         self.closer: list[float] = []
+        self.asked: list[float] = []
 
     @property
     def in_doubt(self) -> bool:
@@ -72,6 +73,9 @@ class Looks(BusCollector):
         self.closer.append(now())
         self.doubts -= 1
 
+    async def ask(self) -> None:
+        self.asked.append(now())
+
     async def patrol(self, seconds: float) -> None:
         try:
             async with asyncio.timeout(seconds):
@@ -84,6 +88,7 @@ def test_looks_come_at_a_fixed_rate_however_long_each_takes() -> None:
     looks = Looks(takes=1.1)
     timeless(lambda: looks.patrol(21))
     assert looks.at == pytest.approx([0, 5, 10, 15, 20])
+    assert looks.asked == pytest.approx([each * 5 / 3 for each in range(1, 13) if each % 3])
     assert looks.closer == []
 
 
@@ -98,6 +103,7 @@ def test_in_doubt_it_looks_closer_until_there_is_none() -> None:
     timeless(lambda: looks.patrol(11))
     assert looks.at == pytest.approx([0, 5, 10])
     assert looks.closer == pytest.approx([5 / 3, 10 / 3, 20 / 3])
+    assert looks.asked == pytest.approx([25 / 3])
 
 
 def test_one_look_may_fail_and_two_in_a_row_are_trouble() -> None:
@@ -322,10 +328,27 @@ async def test_a_process_that_answered_before_is_waited_for(stage: Stage, monkey
         await collector.look(nobody)
     await other.stop()
     here.processes = 1
-    for _ in range(4):
+    for _ in range(7):
         await collector.look(nobody)
-    assert here.waits == [True, False, True, True, True, False]
+    assert here.waits == [True, False, *[True] * 6, False]
     await apply(stage.bus, needs(stage.settings, [counter("acme-absent")]))  # and nobody runs it
-    for _ in range(6):
+    for _ in range(9):
         await collector.look(nobody)
-    assert here.waits[6:] == [False, True, True, True, True, True]
+    assert here.waits[9:] == [False, *[True] * 8]
+
+
+async def test_a_look_says_since_when_nobody_answers(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, times = Present(monkeypatch, 1), iter(range(1000))
+    host = await stage.run(counter())
+    collector = BusCollector(stage.bus, clock=lambda: datetime.fromtimestamp(next(times), UTC))
+    seen = list[HandlerSeen]()
+    await collector.look(keeping(seen))
+    await host.stop()
+    here.processes = 0
+    begin = datetime.fromtimestamp(next(times), UTC)
+    await collector.ask()
+    end = datetime.fromtimestamp(next(times), UTC)
+    await collector.look(keeping(seen))
+    first, last = seen
+    assert (first.processes, first.silent_since, last.processes) == (1, None, 0)
+    assert last.silent_since is not None and begin < last.silent_since < end < last.at

@@ -33,9 +33,10 @@ _DEADLINE: Final = 3.0
 _SILENT: Final = 5.0
 #: Seconds services get to answer: on a busy machine a healthy one may need most of it.
 _ALIVE: Final = 1.0
-#: Looks for which a service that does not answer any more is waited for.
-_MISSED: Final = 3
-#: A handler in doubt is looked at so many times as often, for at most so many polls: what it is has shown by then.
+#: Questions for which a service that does not answer any more is waited for.
+_MISSED: Final = 6
+#: Services are asked so many times as often as the bus is looked at, and a handler in doubt is looked at with them, for
+#: at most so many polls: what it is has shown by then.
 _CLOSER: Final = 3
 _IN_DOUBT: Final = 3
 #: Part of a poll that lies between two looks at least, however long a look takes.
@@ -78,7 +79,9 @@ class BusCollector:
         self.places = dict(places or {})
         #: Handlers that were there at the latest look; None before the first one.
         self._handlers: frozenset[str] | None = None
-        #: Looks that each service has not answered, by its id.
+        #: Since when nobody answers for a handler.
+        self._silent: dict[str, datetime] = {}
+        #: Questions that each service has not answered, by its id.
         self._missed: dict[str, int] = {}
         #: Handlers that seem to stand still: their streams, and since when.
         self._doubts: dict[str, tuple[str, datetime]] = {}
@@ -105,7 +108,7 @@ class BusCollector:
         """Tell of everything once. Raises BusError."""
         await self._time(emit)
         asked = self._clock()  # what is deleted while services take their time was there before
-        sizes, services = await asyncio.gather(stream_sizes(self._bus), self._services())
+        sizes, services = await asyncio.gather(stream_sizes(self._bus), self._services(asked))
         for size in sizes:
             await emit(
                 StreamSeen(
@@ -128,9 +131,14 @@ class BusCollector:
 
     async def look_closer(self, emit: Emit) -> None:
         """Tell again of handlers that seemed to stand still, and of nothing else. Raises BusError."""
-        asked, services = self._clock(), await self._services()
+        asked = self._clock()
+        services = await self._services(asked)
         lagging = await self._lags(sorted({stream for stream, _ in self._doubts.values()}))
         await self._tell(asked, [lag for lag in lagging if lag.handler in self._doubts], services, emit)
+
+    async def ask(self) -> None:
+        """Hear who answers, so that a look knows since when somebody does not."""
+        await self._services(self._clock())
 
     @property
     def in_doubt(self) -> bool:
@@ -147,9 +155,9 @@ class BusCollector:
                 await self.look(emit)
                 for part in range(1, _CLOSER):
                     closer = due + part * self._every / _CLOSER
-                    if self.in_doubt and loop.time() <= closer:
+                    if loop.time() <= closer:
                         await asyncio.sleep(closer - loop.time())
-                        await self.look_closer(emit)
+                        await (self.look_closer(emit) if self.in_doubt else self.ask())
                 stumbled = False
             except BusError as error:
                 if stumbled:
@@ -166,8 +174,8 @@ class BusCollector:
             await answers(self._bus, _QUESTION, _SILENT)
             await asyncio.sleep(begin + self._every - loop.time())
 
-    async def _services(self) -> list[Alive]:
-        """Who answers. Whoever did so before, and any process of a handler that nobody speaks for, is waited for."""
+    async def _services(self, asked: datetime) -> list[Alive]:
+        """Who answers now. Whoever did before is waited for, and any process of a handler that nobody speaks for."""
         expected = frozenset(self._missed)
 
         def enough(found: Sequence[Alive]) -> bool:
@@ -180,6 +188,8 @@ class BusCollector:
         here = {service.id: 0 for service in found if service.handlers}
         away = {id: missed + 1 for id, missed in self._missed.items() if id not in here and missed + 1 < _MISSED}
         self._missed = here | away
+        spoken = {name for service in found for name in service.handlers}
+        self._silent = {name: self._silent.get(name, asked) for name in (self._handlers or ()) if name not in spoken}
         return found
 
     async def _lags(self, streams: Sequence[str]) -> list[Lag]:
@@ -193,7 +203,8 @@ class BusCollector:
         for lag in lagging:
             until = pauses.get(handler_of(lag.handler))
             held = lag.paused and until is not None and until > now
-            seen = _handler(asked, lag, ages.get(lag), services, ours=held)
+            since = self._silent.get(handler_of(lag.handler), asked)
+            seen = _handler(asked, lag, ages.get(lag), services, ours=held, since=since)
             if seen.stands:
                 self._doubts.setdefault(seen.handler, (seen.stream, asked))
             else:
@@ -266,7 +277,9 @@ class BusCollector:
                 await emit(seen)
 
 
-def _handler(now: datetime, lag: Lag, age: float | None, services: Sequence[Alive], *, ours: bool) -> HandlerSeen:
+def _handler(
+    now: datetime, lag: Lag, age: float | None, services: Sequence[Alive], *, ours: bool, since: datetime
+) -> HandlerSeen:
     name = handler_of(lag.handler)
     here = [service.handlers[name] for service in services if name in service.handlers]
     return HandlerSeen(
@@ -291,6 +304,7 @@ def _handler(now: datetime, lag: Lag, age: float | None, services: Sequence[Aliv
         failures=sum(figures["failures"] for figures in here),
         asked=_sum(here, "asked"),
         room=_sum(here, "room"),
+        silent_since=None if here else since,
     )
 
 

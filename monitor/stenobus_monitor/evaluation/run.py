@@ -105,12 +105,12 @@ async def run_case(case: Case, client: Any, image: str, socket: str, models: Mod
 
 
 async def after_a_look(bus: Bus, poll: float, phase: float) -> None:
-    """Wait for the monitor's next look at the bus, at which it asks who is there, and for a part of a poll after it.
+    """Wait for the monitor's next look at the bus, at which it asks for all streams, and for a part of a poll after it.
 
     Raises:
         EvaluationError: it does not look.
     """
-    heard = await bus.nc.subscribe("$SRV.STATS")
+    heard = await bus.nc.subscribe("$JS.API.STREAM.LIST")
     try:
         await heard.next_msg(timeout=_LOOKS * poll)
     except NatsTimeout as error:

@@ -26,7 +26,8 @@ from . import Rule
 #: How long something must stand still until that is certain: in polls, and in seconds at least, since a short poll
 #: makes nobody faster. Proven: their own word leaves no other reason, or nobody is there to be waited for.
 _PROVEN: Final = 0.6, 3.0
-#: Whoever does not answer may be too busy to, or on the way back.
+#: Whoever does not answer may be too busy to, or on the way back. Services are asked more often than the bus is looked
+#: at, so that this has mostly begun before the first look that shows it.
 _AWAY: Final = 1.2, 3.0
 #: Between two events even the busiest handler has a moment of rest, and a server may take its time.
 _STILL: Final = 2.5, 4.0
@@ -156,8 +157,9 @@ class Backlog(Rule):
     def _certain(self, look: _Look) -> bool:
         """Whether it has been like that for long enough."""
         match look.kind:
-            case "handler.absent":
-                return self._lasts(look, look.since, _AWAY if self._expected(look.seen) else _PROVEN)
+            case "handler.absent":  # whoever was there may be too busy to answer
+                silent = self._lasts(look, look.seen.silent_since or look.since, _AWAY)
+                return silent and self._lasts(look, look.since, _AWAY if self._expected(look.seen) else _PROVEN)
             case "consumer.blocked":  # work that hangs and work that is slow are told apart by time alone
                 return self._lasts(look, look.since, _PROVEN) and self._lasts(look, look.still, _STILL)
             case _:
@@ -199,10 +201,8 @@ class Backlog(Rule):
         return not seen.processes and any(seen.at - at < _BACK for at in restarted)
 
     def _expected(self, seen: HandlerSeen) -> bool:
-        """Whether a process may be there that is too busy to answer, or one may be about to start."""
+        """Whether one of its processes may be about to start."""
         word = self._words.get(seen.handler)
-        if word is not None and word.in_hand:
-            return True
         if hosts := self._hosts(seen):
             return any(not each.running or _starts(each, word, seen.at) for each in hosts)
         if self._containers:  # the engine shows what starts; this one ran elsewhere, if at all
@@ -231,7 +231,8 @@ class Backlog(Rule):
             elif container.status == "paused" or container.cut_off:
                 continue  # that it does not answer follows from what is known of it
             elif container.started and (seen.at - container.started).total_seconds() >= _STARTING:
-                mute = self._mute.setdefault(container.name, seen.at)
+                mute = seen.silent_since or self._mute.setdefault(container.name, seen.at)
+                mute = max(mute, container.started + timedelta(seconds=_STARTING))
                 if container.name not in self._hung and (seen.at - mute).total_seconds() >= self._long(_AWAY):
                     self._hung.add(container.name)
                     yield Trouble(
