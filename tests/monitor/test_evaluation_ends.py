@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from stenobus_monitor.evaluation.leftovers import NAME, sweep
+from stenobus_monitor.evaluation.leftovers import NAME, new_folder, sweep
 from stenobus_monitor.evaluation.owner import LABEL, OWNER, gone, mine
 from stenobus_monitor.evaluation.process import to_its_end
 from stenobus_testing import eventually, still
@@ -162,6 +162,18 @@ def test_a_folder_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
         assert (tmp_path / "kept" / "owner").exists()
     finally:
         link.unlink()
+
+
+def test_a_shell_that_looks_at_what_was_left_lives_on() -> None:
+    folder = new_folder(f"{NAME}-{os.getpid()}-looked-at")
+    (folder / "owner").write_text(mine() + "1")
+    shell = subprocess.Popen(["sleep", "600"], cwd=folder)
+    try:
+        sweep(engine())
+        assert not folder.exists() and shell.poll() is None
+    finally:
+        shell.kill()
+        shell.wait()
 
 
 def test_a_container_of_somebody_elses_with_our_label_stays() -> None:

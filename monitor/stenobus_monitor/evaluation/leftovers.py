@@ -85,8 +85,8 @@ def _folders() -> Iterator[Path]:
 
 
 def _processes(folder: Path) -> Iterator[int]:
-    """Processes that work in a folder: the monitor and the executor of its world."""
+    """Processes of ours that work in a folder; somebody's shell that looks at it is none."""
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            if (entry / "cwd").readlink() == folder:
+            if (entry / "cwd").readlink() == folder and b"stenobus" in (entry / "cmdline").read_bytes():
                 yield int(entry.name)
