@@ -17,12 +17,17 @@ from typing import Any, Final
 from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.errors import BadHeaderError, Error
+from nats.protocol import parser
 
 _LINE_END: Final = b"\r\n"
 _START: Final = b"NATS/1.0\r\n"
 #: A token of RFC 7230; the server would take more, other clients would not.
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BREAK: Final = re.compile(r"[\r\n]")
+#: How a message begins: subject, subscription, perhaps a reply, sizes. The library takes any white space for an end,
+#: the server blanks and tabs alone: a form feed in a subject would break the connection, and again when it is back.
+_MSG: Final = re.compile(rb"\AMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)\r\n")
+_HMSG: Final = re.compile(rb"\AHMSG[ \t]+([^ \t\r\n]+)[ \t]+(\d+)[ \t]+(([^ \t\r\n]+)[ \t]+)?(\d+)[ \t]+(\d+)\r\n")
 
 
 class NotEncrypted(Error):
@@ -39,6 +44,7 @@ class Client(NatsClient):
     def __init__(self, *, secure: bool = False) -> None:
         super().__init__()
         self._secure = secure
+        parser.MSG_RE, parser.HMSG_RE = _MSG, _HMSG
 
     def abandon(self) -> None:
         """Drop a connection that came to nothing: ``close`` would wait for a farewell that never comes."""

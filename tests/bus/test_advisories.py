@@ -306,13 +306,15 @@ async def test_an_advisory_of_a_place_that_no_stream_has_is_no_reason_to_ask_for
     assert await bench.letters() == []
 
 
-async def test_a_subject_that_is_no_text_breaks_no_connection(bench: Bench, undertaker: Start) -> None:
-    """NATS takes any bytes for a subject."""
-    subject = b"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.TEST.\xff\xfe"
+@pytest.mark.parametrize("end", [b"\xff\xfe", b"a\x0bb", b"a\x0cb", b"a\x00b", b"\xc2\x85"])
+async def test_a_subject_that_is_no_text_breaks_no_connection(bench: Bench, undertaker: Start, end: bytes) -> None:
+    """NATS takes nearly any bytes for a subject."""
+    subject = b"$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.TEST." + end
     await bench.bus.nc._send_command(b"PUB %b 7\r\ngarbage\r\n" % subject)
+    await bench.bus.nc._send_command(b"HPUB %b 12 19\r\nNATS/1.0\r\n\r\ngarbage\r\n" % subject)
     await bench.bus.nc.flush()
     await undertaker()
-    await eventually(lambda: looked_through(bench, 1))
+    await eventually(lambda: looked_through(bench, 2))
     assert bench.bus.nc.stats["reconnects"] == 0
 
 
