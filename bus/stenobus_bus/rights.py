@@ -18,6 +18,8 @@ _TIMEOUT: Final = 10.0
 async def may_publish(acks: Acks, subject: str) -> None:
     """Whether this user may publish on the subject of a stream. Nothing is stored.
 
+    Whoever listens there without a stream hears an empty message.
+
     Raises:
         AccessDenied: it may not.
         ServerUnavailable: the server does not answer, or no stream takes the subject.

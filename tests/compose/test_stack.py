@@ -82,11 +82,14 @@ async def test_whoever_has_a_key_searches_over_http_and_nobody_else(stack: Stack
     path = "/v1/search?q=disk"
     key = stack.key("kb", "kb", "keys", "add", "app", "--collection", "documents")
     stack.compose("up", "--detach", "--no-deps", "kb-api")
-    found = await stack.asks(stack.api_port, path, key)
-    assert found.status_code == 200, found.text
-    assert "A full disk in containers" in {hit["title"] for hit in found.json()["results"]}
-    for wrong in (None, "stk_0123456789ab_wrong"):
-        assert (await stack.asks(stack.api_port, path, wrong)).status_code == 401
+    try:
+        found = await stack.asks(stack.api_port, path, key)
+        assert found.status_code == 200, found.text
+        assert "A full disk in containers" in {hit["title"] for hit in found.json()["results"]}
+        for wrong in (None, "stk_0123456789ab_wrong"):
+            assert (await stack.asks(stack.api_port, path, wrong)).status_code == 401
+    finally:
+        stack.compose("rm", "--stop", "--force", "kb-api")
 
 
 async def test_a_killed_plugin_comes_back_and_its_run_is_completed(stack: Stack, operator: Bus) -> None:
