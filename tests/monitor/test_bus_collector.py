@@ -343,6 +343,7 @@ async def test_a_look_says_since_when_nobody_answers(stage: Stage, monkeypatch: 
     collector = BusCollector(stage.bus, clock=lambda: datetime.fromtimestamp(next(times), UTC))
     seen = list[HandlerSeen]()
     await collector.look(keeping(seen))
+    await collector.ask()
     await host.stop()
     here.processes = 0
     begin = datetime.fromtimestamp(next(times), UTC)

@@ -234,6 +234,14 @@ def test_a_container_that_runs_and_does_not_answer_hangs() -> None:
     assert story.kinds == ["container.hung", "recovered hang"]
 
 
+def test_the_time_that_a_container_has_to_start_counts_for_nothing() -> None:
+    story = Story(Backlog(POLL))
+    story.sees(host(started=0), *(handler(each, processes=0, silent_since=at(1)) for each in (10, 20, 30, 35)))
+    assert story.kinds == []
+    story.sees(handler(36, processes=0, silent_since=at(1)))
+    assert story.kinds == ["container.hung"]
+
+
 # --- dead letters -----------------------------------------------------------------------------------------------------
 
 
