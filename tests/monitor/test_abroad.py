@@ -87,6 +87,7 @@ def test_what_programs_usually_say_passes(text: str) -> None:
         ("mysql -u root -psunshine -h db", "mysql -u root -p[secret] -h db"),
         ("curl -u backup:sunshine https://example.com", "curl -u backup:[secret] https://example.com"),
         ("nats://app:sunshine@host:4222", "nats://[secret]@host:4222"),
+        ("nats://app:sunshine@host/ab-1", "nats://[secret]@host/[word-1]"),
         ("oracle:thin:scott/tiger@//orders", "oracle:thin:scott/[secret]@//orders"),
         ("passphrase: correct horse battery staple", "passphrase: [secret]"),
         (
@@ -114,6 +115,10 @@ def test_an_ordinary_word_that_is_called_a_secret_does_not_pass(text: str, seen:
         ("codes AB12 CD34 EF56", "codes [word-1] [word-2] [word-3]"),
         ("hunter2 or Sunshine123! but worker2 and python3", "[word-1] or [word-2]! but worker2 and python3"),
         ("a}x>Q(d;F:b", "[word-1]}[word-2]>[word-3]([word-4];[word-5]:[word-6]"),
+        ("id aB1c", "id [word-1]"),
+        ("id ab-cd-ef", "id [word-1]"),
+        ("at sequence-123456", "at [word-1]"),
+        ("/ab/xqzvbn/error", "/[word-1]/[word-2]/error"),
         ("what [word-1] and xqzvbn are", "what [[word-1]] and [word-2] are"),
         ("Zürich, 東京 and naïve", "[word-1], [word-2] and [word-3]"),
     ],
@@ -131,10 +136,12 @@ def test_placeholders_are_the_same_over_all_texts_of_a_request_and_mean_nothing_
 
 
 def test_names_of_components_pass_and_those_that_a_generator_or_a_publisher_made_do_not() -> None:
-    token = "q7RtZ2mXw9LkP4vBn8Yc"
-    names = ("container:stn_xqzvbn_1", f"container:{token}", "run:zzqvx", "handler:acme-kb.zzyzx")
-    seen = Abroad(names)(f"stn_xqzvbn_1 and acme-kb.zzyzx need zzqvx and {token}; container:stn_xqzvbn_1 died")
-    assert seen == "stn_xqzvbn_1 and acme-kb.zzyzx need [word-1] and [secret]; container:stn_xqzvbn_1 died"
+    made = ("x9f86d081884c7d65", "pod-123e4567-e89b-12d3-a456-426614174000")
+    names = ("container:stn_xqzvbn_1", *(f"container:{each}" for each in made), "run:zzqvx", "handler:acme-kb.zzyzx")
+    seen = Abroad(names)(
+        f"stn_xqzvbn_1 and acme-kb.zzyzx need zzqvx, {made[0]}, {made[1]}; container:stn_xqzvbn_1 died"
+    )
+    assert seen == "stn_xqzvbn_1 and acme-kb.zzyzx need [word-1], [word-2], [word-3]; container:stn_xqzvbn_1 died"
 
 
 def test_what_the_monitor_says_itself_passes() -> None:
