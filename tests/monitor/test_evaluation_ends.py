@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from stenobus_monitor.evaluation.leftovers import NAME, new_folder, sweep
+from stenobus_monitor.evaluation.monitor import plugins
 from stenobus_monitor.evaluation.owner import LABEL, OWNER, gone, mine
 from stenobus_monitor.evaluation.process import to_its_end
 from stenobus_testing import eventually, still
@@ -34,6 +35,8 @@ services = [{ name = "worker", plugins = ["probe"] }, { name = "cache", command 
 steps = [{ do = "wait", after = 500 }]
 """
 MINUTES = 200.0
+#: The executor, and the plugins beside the containers.
+PROCESSES = 1 + len(plugins())
 
 
 class Run:
@@ -108,15 +111,15 @@ async def test_told_to_end_it_removes_everything_first(runs: Any, number: int, c
 @pytest.mark.timeout(600)
 async def test_what_a_killed_run_left_goes_and_what_lives_stays(runs: Any) -> None:
     killed = runs()
-    await eventually(lambda: len(killed.children()) == 2 and len(killed.containers()) == 3, within=MINUTES)
+    await eventually(lambda: len(killed.children()) == PROCESSES and len(killed.containers()) == 3, within=MINUTES)
     killed.tell(signal.SIGKILL)
     assert len(killed.remains()) > 5, "a killed process tidies nothing up"
 
     living = runs()
-    await eventually(lambda: len(living.children()) == 2, within=MINUTES)
+    await eventually(lambda: len(living.children()) == PROCESSES, within=MINUTES)
     assert killed.remains() == []
     sweep(engine())
-    assert len(living.children()) == 2 and len(living.containers()) == 3
+    assert len(living.children()) == PROCESSES and len(living.containers()) == 3
     assert living.tell(signal.SIGTERM) == 143
     assert living.remains() == []
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final
@@ -25,18 +26,20 @@ SETTINGS: Final[dict[str, Any]] = {
     "diagnose": "local",
     "diagnosis_timeout": 8.0,
 }
+#: The plugin's name.
+MONITOR: Final = "monitor"
 #: Lines of its output that are kept.
 _LINES: Final = 20_000
 
 
 class Monitor:
-    """It, with the router of language models in the same process where that one is installed."""
+    """It, and in a process of its own the router of language models, where that one is installed."""
 
     def __init__(self, folder: Path) -> None:
         #: Lines of standard output, and when they came.
         self.told: list[tuple[float, str]] = []
-        self._up = False
-        self._process = Process("The monitor", folder)
+        self._up: set[str] = set()
+        self._processes = {name: Process(f"The plugin {name}", folder) for name in plugins()}
 
     async def start(self, environment: Mapping[str, str]) -> None:
         """Start it, and wait until it is up. Raises EvaluationError.
@@ -44,29 +47,39 @@ class Monitor:
         Args:
             environment: of a process on the server, and :func:`environment`.
         """
-        await self._process.start(*STENOBUS, "up", *plugins(), environment=environment, out=self._hear, err=self._note)
-        await self._process.ready(lambda: self._up)
+        for name, process in self._processes.items():
+            out = self._hear if name == MONITOR else _nobody
+            err = partial(self._note, name)
+            await process.start(*STENOBUS, "up", name, environment=environment, out=out, err=err)
+        for name, process in self._processes.items():
+            await process.ready(partial(self._up.__contains__, name))
 
     async def end(self) -> None:
         """End it."""
-        await self._process.end()
+        for process in self._processes.values():
+            await process.end()
 
     def log(self) -> str:
-        """The last lines of what it said of itself."""
-        return self._process.said
+        """The last lines of what the monitor said of itself."""
+        return self._processes[MONITOR].said
 
     def _hear(self, line: str) -> None:
         if len(self.told) < _LINES:
             self.told.append((time.time(), line))
 
-    def _note(self, line: str) -> None:
-        self._up = self._up or '"event": "up"' in line
+    def _note(self, name: str, line: str) -> None:
+        if '"event": "up"' in line:
+            self._up.add(name)
+
+
+def _nobody(line: str) -> None:
+    """What the router says on standard output is nobody's."""
 
 
 def plugins() -> tuple[str, ...]:
-    """Plugins of the process."""
+    """Plugins that run beside the containers, each in a process."""
     installed = {point.name for point in entry_points(group=GROUP)}
-    return tuple(name for name in ("monitor", "llm") if name in installed)
+    return tuple(name for name in (MONITOR, "llm") if name in installed)
 
 
 def environment(settings: Mapping[str, Any], model: str) -> dict[str, str]:

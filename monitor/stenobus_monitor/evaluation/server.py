@@ -82,7 +82,7 @@ class Server:
 
         Args:
             used: plugins of the evaluation's containers.
-            monitor: plugins of the monitor's process.
+            monitor: plugins beside the containers.
 
         Raises:
             BusError: it does not come up.
