@@ -51,9 +51,9 @@ _NUMBER: Final = re.compile(r"[-+]?[0-9.]+")
 #: So that nobody can write what stands for another value.
 _PLACEHOLDER: Final = re.compile(r"(?:word|hex|uuid|number)-[0-9]+")
 _CHOSEN: Final = frozenset({"container", "handler", "plugin", "consumer", "stream", "service", "network", "disk"})
-#: A name that code chose is no longer than this, nor is a part of it in which letters and digits mix.
+#: A name that code chose is no longer than this, nor are its parts: of letters, and of letters and digits.
 _NAME: Final = re.compile(r"[A-Za-z0-9][\w.-]{0,79}")
-_MIXED: Final = 11
+_LETTERS, _MIXED = 24, 11
 #: Letters and digits in pieces that anything might have, as long as words do not outweigh them.
 _WEAK: Final = 5
 #: What it weighs where letters touch digits, and where a small piece touches another only by its case; and the most.
@@ -220,8 +220,8 @@ def _chosen(name: str) -> bool:
 def _plain(name: str) -> bool:
     """Whether a name of a component may pass as it is."""
     chunks = re.findall(r"[A-Za-z0-9]+", name)
-    mixed = [each for each in chunks if not each.isalpha() and len(each) > _MIXED]
-    return bool(_NAME.fullmatch(name)) and not mixed and not _UUID.search(name)
+    made = any(len(each) > (_LETTERS if each.isalpha() else _MIXED) for each in chunks)
+    return bool(_NAME.fullmatch(name)) and not made and not _UUID.search(name)
 
 
 def _kind(value: str) -> str:

@@ -136,12 +136,13 @@ def test_placeholders_are_the_same_over_all_texts_of_a_request_and_mean_nothing_
 
 
 def test_names_of_components_pass_and_those_that_a_generator_or_a_publisher_made_do_not() -> None:
-    made = ("x9f86d081884c7d65", "pod-123e4567-e89b-12d3-a456-426614174000")
+    made = ("x9f86d081884c7d65", "pod-123e4567-e89b-12d3-a456-426614174000", "zqxvbnwrtpzqxvbnwrtpzqxvbnwrtp")
     names = ("container:stn_xqzvbn_1", *(f"container:{each}" for each in made), "run:zzqvx", "handler:acme-kb.zzyzx")
-    seen = Abroad(names)(
-        f"stn_xqzvbn_1 and acme-kb.zzyzx need zzqvx, {made[0]}, {made[1]}; container:stn_xqzvbn_1 died"
+    seen = Abroad(names)(f"stn_xqzvbn_1 and acme-kb.zzyzx need zzqvx, {', '.join(made)}; container:stn_xqzvbn_1 died")
+    assert (
+        seen
+        == "stn_xqzvbn_1 and acme-kb.zzyzx need [word-1], [word-2], [word-3], [word-4]; container:stn_xqzvbn_1 died"
     )
-    assert seen == "stn_xqzvbn_1 and acme-kb.zzyzx need [word-1], [word-2], [word-3]; container:stn_xqzvbn_1 died"
 
 
 def test_what_the_monitor_says_itself_passes() -> None:
