@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stenobus_contracts import Level, MonitorActionApproved
+from stenobus_contracts import Action, Level, MonitorActionApproved
 from stenobus_monitor.actions.approvals import Approvals
+from stenobus_monitor.containers import Container
+from stenobus_testing import eventually
 
 from .conftest import Containers
 from .living import PLUGIN, World
@@ -35,6 +38,7 @@ async def memory(world: World, container: Any) -> tuple[int, int]:
 async def test_what_died_for_want_of_memory_gets_more_and_is_started(world: World, containers: Containers) -> None:
     container = containers.run("worker", HUNGRY, **TIGHT)
     container.wait(timeout=60)
+    await eventually(lambda: containers.happened(container, "oom"), within=60)  # after its end, at times
     action_id = await world.proposes(container, "container.oom")
     course = await world.store.course(action_id)
     assert course is not None and "from 16 MiB of memory to 24 MiB of memory, and start it" in course.dry_run
@@ -43,6 +47,25 @@ async def test_what_died_for_want_of_memory_gets_more_and_is_started(world: Worl
     assert await memory(world, container) == (24, 24)
     assert (await world.engine.inspect(container.name)).running and containers.happened(container, "start") == 2
     assert len((await world.life._budget.book()).restarts) == 1
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_the_engine_may_have_missed_the_flag(
+    world: World, containers: Containers, monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    container = containers.run("worker", HUNGRY if killed else "exit 3", **TIGHT)
+    container.wait(timeout=60)
+    if killed:
+        await eventually(lambda: containers.happened(container, "oom"), within=60)
+    inspect = world.engine.inspect
+
+    async def unflagged(name: str) -> Container:
+        return replace(await inspect(name), oom_killed=False, exit_code=137)
+
+    monkeypatch.setattr(world.engine, "inspect", unflagged)
+    action = Action(action_id="a", incident_id="i", kind="limits", target=container.name, parameters={"memory": 1.5})
+    obstacles = (await world.life._remedies["limits"].look(action)).obstacles
+    assert obstacles == (() if killed else ("it ended for another reason than memory",))
 
 
 async def test_a_change_of_limits_is_taken_back_by_an_approval_for_that(

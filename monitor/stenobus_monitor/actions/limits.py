@@ -77,7 +77,7 @@ class Limits:
         if wanted == Allotment():
             obstacles.append("nothing would change")
         ended = container.status == "exited"
-        if ended and not (container.oom_killed and container.exit_code == _SIGKILLED):
+        if ended and not await self._starved(container):
             obstacles.append("it ended for another reason than memory")
         elif container.status not in {"running", "restarting", "exited"}:
             obstacles.append(f"it is {container.status}")
@@ -90,6 +90,16 @@ class Limits:
             before=before.model_dump(mode="json"),
             restarts=(container.name,) if ended else (),
         )
+
+    async def _starved(self, container: Container) -> bool:
+        """Whether one that ended was killed for want of memory. Where the engine hears of that a little later than of
+        the end, its event says so, and no flag.
+        """
+        if container.exit_code != _SIGKILLED or container.oom_killed:
+            return container.exit_code == _SIGKILLED
+        now = datetime.now(UTC)
+        began = container.started or now
+        return bool(await self._engine.history(container.id, ["oom"], began.timestamp(), now.timestamp()))
 
     async def act(self, action: Action, before: JsonValue) -> str:
         """Set the limits, which holds at once; then start it."""
