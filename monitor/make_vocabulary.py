@@ -11,7 +11,6 @@ words of this distribution itself all count. A `+` marks those that several proj
 from __future__ import annotations
 
 import argparse
-import lzma
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -65,7 +64,7 @@ def main(scowl: Path, sources: list[Path]) -> None:
     common = {word for word in english(scowl) if len(word) > 3 or word in technical or word in frequent(scowl)}
     numbered = {word for word in common | technical if used[word + MARK] >= NUMBERED}
     every = [word + MARK * (word in numbered) for word in sorted(common | technical)]
-    (OWN / "vocabulary.txt.xz").write_bytes(lzma.compress("\n".join(every).encode(), preset=9 | lzma.PRESET_EXTREME))
+    (OWN / "vocabulary.words.txt").write_text("\n".join(every) + "\n", "ascii")
     print(
         f"{len(every)} words: {len(common)} English, {len(technical)} terms, {len(numbered)} with numbers behind them"
     )

@@ -1,12 +1,11 @@
 """Ordinary words: common English, and terms that many programs use. What is not among them may be anything.
 
-The list is data of this package; `monitor/make_vocabulary.py` makes it, and `vocabulary.LICENSE` says whose it is;
-`vocabulary.terms.txt` is written by hand.
+The lists are data of this package: `monitor/make_vocabulary.py` makes `vocabulary.words.txt`, and `vocabulary.LICENSE`
+says whose it is; `vocabulary.terms.txt` is written by hand.
 """
 
 from __future__ import annotations
 
-import lzma
 from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final
@@ -50,10 +49,13 @@ def telling(word: str) -> bool:
 
 @cache
 def _listed() -> tuple[str, ...]:
-    packed = files(__package__).joinpath("vocabulary.txt.xz").read_bytes()
-    return tuple(lzma.decompress(packed).decode("ascii").split("\n"))
+    return _read("words")
 
 
 @cache
 def _named() -> frozenset[str]:
-    return frozenset(files(__package__).joinpath("vocabulary.terms.txt").read_text(encoding="ascii").split())
+    return frozenset(_read("terms"))
+
+
+def _read(part: str) -> tuple[str, ...]:
+    return tuple(files(__package__).joinpath(f"vocabulary.{part}.txt").read_text(encoding="ascii").split())
