@@ -123,11 +123,12 @@ class InvalidPayload(PermanentError):
         return cls(f"{contract.subject}: {first_fault(error, 'the payload')}{more}")
 
 
-def first_fault(error: ValidationError, whole: str) -> str:
+def first_fault(error: ValidationError, whole: str = "") -> str:
     """Where the first of a model's faults is, and what it is.
 
     Args:
-        whole: what to say for the place when it is no part, but all of it.
+        whole: what to say for the place when it is no part, but all of it; nothing is said without.
     """
     first = error.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc'])) or whole}: {first['msg']}"
+    place = ".".join(map(str, first["loc"])) or whole
+    return f"{place}: {first['msg']}" if place else first["msg"]

@@ -7,6 +7,7 @@ from typing import Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import Action
 
 from ..errors import ActionFailed
@@ -45,6 +46,4 @@ def _read(value: JsonValue, shape: type[S], what: str) -> S:
     try:
         return shape.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ActionFailed(f"{what}: {where + ': ' if where else ''}{first['msg']}.") from error
+        raise ActionFailed(f"{what}: {first_fault(error)}.") from error

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import EvidenceKind, Level
 
 from ..hypotheses import HYPOTHESES
@@ -315,8 +316,6 @@ def _read(file: Path) -> list[Case]:
         try:
             cases.append(Case.model_validate(table))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            place = ".".join(map(str, first["loc"]))
             name = table.get("name") if isinstance(table, dict) else None
-            raise EvaluationError(f"{file}: {name or 'a case'}: {place}: {first['msg']}.") from error
+            raise EvaluationError(f"{file}: {name or 'a case'}: {first_fault(error)}.") from error
     return cases

@@ -41,6 +41,8 @@ def label(
     """
     from pydantic import ValidationError
 
+    from stenobus_bus.errors import first_fault
+
     from ..account import Account
     from ..errors import LabelRefused
     from ..labels import Said, publish
@@ -60,7 +62,7 @@ def label(
     except LabelRefused as error:
         raise click.UsageError(str(error)) from error
     except ValidationError as error:
-        raise click.UsageError(f"{error.errors()[0]['loc'][0]}: {error.errors()[0]['msg']}.") from error
+        raise click.UsageError(f"{first_fault(error)}.") from error
     if said is None:
         raise click.ClickException(f"There is no incident {incident_id}; see `stenobus monitor incidents --all`.")
     click.echo(f"{incident_id}: {said.sentence}")

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from pydantic import Field, JsonValue, ValidationError
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import LlmDone, LlmRequest, Model, StageUsage, Task
 from stenobus_core import AnswerRefused, Context, PermanentError, PluginSettings
 
@@ -219,9 +220,7 @@ def closed(schema: JsonValue) -> Any:
 
 
 def _complaint(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"]) or "the answer"
-    return f"{where}: {first['msg']}"[:500]
+    return first_fault(error, "the answer")[:500]
 
 
 def _digest(value: JsonValue) -> str:

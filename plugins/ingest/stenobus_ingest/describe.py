@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from pydantic import JsonValue, ValidationError
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import BlobRef, DocumentFacts, LlmDone, LlmRequest, MediaUploaded, Model
 from stenobus_core import AnswerRefused, Context, PermanentError
 
@@ -87,9 +88,7 @@ async def _asked(
         try:
             facts = DocumentFacts.model_validate(done.data)
         except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            where = ".".join(map(str, first["loc"])) or "the answer"
-            complaint = f"{done.provider} answered what does not fit at {where}: {first['msg']}."
+            complaint = f"{done.provider} answered what does not fit at {first_fault(error, 'the answer')}."
             raise AnswerRefused(complaint, done) from None
         return _Answer(facts=facts, model=done.model or done.provider)
 

@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import KbDocument, KbSync
 from stenobus_core import Context, PermanentError
 
@@ -64,9 +65,7 @@ def _document(line: bytes) -> KbDocument | str:
     try:
         return KbDocument.model_validate_json(line)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        return f"{where}: {first['msg']}" if where else first["msg"]
+        return first_fault(error)
 
 
 def lines(path: Path, uri: str, longest: int, most: int) -> Iterator[tuple[int, bytes]]:

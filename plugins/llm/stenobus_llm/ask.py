@@ -13,6 +13,7 @@ import click
 from pydantic import ValidationError
 
 from stenobus_bus import Envelope, answers
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import LlmChunk, LlmDone, LlmRequest
 from stenobus_core.cli.running import run, services, settings
 from stenobus_core.host import Host
@@ -159,5 +160,4 @@ def request(**fields: object) -> LlmRequest:
     try:
         return LlmRequest.model_validate(fields)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        raise click.ClickException(f"{'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+        raise click.ClickException(f"{first_fault(error)}.") from error

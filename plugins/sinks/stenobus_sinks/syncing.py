@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import KbDocument, KbSync, KbSynced
 from stenobus_core import Context, PermanentError
 
@@ -97,9 +98,8 @@ async def _documents(event: KbSync, ctx: Context[Any, Any]) -> tuple[list[KbDocu
             try:
                 document = KbDocument.model_validate_json(line)
             except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                where = ".".join(map(str, first["loc"])) or "the line"
-                problems.append(f"Line {number} of {event.documents.uri} is no document: {where}: {first['msg']}.")
+                fault = first_fault(error, "the line")
+                problems.append(f"Line {number} of {event.documents.uri} is no document: {fault}.")
             else:
                 found[document.id] = document
     return list(found.values()), problems

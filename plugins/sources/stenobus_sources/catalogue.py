@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from stenobus_bus.errors import first_fault
+
 from .errors import Misconfigured
 from .kinds import Page, Text, shape
 from .places import Places
@@ -94,7 +96,5 @@ def pick(known: Mapping[str, Origin], name: str) -> Origin:
 
 def reason(error: ValidationError) -> str:
     """Why a record breaks its schema, in a few words."""
-    first = error.errors(include_url=False)[0]
-    where = ".".join(map(str, first["loc"]))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {first['msg']}{more}" if where else f"{first['msg']}{more}"
+    return f"{first_fault(error)}{more}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import EXTRACT, MAP, OUTLINE, WRITE, LlmRequest, Model, Task, TokenUsage
 
 from ...failures import Failure
@@ -63,10 +64,8 @@ class Extractive:
         try:
             inputs = task.inputs.model_validate(request.inputs)
         except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
             raise Failure(
-                "bad_request", f"The inputs of {request.task} are wrong at {place}: {first['msg']}."
+                "bad_request", f"The inputs of {request.task} are wrong at {first_fault(error, 'their top')}."
             ) from error
         output = await asyncio.to_thread(answer, inputs)
         return Completion(

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
+from stenobus_bus.errors import first_fault
 from stenobus_contracts import TokenUsage
 
 #: Most bytes of an answer in one, and of one event of a stream.
@@ -81,7 +82,7 @@ def count(data: bytes) -> int:
     try:
         return _Count.model_validate_json(data).count
     except ValidationError as error:
-        raise _malformed(error) from error
+        raise Malformed(first_fault(error)) from error
 
 
 class _Model(_Wire):
@@ -101,7 +102,7 @@ def models(data: bytes) -> list[str]:
     try:
         return [model.id for model in _Models.model_validate_json(data).data]
     except ValidationError as error:
-        raise _malformed(error) from error
+        raise Malformed(first_fault(error)) from error
 
 
 def reply(data: bytes) -> Reply:
@@ -118,7 +119,7 @@ def reply(data: bytes) -> Reply:
         tidy = json.dumps(json.loads(data), ensure_ascii=False).encode(errors="replace")
         return Reply.model_validate_json(tidy)
     except ValidationError as error:
-        raise _malformed(error) from error
+        raise Malformed(first_fault(error)) from error
     except (ValueError, RecursionError) as error:
         raise Malformed(str(error)) from error
 
@@ -133,9 +134,3 @@ def usage(counted: Any) -> TokenUsage | None:
     return TokenUsage(
         input=found.prompt_tokens, output=found.completion_tokens or 0, cached=min(cached or 0, found.prompt_tokens)
     )
-
-
-def _malformed(error: ValidationError) -> Malformed:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    return Malformed(f"{place}: {first['msg']}" if place else first["msg"])
