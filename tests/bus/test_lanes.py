@@ -118,11 +118,15 @@ async def test_an_urgent_event_has_the_next_free_hand(bench: Bench) -> None:
 
 async def test_hands_are_never_exceeded_over_all_lanes(bench: Bench) -> None:
     now = most = 0
+    full = asyncio.Event()
 
     async def handle(_: Received[Order]) -> None:
         nonlocal now, most
         now += 1
         most = max(most, now)
+        if now == 3:
+            full.set()
+        await full.wait()
         await asyncio.sleep(0.001)
         now -= 1
 

@@ -25,6 +25,7 @@ from stenobus_monitor.evaluation.faults import carry_out
 from stenobus_monitor.evaluation.image import build
 from stenobus_monitor.evaluation.model import ModelServer, Script
 from stenobus_monitor.evaluation.outcome import Acted
+from stenobus_monitor.evaluation.person import Person
 from stenobus_monitor.evaluation.record import Record
 from stenobus_monitor.evaluation.world import World
 from stenobus_monitor.store import Store
@@ -45,6 +46,8 @@ class Trial:
 
     world: World
     record: Record
+    #: Who knows what they approved before: the same trouble is sometimes proposed twice.
+    person: Person
 
     @property
     def bus(self) -> Bus:
@@ -66,12 +69,11 @@ class Trial:
 
     async def approved(self, kind: str, *, undo: bool = False) -> Course:
         """What became of it once somebody approved it; or, ``undo``, that it is taken back."""
-        person, wanted = self.world.person(), "undone" if undo else "succeeded"
-        assert person is not None
+        wanted = "undone" if undo else "succeeded"
 
         async def ended() -> Acted | None:
             known = await self.actions(kind)
-            await person.answer(known, undo=undo)
+            await self.person.answer(known, undo=undo)
             assert not [each for each in known if each.outcome == "failed"]
             return next((each for each in known if each.outcome == wanted), None)
 
@@ -107,7 +109,9 @@ async def trial(name: str) -> AsyncIterator[Trial]:
         record.begin = datetime.now(UTC).timestamp()
         for step in case.steps:
             await carry_out(step, world, script)
-        yield Trial(world, record)
+        person = world.person()
+        assert person is not None
+        yield Trial(world, record, person)
     finally:
         await world.stop()
         await models.stop()
