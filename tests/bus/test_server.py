@@ -331,9 +331,11 @@ async def test_the_servers_log_does_not_grow_for_ever_and_is_read_from_its_new_b
         assert not server._cannot_write()
         return len([*tmp_path.glob("nats-server.log*")]) > 1
 
-    await eventually(noise)
-    await eventually(lambda: not server._cannot_write() and server._read == server.log.stat().st_size)
-    for _ in range(200):
-        await noise()
-    assert sum(path.stat().st_size for path in tmp_path.glob("nats-server.log*")) < 5 * 8192
-    await server.stop()
+    try:
+        await eventually(noise)
+        await eventually(lambda: not server._cannot_write() and server._read == server.log.stat().st_size)
+        for _ in range(200):
+            await noise()
+        assert sum(path.stat().st_size for path in tmp_path.glob("nats-server.log*")) < 5 * 8192
+    finally:
+        await server.stop()
